@@ -1,0 +1,146 @@
+/*
+ * Preference models: policy -> advantages.
+ *
+ * The advantage of outcome o under a policy pi is u_o(pi) = E[A(o; o_2..o_G)], where o_2..o_G are drawn
+ * independently from pi and A is the group-normalised reward of o (arXiv 2502.18548, section 3). Groups
+ * are zero-sum, so sum_o pi_o u_o(pi) = 0 for every model here.
+ */
+#ifndef GRPOALIGN_MODEL_H
+#define GRPOALIGN_MODEL_H
+
+#include <stdint.h>
+
+#include <grpoalign/export.h>
+#include <grpoalign/status.h>
+
+GRPOALIGN_BEGIN
+
+typedef struct grpoalign_model grpoalign_model;
+
+/* Scale of the advantages: what the centred reward is divided by. */
+enum {
+    GRPOALIGN_SCALE_STD = 0, /* A = (r - mean) / (std + epsilon); a group without spread gives 0 */
+    GRPOALIGN_SCALE_NONE = 1 /* A = r - mean: "unscaled rewards", shift normalisation only (Dr. GRPO) */
+};
+
+/* How expectations over groups are computed. AUTO takes the cheapest by a cost model; all are exact to
+ * rounding or to about 1e-14. The others are for tests and measurements. */
+enum {
+    GRPOALIGN_EXPECTATION_AUTO = 0,
+    GRPOALIGN_EXPECTATION_BERNSTEIN = 1,   /* two reward levels: a Bernstein sum of group_size terms */
+    GRPOALIGN_EXPECTATION_ENUMERATION = 2, /* every composition of a group */
+    GRPOALIGN_EXPECTATION_QUADRATURE = 3   /* Gaussian location-scale quadrature, any levels and size */
+};
+
+/**
+ * Options of the models built from rewards. Fill with grpoalign_reward_options_init, then set fields.
+ * Only grows at its end; a new field means its default when 0.
+ */
+typedef struct grpoalign_reward_options {
+    uint32_t struct_size; /* set by grpoalign_reward_options_init */
+    int32_t scale;        /* GRPOALIGN_SCALE_*; default STD */
+    int32_t ddof;         /* the divisor of the variance is group_size - ddof; 0 (default) or 1.
+                             group models with scale STD only */
+    int32_t expectation;  /* GRPOALIGN_EXPECTATION_*; default AUTO. group models only */
+    double epsilon;       /* added to the std, >= 0, in units of the reward; default 0. scale STD only */
+} grpoalign_reward_options;
+
+/** Sets every field within `size` bytes to its default. Pass sizeof *options. */
+GRPOALIGN_API void grpoalign_reward_options_init(grpoalign_reward_options *options, uint32_t size);
+
+/**
+ * Pairwise preferences (group size 2, A = sign of the comparison): u = Gamma pi (paper, section 3.1).
+ *
+ * margins: n x n, margins[i][j] = P(i preferred to j) - P(j preferred to i), in [-1, 1], antisymmetric
+ *          within 1e-9 (the antisymmetric part is used), 0 on the diagonal. Copied.
+ * stride:  elements between rows, >= n.
+ * Errors: ARGUMENT, NOT_FINITE and ANTISYMMETRY (index = i * n + j of the element), MEMORY.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_new_pairwise(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
+                             grpoalign_error *error);
+
+/**
+ * Pairwise preferences induced by rewards: margin[i][j] = sign(r_i - r_j), never formed as a matrix.
+ * rewards: n finite numbers, any scale. Copied.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_new_ranked(const double *rewards, int64_t n, grpoalign_model **out,
+                           grpoalign_error *error);
+
+/**
+ * Groups of finite size, one reward per outcome.
+ *
+ * rewards:    n finite numbers, any scale. Copied.
+ * group_size: G, 2 .. 2^31 - 1.
+ * options:    NULL for defaults.
+ * Errors: ARGUMENT, NOT_FINITE, STRUCT_SIZE, MEMORY, TOO_LARGE (enumeration asked for and out of reach).
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_new_group(const double *rewards, int64_t n, int64_t group_size,
+                          const grpoalign_reward_options *options, grpoalign_model **out,
+                          grpoalign_error *error);
+
+/**
+ * Groups of finite size, each outcome with its own distribution over k common reward levels.
+ *
+ * support:      k finite rewards, in any order; equal ones are merged. Copied.
+ * distribution: n x k, row o = distribution of the reward of outcome o; entries >= 0, rows sum to 1
+ *               within 1e-4 and are then normalised. Copied.
+ * stride:       elements between rows, >= k.
+ * Errors: as above; PROBABILITY (index = o * k + level, or o * k for a row's sum).
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_model_new_group_random(
+    const double *support, int64_t k, const double *distribution, int64_t n, int64_t stride,
+    int64_t group_size, const grpoalign_reward_options *options, grpoalign_model **out,
+    grpoalign_error *error);
+
+/**
+ * The limit of large groups: u_o = (r_o - mean) / (sigma + epsilon), with mean = sum pi r and
+ * sigma^2 = sum pi ((r - mean)^2 + variance) (paper, eq. (13) for variance = 0); unscaled: u_o = r_o - mean.
+ *
+ * rewards:   n finite mean rewards. Copied.
+ * variances: n reward variances >= 0 within the outcomes, or NULL for 0. Copied.
+ * options:   ddof and expectation must be 0; NULL for defaults.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_new_limit(const double *rewards, const double *variances, int64_t n,
+                          const grpoalign_reward_options *options, grpoalign_model **out,
+                          grpoalign_error *error);
+
+GRPOALIGN_API void grpoalign_model_free(grpoalign_model *model);
+
+/** The number of outcomes; 0 for NULL or a dead handle. */
+GRPOALIGN_API int64_t grpoalign_model_outcomes(const grpoalign_model *model);
+
+/** GRPOALIGN_EXPECTATION_* in use, AUTO for models that need none; see grpoalign_expectation_name. */
+GRPOALIGN_API int32_t grpoalign_model_expectation(const grpoalign_model *model);
+
+/** "auto", "bernstein", "enumeration", "quadrature"; "unknown" for another number. Static storage. */
+GRPOALIGN_API const char *grpoalign_expectation_name(int32_t expectation);
+
+/**
+ * Advantages u(pi).
+ *
+ * policy:    n probabilities summing to 1 within 1e-4; they are then normalised.
+ * advantage: receives n numbers. May be the same array as policy. Infinite where a large group without
+ *            spread (and epsilon = 0) meets an outcome worse or better than all it holds.
+ * Errors: HANDLE, ARGUMENT, DIMENSION, NOT_FINITE, PROBABILITY, MEMORY. Outputs are written on success only.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_advantage(const grpoalign_model *model, const double *policy, int64_t n,
+                          double *advantage, grpoalign_error *error);
+
+/**
+ * The Jacobian J[o][j] = d u_o / d pi_j, for changes of the policy that keep its sum (sum_j d pi_j = 0):
+ * a constant may be added to any row without changing its meaning.
+ *
+ * jacobian: n x n, row-major, `stride` >= n elements between rows.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_model_jacobian(const grpoalign_model *model, const double *policy, int64_t n,
+                         double *jacobian, int64_t stride, grpoalign_error *error);
+
+GRPOALIGN_END
+
+#endif

@@ -1,0 +1,145 @@
+#include <grpoalign/reference.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "api/handles.h"
+#include "base/numeric.h"
+
+/* A handle with room for n outcomes, or NULL. */
+static grpoalign_reference *allocate(int64_t n)
+{
+    grpoalign_reference *reference = gra_alloc(1, sizeof *reference);
+    if (reference == NULL) {
+        return NULL;
+    }
+    reference->magic = GRA_REFERENCE_MAGIC;
+    reference->outcomes = n;
+    reference->probability = gra_alloc(n, sizeof(double));
+    reference->logarithm = gra_alloc(n, sizeof(double));
+    reference->support = gra_alloc(n, 1);
+    if (reference->probability == NULL || reference->logarithm == NULL || reference->support == NULL) {
+        grpoalign_reference_free(reference);
+        return NULL;
+    }
+    return reference;
+}
+
+static void count_support(grpoalign_reference *reference)
+{
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        reference->support[o] = reference->logarithm[o] > -INFINITY;
+        reference->supported += reference->support[o];
+    }
+}
+
+static grpoalign_status begin(const void *values, const char *name, int64_t n, grpoalign_reference **out,
+                              grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 3, error));
+    *out = NULL;
+    GRA_TRY(gra_check_pointer(values, name, 1, error));
+    if (n < 1) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1 (got %lld)", (long long)n);
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
+                                         grpoalign_reference **out, grpoalign_error *error)
+{
+    GRA_TRY(begin(probabilities, "probabilities", n, out, error));
+    GRA_TRY(gra_check_distribution(probabilities, n, 0, "probabilities", 1, error));
+    grpoalign_reference *reference = allocate(n);
+    if (reference == NULL) {
+        return gra_fail_memory(error);
+    }
+    double sum = gra_total(probabilities, n);
+    for (int64_t o = 0; o < n; o++) {
+        reference->probability[o] = probabilities[o] / sum;
+        reference->logarithm[o] = log(probabilities[o]) - log(sum);
+    }
+    count_support(reference);
+    *out = reference;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n,
+                                             grpoalign_reference **out, grpoalign_error *error)
+{
+    GRA_TRY(begin(log_probabilities, "log_probabilities", n, out, error));
+    for (int64_t o = 0; o < n; o++) {
+        if (isnan(log_probabilities[o]) || log_probabilities[o] == INFINITY) {
+            return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, o,
+                            "log_probabilities[%lld] must be finite or -infinity (got %g)", (long long)o,
+                            log_probabilities[o]);
+        }
+    }
+    double total = gra_log_sum_exp(log_probabilities, n);
+    if (!(total > -INFINITY)) {
+        return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, 1, -1,
+                        "log_probabilities must hold a finite entry (all %lld are -infinity)",
+                        (long long)n);
+    }
+    grpoalign_reference *reference = allocate(n);
+    if (reference == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        reference->logarithm[o] = log_probabilities[o] - total;
+        reference->probability[o] = exp(reference->logarithm[o]);
+    }
+    count_support(reference);
+    *out = reference;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out,
+                                                 grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 2, error));
+    *out = NULL;
+    if (n < 1) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be >= 1 (got %lld)", (long long)n);
+    }
+    grpoalign_reference *reference = allocate(n);
+    if (reference == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        reference->probability[o] = 1.0 / (double)n;
+        reference->logarithm[o] = -log((double)n);
+    }
+    count_support(reference);
+    *out = reference;
+    return GRPOALIGN_OK;
+}
+
+void grpoalign_reference_free(grpoalign_reference *reference)
+{
+    if (reference != NULL && reference->magic == GRA_REFERENCE_MAGIC) {
+        reference->magic = 0;
+        gra_release(reference->probability);
+        gra_release(reference->logarithm);
+        gra_release(reference->support);
+        gra_release(reference);
+    }
+}
+
+int64_t grpoalign_reference_outcomes(const grpoalign_reference *reference)
+{
+    return reference != NULL && reference->magic == GRA_REFERENCE_MAGIC ? reference->outcomes : 0;
+}
+
+grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference, double *out,
+                                                   int64_t n, grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_reference(reference, 1, error));
+    GRA_TRY(gra_check_pointer(out, "out", 2, error));
+    GRA_TRY(gra_check_outcomes(n, reference->outcomes, 3, error));
+    memcpy(out, reference->probability, (size_t)n * sizeof(double));
+    return GRPOALIGN_OK;
+}

@@ -1,0 +1,439 @@
+#include <grpoalign/solve.h>
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "api/handles.h"
+#include "base/numeric.h"
+#include "solver/solver.h"
+
+_Static_assert(sizeof(grpoalign_report) == 96, "layout of version 0.1");
+
+static const grpoalign_solve_options SOLVE_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_solve_options),
+    .max_iterations = 500,
+    .tolerance = 1e-11,
+};
+
+void grpoalign_solve_options_init(grpoalign_solve_options *options, uint32_t size)
+{
+    if (options != NULL && size >= sizeof options->struct_size) {
+        memset(options, 0, size);
+        memcpy(options, &SOLVE_DEFAULTS, size < sizeof SOLVE_DEFAULTS ? size : sizeof SOLVE_DEFAULTS);
+        options->struct_size = size;
+    }
+}
+
+const char *grpoalign_method_name(int32_t method)
+{
+    switch (method) {
+    case GRPOALIGN_METHOD_TRIVIAL:
+        return "trivial";
+    case GRPOALIGN_METHOD_CLOSED_FORM:
+        return "closed_form";
+    case GRPOALIGN_METHOD_SCALAR:
+        return "scalar";
+    case GRPOALIGN_METHOD_CENTRAL_PATH:
+        return "central_path";
+    case GRPOALIGN_METHOD_NEWTON:
+        return "newton";
+    case GRPOALIGN_METHOD_CONTINUATION:
+        return "continuation";
+    case GRPOALIGN_METHOD_FLOW:
+        return "flow";
+    default:
+        return "unknown";
+    }
+}
+
+static grpoalign_status load_options(const grpoalign_solve_options *options, int32_t position,
+                                     grpoalign_solve_options *loaded, grpoalign_error *error)
+{
+    *loaded = SOLVE_DEFAULTS;
+    GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
+    loaded->max_iterations =
+        loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
+    loaded->tolerance = loaded->tolerance == 0.0 ? SOLVE_DEFAULTS.tolerance : loaded->tolerance;
+    if (loaded->max_iterations < 0) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.max_iterations must be >= 0 (got %d)", (int)loaded->max_iterations);
+    }
+    if (!(loaded->tolerance > 0.0 && loaded->tolerance < 1.0)) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.tolerance must lie in (0, 1) (got %g)", loaded->tolerance);
+    }
+    if (loaded->reserved != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1, "options.reserved must be 0 (got %d)",
+                        (int)loaded->reserved);
+    }
+    return GRPOALIGN_OK;
+}
+
+/* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. */
+static int build_prior(const grpoalign_reference *reference, const gra_structure *structure,
+                       gra_prior *prior, gra_arena *arena)
+{
+    int64_t classes = structure->classes;
+    double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
+    double *log_mass = gra_arena_doubles(arena, classes), *top = gra_arena_doubles(arena, classes);
+    if (mass == NULL || low == NULL || log_mass == NULL || top == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] = low[c] = 0.0;
+        top[c] = -INFINITY;
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            top[c] = fmax(top[c], reference->logarithm[o]);
+        }
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, exp(reference->logarithm[o] - top[c]));
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = top[c] + log(mass[c] + low[c]);
+    }
+    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of a logarithm. */
+    memset(mass, 0, (size_t)classes * sizeof(double));
+    memset(low, 0, (size_t)classes * sizeof(double));
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, reference->probability[o]);
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] += low[c];
+        if (mass[c] > 1e-290) {
+            log_mass[c] = log(mass[c]);
+        }
+        mass[c] = fmax(mass[c], GRA_LEAST_MASS);
+    }
+    prior->classes = classes;
+    prior->mass = mass;
+    prior->log_mass = log_mass;
+    return 1;
+}
+
+static grpoalign_solution *allocate_solution(int64_t outcomes)
+{
+    grpoalign_solution *solution = gra_alloc(1, sizeof *solution);
+    if (solution == NULL) {
+        return NULL;
+    }
+    solution->magic = GRA_SOLUTION_MAGIC;
+    solution->outcomes = outcomes;
+    solution->policy = gra_alloc(outcomes, sizeof(double));
+    solution->log_policy = gra_alloc(outcomes, sizeof(double));
+    solution->advantage = gra_alloc(outcomes, sizeof(double));
+    if (solution->policy == NULL || solution->log_policy == NULL || solution->advantage == NULL) {
+        grpoalign_solution_free(solution);
+        return NULL;
+    }
+    return solution;
+}
+
+/* Outcomes of a class share its probability in proportion to the reference. */
+static void expand(const grpoalign_reference *reference, const gra_problem *problem,
+                   const gra_answer *answer, grpoalign_solution *solution)
+{
+    const int64_t *class_of = problem->structure->class_of;
+    for (int64_t o = 0; o < solution->outcomes; o++) {
+        int64_t c = class_of[o];
+        if (c < 0) {
+            solution->policy[o] = 0.0;
+            solution->log_policy[o] = -INFINITY;
+            continue;
+        }
+        double mass = problem->prior.mass[c], log_mass = problem->prior.log_mass[c];
+        double reference_share = mass > 1e-290 && reference->probability[o] > 1e-290
+                                     ? reference->probability[o] / mass
+                                     : exp(reference->logarithm[o] - log_mass);
+        double log_ratio = answer->policy[c] > 0.0 && answer->policy[c] >= DBL_MIN && mass > 1e-290
+                               ? log(answer->policy[c]) - log_mass
+                               : problem->penalty->log_ratio(answer->price[c]);
+        solution->policy[o] = answer->policy[c] * reference_share;
+        solution->log_policy[o] = reference->logarithm[o] + log_ratio;
+    }
+}
+
+/* Everything that follows from policy and advantage, from the outcomes' own data. */
+static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                    const grpoalign_reference *reference, double beta,
+                                    grpoalign_solution *solution, gra_arena *arena, grpoalign_error *error)
+{
+    grpoalign_report *report = &solution->report;
+    int64_t n = solution->outcomes, kept = 0;
+    double *scaled = gra_arena_doubles(arena, reference->supported);
+    double *log_mass = gra_arena_doubles(arena, reference->supported);
+    if (scaled == NULL || log_mass == NULL) {
+        return gra_fail_memory(error);
+    }
+    gra_sum mean = {0.0, 0.0}, reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0};
+    gra_sum reward = {0.0, 0.0}, reference_reward = {0.0, 0.0};
+    for (int64_t o = 0; o < n; o++) {
+        double p = solution->policy[o], ref = reference->probability[o];
+        if (!reference->support[o]) {
+            continue;
+        }
+        double log_ratio = solution->log_policy[o] - reference->logarithm[o];
+        scaled[kept] = solution->advantage[o] / beta;
+        log_mass[kept++] = reference->logarithm[o];
+        if (p > 0.0) {
+            gra_sum_add_product(&mean, p, solution->advantage[o]);
+            gra_sum_add_product(&entropy, -p, solution->log_policy[o]);
+        }
+        gra_sum_add(&reverse, gra_reverse_kl.divergence(ref, p, log_ratio));
+        gra_sum_add(&direct, gra_direct_kl.divergence(ref, p, log_ratio));
+        if (model->rewards != NULL) {
+            gra_sum_add(&reward, p * model->rewards[o]);
+            gra_sum_add(&reference_reward, ref * model->rewards[o]);
+        }
+    }
+    gra_prior prior = {kept, NULL, log_mass};
+    double average = gra_sum_value(mean) / beta, residual = 0.0;
+    double normaliser = penalty->ops->normaliser(&prior, scaled, average);
+    kept = 0;
+    for (int64_t o = 0; o < n; o++) {
+        if (reference->support[o]) {
+            double p = solution->policy[o], ref = reference->probability[o];
+            double log_ratio = solution->log_policy[o] - reference->logarithm[o];
+            double r = fabs(penalty->ops->residual(ref, p, log_ratio, scaled[kept++], normaliser));
+            residual = isnan(r) || r > residual ? r : residual;
+        }
+    }
+    report->residual = residual;
+    report->normaliser = normaliser;
+    report->kl_ref_policy = fmax(0.0, gra_sum_value(reverse));
+    report->kl_policy_ref = fmax(0.0, gra_sum_value(direct));
+    report->kl_ref_policy = isnan(report->kl_ref_policy) ? INFINITY : report->kl_ref_policy;
+    report->entropy = fmax(0.0, gra_sum_value(entropy));
+    report->expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN;
+    report->expected_reward_reference = model->rewards != NULL ? gra_sum_value(reference_reward) : NAN;
+    return GRPOALIGN_OK;
+}
+
+/* The spectrum over outcomes, where the classes did not settle stability. */
+static int32_t spectrum(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                        const grpoalign_reference *reference, double beta,
+                        const grpoalign_solution *solution, gra_arena *arena)
+{
+    int64_t n = solution->outcomes, kept = reference->supported;
+    if (n > GRA_SPECTRUM_LIMIT) {
+        return -1;
+    }
+    double *jacobian = gra_arena_doubles(arena, n * n), *price = gra_arena_doubles(arena, kept);
+    double *policy = gra_arena_doubles(arena, kept), *part = gra_arena_doubles(arena, kept * kept);
+    if (jacobian == NULL || price == NULL || policy == NULL || part == NULL ||
+        model->ops->jacobian(model, solution->policy, jacobian, n, arena, NULL) < 0) {
+        return -1;
+    }
+    int64_t i = 0;
+    for (int64_t o = 0; o < n; o++) {
+        if (!reference->support[o]) {
+            continue;
+        }
+        policy[i] = solution->policy[o];
+        price[i] = penalty->ops->price_at(reference->probability[o], reference->logarithm[o], policy[i]);
+        if (!isfinite(price[i])) {
+            return -1;
+        }
+        int64_t j = 0;
+        for (int64_t other = 0; other < n; other++) {
+            if (reference->support[other]) {
+                part[i * kept + j++] = jacobian[o * n + other];
+            }
+        }
+        i++;
+    }
+    return gra_stability_spectrum(penalty->ops, beta, kept, price, policy, part, arena);
+}
+
+static grpoalign_status solve(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                              const grpoalign_reference *reference, double beta,
+                              const grpoalign_solve_options *options, gra_structure *structure,
+                              gra_arena *arena, grpoalign_solution *solution, grpoalign_error *error)
+{
+    gra_problem problem = {.structure = structure,
+                           .penalty = penalty->ops,
+                           .beta = beta,
+                           .tolerance = options->tolerance,
+                           .max_iterations = options->max_iterations,
+                           .progress = options->progress,
+                           .user = options->user,
+                           .arena = arena,
+                           .error = error};
+    gra_answer answer;
+    memset(&answer, 0, sizeof answer);
+    answer.policy = gra_arena_doubles(arena, structure->classes);
+    answer.price = gra_arena_doubles(arena, structure->classes);
+    if (answer.policy == NULL || answer.price == NULL ||
+        !build_prior(reference, structure, &problem.prior, arena)) {
+        return gra_fail_memory(error);
+    }
+    if (options->start != NULL) {
+        double *own = gra_arena_doubles(arena, model->outcomes);
+        double *start = gra_arena_doubles(arena, structure->classes);
+        if (own == NULL || start == NULL) {
+            return gra_fail_memory(error);
+        }
+        GRA_TRY(gra_load_policy(options->start, model->outcomes, "options.start", 5, own, error));
+        memset(start, 0, (size_t)structure->classes * sizeof(double));
+        for (int64_t o = 0; o < model->outcomes; o++) {
+            if (structure->class_of[o] >= 0) {
+                start[structure->class_of[o]] += own[o];
+            }
+        }
+        problem.start = start;
+    }
+    GRA_TRY(gra_solve_classes(&problem, &answer));
+    expand(reference, &problem, &answer, solution);
+    GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
+    GRA_TRY(fill_report(model, penalty, reference, beta, solution, arena, error));
+    grpoalign_report *report = &solution->report;
+    report->struct_size = sizeof *report;
+    report->method = answer.method;
+    report->expectation = structure->kind == GRA_GAME || structure->kind == GRA_TILT ? model->expectation : 0;
+    report->iterations = answer.iterations;
+    report->factorizations = answer.factorizations;
+    report->unique = answer.unique;
+    report->policy_error = answer.policy_error;
+    report->stable = -1;
+    if (options->skip_stability == 0) {
+        report->stable = gra_stability(&problem, &answer);
+        if (report->stable < 0) {
+            report->stable = spectrum(model, penalty, reference, beta, solution, arena);
+        }
+    }
+    report->status = answer.status;
+    if (report->status == GRPOALIGN_OK && !(report->policy_error <= options->tolerance)) {
+        report->status = GRPOALIGN_ACCURACY_LIMITED;
+    }
+    return report->status;
+}
+
+grpoalign_status grpoalign_solve(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                 const grpoalign_reference *reference, double beta,
+                                 const grpoalign_solve_options *options, grpoalign_solution **out,
+                                 grpoalign_error *error)
+{
+    grpoalign_solve_options loaded;
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 6, error));
+    *out = NULL;
+    GRA_TRY(gra_check_model(model, 1, error));
+    GRA_TRY(gra_check_penalty(penalty, 2, error));
+    GRA_TRY(gra_check_reference(reference, 3, error));
+    GRA_TRY(gra_check_beta(beta, 4, error));
+    GRA_TRY(load_options(options, 5, &loaded, error));
+    if (reference->outcomes != model->outcomes) {
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1,
+                        "reference has %lld outcomes, the model has %lld", (long long)reference->outcomes,
+                        (long long)model->outcomes);
+    }
+    gra_arena arena = GRA_ARENA_INIT;
+    gra_structure structure;
+    memset(&structure, 0, sizeof structure);
+    grpoalign_solution *solution = allocate_solution(model->outcomes);
+    grpoalign_status status =
+        solution == NULL ? gra_fail_memory(error)
+                         : model->ops->structure(model, reference->support, &structure, &arena, error);
+    if (status >= 0) {
+        status = solve(model, penalty, reference, beta, &loaded, &structure, &arena, solution, error);
+    }
+    gra_structure_release(&structure);
+    gra_arena_free(&arena);
+    if (status < 0) {
+        grpoalign_solution_free(solution);
+        return status;
+    }
+    *out = solution;
+    return status;
+}
+
+void grpoalign_solution_free(grpoalign_solution *solution)
+{
+    if (solution != NULL && solution->magic == GRA_SOLUTION_MAGIC) {
+        solution->magic = 0;
+        gra_release(solution->policy);
+        gra_release(solution->log_policy);
+        gra_release(solution->advantage);
+        gra_release(solution);
+    }
+}
+
+int64_t grpoalign_solution_outcomes(const grpoalign_solution *solution)
+{
+    return solution != NULL && solution->magic == GRA_SOLUTION_MAGIC ? solution->outcomes : 0;
+}
+
+static grpoalign_status check_solution(const grpoalign_solution *solution, grpoalign_error *error)
+{
+    GRA_TRY(gra_check_pointer(solution, "solution", 1, error));
+    if (solution->magic != GRA_SOLUTION_MAGIC) {
+        return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1, "solution is not a live solution handle");
+    }
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status copy_out(const grpoalign_solution *solution, const double *values, double *out,
+                                 int64_t n, grpoalign_error *error)
+{
+    GRA_TRY(gra_check_pointer(out, "out", 2, error));
+    GRA_TRY(gra_check_outcomes(n, solution->outcomes, 3, error));
+    memcpy(out, values, (size_t)n * sizeof(double));
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_solution_policy(const grpoalign_solution *solution, double *out, int64_t n,
+                                           grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(check_solution(solution, error));
+    return copy_out(solution, solution->policy, out, n, error);
+}
+
+grpoalign_status grpoalign_solution_log_policy(const grpoalign_solution *solution, double *out, int64_t n,
+                                               grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(check_solution(solution, error));
+    return copy_out(solution, solution->log_policy, out, n, error);
+}
+
+grpoalign_status grpoalign_solution_advantage(const grpoalign_solution *solution, double *out, int64_t n,
+                                              grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(check_solution(solution, error));
+    return copy_out(solution, solution->advantage, out, n, error);
+}
+
+grpoalign_status grpoalign_solution_report(const grpoalign_solution *solution, grpoalign_report *report,
+                                           grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(check_solution(solution, error));
+    GRA_TRY(gra_check_pointer(report, "report", 2, error));
+    uint32_t size = report->struct_size;
+    if (size < 8 || size > 4096 || size % 8 != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, 2, -1,
+                        "report.struct_size must be set to sizeof the struct (got %u)", (unsigned)size);
+    }
+    memset(report, 0, size);
+    memcpy(report, &solution->report, size < sizeof solution->report ? size : sizeof solution->report);
+    report->struct_size = size;
+    return GRPOALIGN_OK;
+}

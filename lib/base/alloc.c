@@ -1,0 +1,92 @@
+#include "base/alloc.h"
+
+#include <stdlib.h>
+
+enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 16 };
+
+static int product_overflows(int64_t count, size_t size, size_t *bytes)
+{
+    return count < 0 || __builtin_mul_overflow((size_t)count, size, bytes) ||
+           *bytes > SIZE_MAX / 2 - CHUNK_BYTES;
+}
+
+void *gra_alloc(int64_t count, size_t size)
+{
+    size_t bytes;
+    if (product_overflows(count, size, &bytes)) {
+        return NULL;
+    }
+    return calloc(bytes > 0 ? bytes : 1, 1);
+}
+
+void gra_release(void *pointer)
+{
+    free(pointer);
+}
+
+struct gra_arena_chunk {
+    gra_arena_chunk *previous;
+    size_t capacity; /* bytes that follow the header */
+    size_t used;
+};
+
+/* The header takes one alignment unit, so that what follows is aligned. */
+_Static_assert(sizeof(struct gra_arena_chunk) <= ALIGNMENT, "chunk header fits its slot");
+
+static unsigned char *chunk_bytes(gra_arena_chunk *chunk)
+{
+    return (unsigned char *)chunk + ALIGNMENT;
+}
+
+void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
+{
+    size_t bytes;
+    if (product_overflows(count, size, &bytes)) {
+        return NULL;
+    }
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    gra_arena_chunk *chunk = arena->last;
+    if (chunk == NULL || chunk->capacity - chunk->used < bytes) {
+        size_t capacity = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+        chunk = aligned_alloc(ALIGNMENT, ALIGNMENT + capacity);
+        if (chunk == NULL) {
+            return NULL;
+        }
+        chunk->previous = arena->last;
+        chunk->capacity = capacity;
+        chunk->used = 0;
+        arena->last = chunk;
+    }
+    void *result = chunk_bytes(chunk) + chunk->used;
+    chunk->used += bytes;
+    return result;
+}
+
+double *gra_arena_doubles(gra_arena *arena, int64_t count)
+{
+    return gra_arena_take(arena, count, sizeof(double));
+}
+
+gra_arena_mark_t gra_arena_mark(const gra_arena *arena)
+{
+    gra_arena_mark_t mark = {arena->last, arena->last != NULL ? arena->last->used : 0};
+    return mark;
+}
+
+void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
+{
+    while (arena->last != mark.chunk) {
+        gra_arena_chunk *previous = arena->last->previous;
+        free(arena->last);
+        arena->last = previous;
+    }
+    if (arena->last != NULL) {
+        arena->last->used = mark.used;
+    }
+}
+
+void gra_arena_free(gra_arena *arena)
+{
+    gra_arena_mark_t nothing = {NULL, 0};
+    gra_arena_rewind(arena, nothing);
+}

@@ -1,0 +1,384 @@
+/*
+ * Gaussian location-scale quadrature (theory: section 2 (iii)): any number of levels, any group size.
+ *
+ *   1/(S+eps) = int_0^inf W(t) exp(-t^2 S^2) dt,   W(t) = 2/sqrt(pi) - 2 eps t erfcx(eps t)
+ *   exp(-t^2 S^2) = (1/sqrt(pi)) int prod_i k(y_i) dy,   y_i = t (x_i - c), k(y) = exp(-y^2/G)
+ *
+ * so that, with phi = sum_j w_j k(y_j) and psi = sum_j w_j y_j k(y_j),
+ *
+ *   a_m = (G-1)/(G sqrt(pi)) int W dt/t int dy k(y_m) phi^(G-2) [y_m phi - psi].
+ *
+ * Scale rule. The trapezoidal rule in log t with step h has relative error ~ exp(-pi^2/(2h)) for every S at
+ * once. Its infinitely many nodes below t0, where t S <= 1, are compressed into a Gauss rule for the discrete
+ * measure sum_k h e^(-kh) delta(e^(-kh)): nine nodes reproduce it to 1e-17 (h = 1/7), five to 1e-9 (h = 2/5).
+ *
+ * Location rule. The trapezoidal rule in y with step s has relative error 2 exp(-pi^2/s^2) for every group
+ * at once, because a group's integrand is a Gaussian of unit width.
+ *
+ * The work is done in blocks of LANES consecutive locations: a block touches the levels within BAND sqrt(G)
+ * of it, and is left out when no level lies within REACH (every group's integrand is at most exp(-y^2) for the
+ * nearest level y), when it touches one level only (such a group has no spread), or when a group is too unlikely
+ * to lie in it.
+ */
+#include "expectation/expectation.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "linalg/linalg.h"
+
+typedef struct node {
+    double t, weight;
+} node;
+
+/* Compressed lower halves, for t in units of t0 (weights are for dt). */
+static const node FINE_LOW[] = {
+    {0.014704576916911100068, 0.037532933106445334322},
+    {0.075707340605542186147, 0.083381400001745494109},
+    {0.17842444698933215287, 0.12015139877438890813},
+    {0.31157707525603040741, 0.1436688890825002136},
+    {0.46041538890096821586, 0.15121088870017387984},
+    {0.60848331693493654953, 0.14243140274467340419},
+    {0.74243425992539414798, 0.12599920776182302488},
+    {0.86631778671657649018, 0.12586568637635709434},
+    {0.99999519383600852877, 0.14288686697083201462},
+};
+static const node COARSE_LOW[] = {
+    {0.038951960738233159356, 0.098285627175456630794},
+    {0.19095613999291931638, 0.19716257654515747524},
+    {0.41319926700324288195, 0.23861220308369725842},
+    {0.66702757950176898491, 0.27903164233719123943},
+    {0.99996655210490657433, 0.40020586354639193885},
+};
+static const double FINE_SCALE_STEP = 1.0 / 7.0;     /* exp(-pi^2 7/2) = 1e-15 */
+static const double COARSE_SCALE_STEP = 2.0 / 5.0;   /* 4e-6 */
+static const double FINE_LOCATION_STEP = 33.0 / 64;  /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that node
+                                                        offsets are exact */
+static const double COARSE_LOCATION_STEP = 63.0 / 64; /* 8e-5 */
+
+enum { LANES = 16, STACK_ROWS = 8 * LANES };
+static const double REACH = 6.25; /* exp(-REACH^2) = 1e-17 */
+static const double BAND = 6.25;  /* k(BAND sqrt(G)) = 1e-17 */
+static const double NEGLIGIBLE_LOG_POWER = -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
+static const int64_t LARGE_GROUP = 512; /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
+
+static int rule_build(gra_scale_rule *rule, const node *low, int lows, double scale_step,
+                      double location_step, double t0, double end, double epsilon)
+{
+    int64_t highs = end > t0 ? (int64_t)ceil(log(end / t0) / scale_step) : 0;
+    rule->step = location_step;
+    rule->count = 0;
+    rule->t = gra_alloc(lows + highs, sizeof(double));
+    rule->weight = gra_alloc(lows + highs, sizeof(double));
+    if (rule->t == NULL || rule->weight == NULL) {
+        return 0;
+    }
+    /* The factor 1/t of the integrand is part of the weight; for t > t0, dt/t is the step. */
+    for (int i = 0; i < lows; i++) {
+        rule->t[rule->count] = t0 * low[i].t;
+        rule->weight[rule->count++] = gra_std_weight(epsilon * t0 * low[i].t) * low[i].weight / low[i].t;
+    }
+    for (int64_t i = 1; i <= highs; i++) {
+        double t = t0 * exp((double)i * scale_step);
+        rule->t[rule->count] = t;
+        rule->weight[rule->count++] = gra_std_weight(epsilon * t) * scale_step;
+    }
+    return 1;
+}
+
+int gra_scale_rules_init(gra_expectation *self)
+{
+    const double *x = self->x;
+    int64_t levels = self->levels;
+    double size = (double)self->group_size, range = x[levels - 1] - x[0], gap = range;
+    for (int64_t l = 1; l < levels; l++) {
+        gap = fmin(gap, x[l] - x[l - 1]);
+    }
+    /* Half the range bounds S from above; a group with one member a gap away from the others, from below.
+     * With epsilon > 0 the groups with S < 1e-16 epsilon / sqrt(G) cannot matter. */
+    double largest = 0.5 * range, smallest = gap * sqrt(size - 1.0) / size;
+    double t0 = 1.0 / fmax(largest, self->epsilon);
+    double end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
+    return rule_build(&self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
+                      FINE_LOCATION_STEP, t0, end, self->epsilon) &&
+           rule_build(&self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW),
+                      COARSE_SCALE_STEP, COARSE_LOCATION_STEP, t0, end, self->epsilon);
+}
+
+void gra_scale_rule_free(gra_scale_rule *rule)
+{
+    gra_release(rule->t);
+    gra_release(rule->weight);
+    rule->t = rule->weight = NULL;
+}
+
+typedef struct sweep {
+    const gra_expectation *e;
+    const double *w;
+    const double *before;  /* before[l] = sum of w below level l */
+    double least_mass;     /* a block with less mass in its band cannot matter */
+    double step, constant; /* of the location rule; factor of the whole integral */
+    double lane_scale[LANES], lane_offset[LANES]; /* exp(-(i s)^2 / G) and i s */
+    double *y, *k;         /* positions (levels) and kernels (levels x LANES) of a block */
+    double *low, *high;    /* per level and lane: sums for the advantages, or NULL */
+    double *left, *right;  /* stacked rows for the Jacobian, or NULL */
+    int64_t rows, row_from, row_to; /* of the stack, with the levels it covers */
+    double *jacobian;
+} sweep;
+
+static void flush_rows(sweep *s)
+{
+    if (s->rows > 0) {
+        int64_t width = s->row_to - s->row_from, levels = s->e->levels;
+        gra_matmul_transposed(width, width, s->rows, 1.0, s->left, levels, s->right, levels, 1.0,
+                              s->jacobian + s->row_from * levels + s->row_from, levels);
+        s->rows = 0;
+    }
+}
+
+/* k[j * LANES + i] = exp(-(y_j - i s)^2 / G), for the levels of a block; in the large-group form 1 minus it. */
+static void block_kernels(const sweep *s, int64_t count, int large)
+{
+    double inverse = 1.0 / (double)s->e->group_size;
+    for (int64_t j = 0; j < count; j++) {
+        double *k = s->k + j * LANES, y = s->y[j];
+        if (large) {
+            for (int i = 0; i < LANES; i++) {
+                double d = y - s->lane_offset[i];
+                k[i] = -expm1(-d * d * inverse);
+            }
+            continue;
+        }
+        /* exp(-(y - is)^2/G) = exp(-y^2/G) exp(2ys/G)^i exp(-(is)^2/G), powers by doubling. */
+        double centre = exp(-y * y * inverse), up = exp(2.0 * y * s->step * inverse), down = 1.0 / up;
+        double up2 = up * up, up4 = up2 * up2, down2 = down * down, down4 = down2 * down2;
+        double ups[8] = {1.0, up, up2, up2 * up, up4, up4 * up, up4 * up2, up4 * (up2 * up)};
+        double downs[8] = {down4 * down4, down4 * (down2 * down), down4 * down2, down4 * down, down4,
+                           down2 * down,  down2,                  down};
+        for (int i = 0; i < 8; i++) {
+            k[i] = centre * downs[i] * s->lane_scale[i];
+            k[i + 8] = centre * ups[i] * s->lane_scale[i + 8];
+        }
+    }
+}
+
+/* phi^(G-2), the rest of the group. */
+static double rest_power(double phi, double short_of_one, int64_t power, int large)
+{
+    if (large) {
+        return exp((double)power * log1p(-short_of_one));
+    }
+    double result = 1.0;
+    for (double base = phi; power > 0; power >>= 1, base *= base) {
+        if (power & 1) {
+            result *= base;
+        }
+    }
+    return result;
+}
+
+/* One block: the levels [from, to) at y[], seen from LANES locations. */
+static void block(sweep *s, double weight, int64_t from, int64_t to)
+{
+    int64_t count = to - from, others = s->e->group_size - 2;
+    int large = s->e->group_size > LARGE_GROUP;
+    block_kernels(s, count, large);
+    double phi[LANES] = {0.0}, psi[LANES] = {0.0}, gone[LANES] = {0.0};
+    if (large) {
+        double outside = s->before[from] + (s->before[s->e->levels] - s->before[to]);
+        for (int i = 0; i < LANES; i++) {
+            gone[i] = outside;
+        }
+        for (int64_t j = 0; j < count; j++) {
+            double *k = s->k + j * LANES, w = s->w[from + j];
+            for (int i = 0; i < LANES; i++) {
+                gone[i] += w * k[i];
+                k[i] = 1.0 - k[i];
+            }
+        }
+    }
+    for (int64_t j = 0; j < count; j++) {
+        const double *k = s->k + j * LANES;
+        double w = s->w[from + j], wy = w * s->y[j];
+        for (int i = 0; i < LANES; i++) {
+            phi[i] += w * k[i];
+            psi[i] += wy * k[i];
+        }
+    }
+    double rest[LANES], with_phi[LANES], with_psi[LANES];
+    for (int i = 0; i < LANES; i++) {
+        double f = large ? 1.0 - gone[i] : phi[i];
+        rest[i] = weight * rest_power(phi[i], gone[i], others, large);
+        with_phi[i] = rest[i] * f;
+        with_psi[i] = rest[i] * psi[i]; /* psi is about the block's centre, like y */
+    }
+    if (s->low != NULL) {
+        for (int64_t j = 0; j < count; j++) {
+            const double *k = s->k + j * LANES;
+            double y = s->y[j];
+            double *low = s->low + (from + j) * LANES;
+            for (int i = 0; i < LANES; i++) {
+                low[i] += k[i] * (y * with_phi[i] - with_psi[i]);
+            }
+        }
+    }
+    if (s->jacobian == NULL) {
+        return;
+    }
+    /* d a_m/d w_l = sum rest k_m k_l [(G-1) y_m - y_l - (G-2) psi/phi], as one product of stacked rows. */
+    int64_t levels = s->e->levels;
+    double size = (double)s->e->group_size;
+    for (int i = 0; i < LANES; i++) {
+        if (!(rest[i] > 0.0) || !(phi[i] > 0.0)) {
+            continue;
+        }
+        if (s->rows > 0 && (s->row_from != from || s->row_to != to || s->rows + 2 > STACK_ROWS)) {
+            flush_rows(s);
+        }
+        s->row_from = from;
+        s->row_to = to;
+        double *left = s->left + s->rows * levels, *right = s->right + s->rows * levels;
+        double offset = s->lane_offset[i], shift = (size - 2.0) * (psi[i] / phi[i] - offset);
+        for (int64_t j = 0; j < count; j++) {
+            double k = s->k[j * LANES + i], y = s->y[j] - offset;
+            left[j] = rest[i] * k * ((size - 1.0) * y - shift);
+            right[j] = k;
+            left[levels + j] = -rest[i] * k;
+            right[levels + j] = k * y;
+        }
+        s->rows += 2;
+    }
+}
+
+/* All locations of one scale for the levels [a, b), which are chained by gaps within the band. */
+static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
+{
+    const double *x = s->e->x;
+    double step = s->step, width = LANES * step, band = BAND * sqrt((double)s->e->group_size);
+    double extent = t * (x[b - 1] - x[a]);
+    int64_t from = a, to = a, near = a;
+    /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left + width). */
+    for (double left = -REACH - step; left < extent + REACH; left += width) {
+        double right = left + width - step;
+        while (from < b && t * (x[from] - x[a]) < left - band) {
+            from++;
+        }
+        while (to < b && t * (x[to] - x[a]) <= right + band) {
+            to++;
+        }
+        while (near < b && t * (x[near] - x[a]) < left - REACH) {
+            near++;
+        }
+        if (near == b) {
+            break;
+        }
+        if (t * (x[near] - x[a]) > right + REACH || to - from < 2 ||
+            s->before[to] - s->before[from] < s->least_mass) {
+            continue;
+        }
+        /* Positions about the block's centre. The distance from the first level to the block's own is carried
+         * with its rounding error, so that all blocks lie on one grid. */
+        int64_t anchor = near;
+        double e1, e2, distance = gra_two_sum(x[anchor], -x[a], &e1);
+        double place = gra_two_product(t, distance, &e2);
+        double offset = ((left + 0.5 * width) - place) - (e2 + t * e1);
+        for (int64_t j = from; j < to; j++) {
+            s->y[j - from] = t * (x[j] - x[anchor]) - offset;
+        }
+        block(s, weight, from, to);
+    }
+}
+
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
+                            double *a, double *jacobian, gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    int64_t levels = self->levels;
+    double size = (double)self->group_size;
+    sweep s = {.e = self, .w = w, .step = rule->step};
+    double *before = gra_arena_doubles(arena, levels + 1);
+    s.y = gra_arena_doubles(arena, levels);
+    s.k = gra_arena_doubles(arena, levels * LANES);
+    s.low = a != NULL ? gra_arena_doubles(arena, levels * LANES) : NULL;
+    s.jacobian = jacobian;
+    if (jacobian != NULL) {
+        s.left = gra_arena_doubles(arena, levels * STACK_ROWS);
+        s.right = gra_arena_doubles(arena, levels * STACK_ROWS);
+    }
+    if (before == NULL || s.y == NULL || s.k == NULL || (a != NULL && s.low == NULL) ||
+        (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
+        gra_arena_rewind(arena, mark);
+        return 0;
+    }
+    before[0] = 0.0;
+    for (int64_t l = 0; l < levels; l++) {
+        before[l + 1] = before[l] + w[l];
+    }
+    s.before = before;
+    s.least_mass = self->group_size > 2 ? exp(NEGLIGIBLE_LOG_POWER / (size - 2.0)) : 0.0;
+    for (int i = 0; i < LANES; i++) {
+        s.lane_offset[i] = (i - LANES / 2) * s.step;
+        s.lane_scale[i] = exp(-s.lane_offset[i] * s.lane_offset[i] / size);
+    }
+    if (a != NULL) {
+        memset(s.low, 0, (size_t)(levels * LANES) * sizeof(double));
+    }
+    if (jacobian != NULL) {
+        memset(jacobian, 0, (size_t)(levels * levels) * sizeof(double));
+    }
+    /* (G-1)/(G sqrt(pi)), the location step, and the factor for ddof. */
+    double constant = (size - 1.0) / size * 0.56418958354775628695 * s.step * self->factor;
+    double band = BAND * sqrt(size);
+    for (int64_t n = 0; n < rule->count; n++) {
+        for (int64_t first = 0, last; first < levels; first = last) {
+            for (last = first + 1;
+                 last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= band; last++) {
+            }
+            if (last - first > 1) {
+                cluster(&s, rule->t[n], constant * rule->weight[n], first, last);
+            }
+        }
+    }
+    if (jacobian != NULL) {
+        flush_rows(&s);
+    }
+    if (a != NULL) {
+        for (int64_t l = 0; l < levels; l++) {
+            double sum = 0.0;
+            for (int i = 0; i < LANES; i++) {
+                sum += s.low[l * LANES + i];
+            }
+            a[l] = sum;
+        }
+    }
+    gra_arena_rewind(arena, mark);
+    return 1;
+}
+
+double gra_quadrature_cost(const gra_expectation *self)
+{
+    /* Counts blocks as `cluster` does, without the likelihood of groups; then measured nanoseconds per kernel
+     * value and per product (bench/expectation.c). */
+    const double *x = self->x;
+    double size = (double)self->group_size, band = BAND * sqrt(size), cost = 0.0;
+    const gra_scale_rule *rules[2] = {&self->fine, &self->coarse};
+    for (int r = 0; r < 2; r++) {
+        for (int64_t n = 0; n < rules[r]->count; n++) {
+            double t = rules[r]->t[n], width = LANES * rules[r]->step;
+            for (int64_t l = 0; l < self->levels; l++) {
+                /* The locations this level calls for, shared with its neighbours, times the levels in reach. */
+                double before = l > 0 ? t * (x[l] - x[l - 1]) : 2.0 * REACH;
+                double locations = fmin(before, 2.0 * REACH + width);
+                double reach = 2.0 * band + width;
+                double in_reach = fmin((double)self->levels,
+                                       1.0 + reach * (double)(self->levels - 1) /
+                                                 fmax(t * (x[self->levels - 1] - x[0]), 1e-300));
+                double kernels = locations / rules[r]->step * in_reach;
+                cost += r == 0 ? 2.0 * kernels : kernels * (3.0 + 0.4 * in_reach);
+            }
+        }
+    }
+    return cost;
+}

@@ -1,0 +1,127 @@
+/* What all models share: the handle's head, and merging equal rewards into levels. */
+#include "model/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+
+grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
+                                    const double *rewards, grpoalign_model **out,
+                                    grpoalign_error *error)
+{
+    grpoalign_model *model = gra_alloc(1, size);
+    double *copy = rewards != NULL ? gra_alloc(outcomes, sizeof(double)) : NULL;
+    if (model == NULL || (rewards != NULL && copy == NULL)) {
+        gra_release(model);
+        gra_release(copy);
+        return gra_fail_memory(error);
+    }
+    if (copy != NULL) {
+        memcpy(copy, rewards, (size_t)outcomes * sizeof(double));
+    }
+    model->magic = GRA_MODEL_MAGIC;
+    model->ops = ops;
+    model->outcomes = outcomes;
+    model->rewards = copy;
+    *out = model;
+    return GRPOALIGN_OK;
+}
+
+void gra_structure_release(gra_structure *structure)
+{
+    if (structure->kind == GRA_GAME && structure->game.release != NULL) {
+        structure->game.release(&structure->game);
+        structure->game.release = NULL;
+    }
+}
+
+typedef struct keyed {
+    double key, tie;
+    int64_t index;
+} keyed;
+
+static int compare_keyed(const void *left, const void *right)
+{
+    const keyed *a = left, *b = right;
+    if (a->key != b->key) {
+        return a->key < b->key ? -1 : 1;
+    }
+    if (a->tie != b->tie) {
+        return a->tie < b->tie ? -1 : 1;
+    }
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of,
+                     int64_t *first, int64_t *levels, gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    keyed *items = gra_arena_take(arena, n, sizeof *items);
+    if (items == NULL) {
+        return 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        items[i].key = keys[i];
+        items[i].tie = ties != NULL ? ties[i] : 0.0;
+        items[i].index = i;
+    }
+    qsort(items, (size_t)n, sizeof *items, compare_keyed);
+    int64_t level = -1;
+    for (int64_t i = 0; i < n; i++) {
+        if (i == 0 || items[i].key != items[i - 1].key || items[i].tie != items[i - 1].tie) {
+            level++;
+            first[level] = items[i].index;
+        }
+        level_of[items[i].index] = level;
+    }
+    *levels = level + 1;
+    gra_arena_rewind(arena, mark);
+    return 1;
+}
+
+int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels,
+                            const unsigned char *supported, gra_structure *out, int64_t **class_at,
+                            gra_arena *arena)
+{
+    int64_t *class_of = gra_arena_take(arena, outcomes, sizeof *class_of);
+    int64_t *at = gra_arena_take(arena, levels, sizeof *at);
+    if (class_of == NULL || at == NULL) {
+        return 0;
+    }
+    for (int64_t l = 0; l < levels; l++) {
+        at[l] = -1;
+    }
+    for (int64_t o = 0; o < outcomes; o++) {
+        at[level_of[o]] = supported[o] ? 0 : at[level_of[o]];
+    }
+    int64_t classes = 0;
+    for (int64_t l = 0; l < levels; l++) {
+        at[l] = at[l] == 0 ? classes++ : -1;
+    }
+    for (int64_t o = 0; o < outcomes; o++) {
+        class_of[o] = supported[o] ? at[level_of[o]] : -1;
+    }
+    out->kind = GRA_FLAT;
+    out->classes = classes;
+    out->class_of = class_of;
+    if (class_at != NULL) {
+        *class_at = at;
+    }
+    return 1;
+}
+
+int gra_range_exponent(const double *rewards, int64_t n)
+{
+    double top = gra_max(rewards, n), bottom = gra_min(rewards, n), range = top - bottom;
+    int exponent = 0;
+    if (isinf(range)) {
+        (void)frexp(0.5 * top - 0.5 * bottom, &exponent);
+        exponent += 1;
+    } else if (range > 0.0) {
+        (void)frexp(range, &exponent);
+    }
+    return exponent;
+}

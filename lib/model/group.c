@@ -1,0 +1,614 @@
+/* Groups of finite size: A = (r - mean) / (std + epsilon), or r - mean. */
+#include "model/model.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+#include "expectation/expectation.h"
+#include "linalg/linalg.h"
+
+typedef struct group_model {
+    grpoalign_model base;
+    gra_group_convention convention;
+    int64_t levels;
+    double *x;         /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
+    double unit;       /* caller's units per unit of the scale */
+    double epsilon;    /* in the scale */
+    int64_t *level_of; /* per outcome, or NULL for random rewards */
+    double *mix;       /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
+    gra_expectation expectation; /* set up when there are two levels or more and scale is std */
+} group_model;
+
+static void group_release(grpoalign_model *self)
+{
+    group_model *model = (group_model *)self;
+    gra_release(model->x);
+    gra_release(model->level_of);
+    gra_release(model->mix);
+    gra_expectation_free(&model->expectation);
+}
+
+static int is_unscaled(const group_model *model)
+{
+    return model->convention.scale == GRPOALIGN_SCALE_NONE;
+}
+
+/* (1 - 1/G): what is left of r - mean when the mean contains the member itself. */
+static double own_share(const group_model *model)
+{
+    return 1.0 - 1.0 / (double)model->convention.group_size;
+}
+
+/* Whether epsilon swamps every std: then 1/(S + epsilon) = 1/epsilon to rounding, an unscaled model. */
+static int is_swamped(const group_model *model)
+{
+    return model->epsilon > 1e17;
+}
+
+/* The strength of the model where it is one constant. */
+static double constant_strength(const group_model *model)
+{
+    return own_share(model) * (is_unscaled(model) ? model->unit : 1.0 / model->epsilon);
+}
+
+static int is_constant(const group_model *model)
+{
+    return is_unscaled(model) || is_swamped(model);
+}
+
+/* How far the mean reward of each outcome falls short of the best of the supported ones (all if NULL). */
+static double *mean_gaps(const group_model *model, const unsigned char *supported, gra_arena *arena)
+{
+    double *gap = gra_arena_doubles(arena, model->base.outcomes), best = -INFINITY;
+    for (int64_t o = 0; gap != NULL && o < model->base.outcomes; o++) {
+        if (model->mix != NULL) {
+            gra_sum mean = {0.0, 0.0};
+            for (int64_t l = 0; l < model->levels; l++) {
+                gra_sum_add_product(&mean, model->mix[o * model->levels + l], model->x[l]);
+            }
+            gap[o] = gra_sum_value(mean);
+        } else {
+            gap[o] = model->x[model->level_of[o]];
+        }
+        best = supported == NULL || supported[o] ? fmax(best, gap[o]) : best;
+    }
+    for (int64_t o = 0; gap != NULL && o < model->base.outcomes; o++) {
+        gap[o] = best - gap[o];
+    }
+    return gap;
+}
+
+static double *level_weights(const group_model *model, const double *policy, gra_arena *arena)
+{
+    double *w = gra_arena_doubles(arena, model->levels);
+    if (w == NULL) {
+        return NULL;
+    }
+    if (model->mix != NULL) {
+        gra_matvec_transposed(model->base.outcomes, model->levels, model->mix, model->levels, policy, w);
+        return w;
+    }
+    memset(w, 0, (size_t)model->levels * sizeof(double));
+    for (int64_t o = 0; o < model->base.outcomes; o++) {
+        w[model->level_of[o]] += policy[o];
+    }
+    return w;
+}
+
+static grpoalign_status group_advantage(const grpoalign_model *self, const double *policy,
+                                        double *advantage, gra_arena *arena, grpoalign_error *error)
+{
+    const group_model *model = (const group_model *)self;
+    int64_t n = self->outcomes;
+    if (model->levels == 1) {
+        memset(advantage, 0, (size_t)n * sizeof(double));
+        return GRPOALIGN_OK;
+    }
+    if (is_constant(model)) {
+        double *gap = mean_gaps(model, NULL, arena);
+        if (gap == NULL) {
+            return gra_fail_memory(error);
+        }
+        gra_tilt tilt = {.classes = n, .gap = gap};
+        double m = gra_tilt_mean_gap(&tilt, policy), strength = constant_strength(model);
+        for (int64_t o = 0; o < n; o++) {
+            advantage[o] = strength * (m - gap[o]);
+        }
+        return GRPOALIGN_OK;
+    }
+    double *w = level_weights(model, policy, arena), *a = gra_arena_doubles(arena, model->levels);
+    if (w == NULL || a == NULL || !gra_expectation_advantage(&model->expectation, w, a, arena)) {
+        return gra_fail_memory(error);
+    }
+    if (model->mix != NULL) {
+        gra_matvec(n, model->levels, model->mix, model->levels, a, advantage);
+        return GRPOALIGN_OK;
+    }
+    for (int64_t o = 0; o < n; o++) {
+        advantage[o] = a[model->level_of[o]];
+    }
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status group_jacobian(const grpoalign_model *self, const double *policy,
+                                       double *jacobian, int64_t stride, gra_arena *arena,
+                                       grpoalign_error *error)
+{
+    const group_model *model = (const group_model *)self;
+    int64_t n = self->outcomes, levels = model->levels;
+    if (levels == 1 || is_constant(model)) {
+        double *gap = levels > 1 ? mean_gaps(model, NULL, arena) : NULL;
+        if (levels > 1 && gap == NULL) {
+            return gra_fail_memory(error);
+        }
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t j = 0; j < n; j++) {
+                jacobian[i * stride + j] = gap != NULL ? constant_strength(model) * gap[j] : 0.0;
+            }
+        }
+        return GRPOALIGN_OK;
+    }
+    double *w = level_weights(model, policy, arena);
+    double *slopes = levels <= GRA_DENSE_LIMIT ? gra_arena_doubles(arena, levels * levels) : NULL;
+    if (levels > GRA_DENSE_LIMIT) {
+        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
+                        "the Jacobian needs a dense matrix over %lld reward levels, the limit is %lld",
+                        (long long)levels, (long long)GRA_DENSE_LIMIT);
+    }
+    if (w == NULL || slopes == NULL ||
+        !gra_expectation_jacobian(&model->expectation, w, GRA_EXACT, NULL, slopes, arena)) {
+        return gra_fail_memory(error);
+    }
+    if (model->mix != NULL) {
+        double *half = gra_arena_doubles(arena, n * levels), *turned = gra_arena_doubles(arena, n * levels);
+        if (half == NULL || turned == NULL) {
+            return gra_fail_memory(error);
+        }
+        for (int64_t o = 0; o < n; o++) {
+            for (int64_t l = 0; l < levels; l++) {
+                turned[l * n + o] = model->mix[o * levels + l];
+            }
+        }
+        gra_matmul(n, levels, levels, 1.0, model->mix, levels, slopes, levels, 0.0, half, levels);
+        gra_matmul(n, n, levels, 1.0, half, levels, turned, n, 0.0, jacobian, stride);
+        return GRPOALIGN_OK;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            jacobian[i * stride + j] = slopes[model->level_of[i] * levels + model->level_of[j]];
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+/* ---- structure --------------------------------------------------------------------------------------- */
+
+typedef struct group_game {
+    const gra_expectation *expectation;
+    gra_expectation own; /* over the supported levels, when they are not all */
+} group_game;
+
+static int game_advantage(const gra_game *self, const double *w, double shift, double *a,
+                          gra_arena *arena)
+{
+    const group_game *game = self->data;
+    if (!gra_expectation_advantage(game->expectation, w, a, arena)) {
+        return 0;
+    }
+    for (int64_t l = 0; l < self->levels; l++) {
+        a[l] -= shift;
+    }
+    return 1;
+}
+
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                         gra_arena *arena)
+{
+    const group_game *game = self->data;
+    return gra_expectation_jacobian(game->expectation, w, accuracy, NULL, jacobian, arena);
+}
+
+static void game_release(gra_game *self)
+{
+    group_game *game = self->data;
+    gra_expectation_free(&game->own);
+    gra_release(game);
+}
+
+/* A game over the levels at[0..levels-1] (ascending). */
+static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels,
+                                  gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    if (levels > GRA_DENSE_LIMIT) {
+        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
+                        "solving needs dense matrices over %lld reward levels, the limit is %lld; "
+                        "the large-group limit has none",
+                        (long long)levels, (long long)GRA_DENSE_LIMIT);
+    }
+    group_game *game = gra_alloc(1, sizeof *game);
+    double *x = gra_arena_doubles(arena, levels);
+    if (game == NULL || x == NULL) {
+        gra_release(game);
+        return gra_fail_memory(error);
+    }
+    out->kind = GRA_GAME;
+    out->game.classes = out->game.levels = levels;
+    out->game.advantage = game_advantage;
+    out->game.jacobian = game_jacobian;
+    out->game.data = game;
+    out->game.release = game_release;
+    game->expectation = &model->expectation;
+    if (levels < model->levels) {
+        for (int64_t l = 0; l < levels; l++) {
+            x[l] = model->x[at[l]];
+        }
+        game->expectation = &game->own;
+        GRA_TRY(gra_expectation_init(&game->own, x, levels, model->convention.group_size, model->epsilon,
+                                     model->convention.ddof, model->convention.expectation, error));
+    }
+    /* bench/expectation.c: errors stay below this for all groups up to 1024; every advantage is below sqrt(G). */
+    out->game.error = 4e-15 * sqrt((double)model->convention.group_size);
+    /* Moving one of the others changes an advantage by at most 2 sqrt(G-1); there are G-1 others, and the total
+     * variation is half of sum |dw|. */
+    out->game.contraction = pow((double)(model->convention.group_size - 1), 1.5);
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status make_tilt(gra_structure *out, const double *gap, gra_tilt **tilt,
+                                  gra_arena *arena, grpoalign_error *error)
+{
+    double *copy = gra_arena_doubles(arena, out->classes);
+    if (copy == NULL) {
+        return gra_fail_memory(error);
+    }
+    memcpy(copy, gap, (size_t)out->classes * sizeof(double));
+    double least = gra_min(copy, out->classes);
+    for (int64_t c = 0; c < out->classes; c++) {
+        copy[c] -= least;
+    }
+    memset(&out->tilt, 0, sizeof out->tilt);
+    out->tilt.classes = out->classes;
+    out->tilt.gap = copy;
+    out->kind = gra_max(copy, out->classes) > 0.0 ? GRA_TILT : GRA_FLAT;
+    *tilt = &out->tilt;
+    return GRPOALIGN_OK;
+}
+
+/* Two levels, `low` and `high`: classes by the probability of the upper one. */
+static grpoalign_status two_level_structure(const group_model *model, const unsigned char *supported,
+                                            int64_t low, int64_t high, gra_structure *out,
+                                            gra_arena *arena, grpoalign_error *error)
+{
+    int64_t n = model->base.outcomes, levels = 0;
+    double *key = gra_arena_doubles(arena, n), *tie = gra_arena_doubles(arena, n);
+    int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of);
+    int64_t *first = gra_arena_take(arena, n, sizeof *first), *class_at;
+    if (key == NULL || tie == NULL || level_of == NULL || first == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        key[o] = model->mix != NULL ? model->mix[o * model->levels + high]
+                                    : (double)(model->level_of[o] == high);
+        tie[o] = model->mix != NULL ? -model->mix[o * model->levels + low]
+                                    : -(double)(model->level_of[o] == low);
+    }
+    if (!gra_levels_build(key, tie, n, level_of, first, &levels, arena) ||
+        !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena)) {
+        return gra_fail_memory(error);
+    }
+    double *success = gra_arena_doubles(arena, out->classes), *failure = gra_arena_doubles(arena, out->classes);
+    double *gap = gra_arena_doubles(arena, out->classes);
+    if (success == NULL || failure == NULL || gap == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t l = 0; l < levels; l++) {
+        int64_t c = class_at[l];
+        if (c >= 0) {
+            success[c] = key[first[l]];
+            failure[c] = -tie[first[l]];
+        }
+    }
+    for (int64_t c = 0; c < out->classes; c++) {
+        /* The smaller of the two carries the digits of a difference. */
+        double top_s = success[out->classes - 1], top_f = failure[out->classes - 1];
+        gap[c] = failure[c] < 0.5 ? failure[c] - top_f : top_s - success[c];
+    }
+    gra_tilt *tilt;
+    GRA_TRY(make_tilt(out, gap, &tilt, arena, error));
+    if (out->kind == GRA_TILT) {
+        double distance = model->x[high] - model->x[low], factor = model->expectation.factor;
+        gra_tilt_two_levels(tilt, success, failure, model->convention.group_size,
+                            model->expectation.epsilon / distance, factor);
+    }
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status constant_structure(const group_model *model, const unsigned char *supported,
+                                           gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    int64_t n = model->base.outcomes, levels = 0;
+    double *outcome_gap = mean_gaps(model, supported, arena), *gap;
+    int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of);
+    int64_t *first = gra_arena_take(arena, n, sizeof *first), *class_at;
+    gra_tilt *tilt;
+    if (outcome_gap == NULL || level_of == NULL || first == NULL ||
+        !gra_levels_build(outcome_gap, NULL, n, level_of, first, &levels, arena) ||
+        !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena) ||
+        (gap = gra_arena_doubles(arena, out->classes)) == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t l = 0; l < levels; l++) {
+        if (class_at[l] >= 0) {
+            gap[class_at[l]] = outcome_gap[first[l]];
+        }
+    }
+    GRA_TRY(make_tilt(out, gap, &tilt, arena, error));
+    if (out->kind == GRA_TILT) {
+        gra_tilt_constant(tilt, constant_strength(model));
+    }
+    return GRPOALIGN_OK;
+}
+
+/* The margin of two levels in a group of two: (d/2) / (|d|/2 + epsilon). */
+static double pair_margin(const gra_expectation *e, double a, double b)
+{
+    double d = 0.5 * (a - b);
+    return d != 0.0 ? e->factor * d / (fabs(d) + e->epsilon) : 0.0;
+}
+
+/* Groups of two are pairwise preferences: a matrix over the classes of equal rows. */
+static grpoalign_status pair_structure(const group_model *model, const unsigned char *supported,
+                                       const int64_t *at, int64_t levels, gra_structure *out,
+                                       gra_arena *arena, grpoalign_error *error)
+{
+    int64_t n = model->base.outcomes;
+    double *margins = gra_arena_doubles(arena, levels * levels);
+    int64_t *class_of = gra_arena_take(arena, n, sizeof *class_of);
+    int64_t *outcome_at = gra_arena_take(arena, n, sizeof *outcome_at);
+    int64_t *merged = gra_arena_take(arena, n, sizeof *merged);
+    if (margins == NULL || class_of == NULL || outcome_at == NULL || merged == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t i = 0; i < levels; i++) {
+        for (int64_t j = 0; j < levels; j++) {
+            margins[i * levels + j] = pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
+        }
+    }
+    int64_t kept = 0;
+    for (int64_t o = 0; o < n; o++) {
+        class_of[o] = -1;
+        if (supported[o]) {
+            outcome_at[kept++] = o;
+        }
+    }
+    double *part = gra_arena_doubles(arena, kept * levels), *half = gra_arena_doubles(arena, kept * levels);
+    double *matrix = gra_arena_doubles(arena, kept * kept);
+    double *turned = gra_arena_doubles(arena, kept * levels);
+    if (part == NULL || half == NULL || matrix == NULL || turned == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t i = 0; i < kept; i++) {
+        for (int64_t l = 0; l < levels; l++) {
+            part[i * levels + l] = model->mix[outcome_at[i] * model->levels + at[l]];
+            turned[l * kept + i] = part[i * levels + l];
+        }
+    }
+    gra_matmul(kept, levels, levels, 1.0, part, levels, margins, levels, 0.0, half, levels);
+    gra_matmul(kept, kept, levels, 1.0, half, levels, turned, kept, 0.0, matrix, kept);
+    for (int64_t i = 0; i < kept; i++) {
+        matrix[i * kept + i] = 0.0;
+        for (int64_t j = 0; j < i; j++) {
+            double margin = 0.5 * (matrix[i * kept + j] - matrix[j * kept + i]) + 0.0;
+            matrix[i * kept + j] = margin;
+            matrix[j * kept + i] = 0.0 - margin;
+        }
+    }
+    GRA_TRY(gra_margins_structure(matrix, kept, out, merged, arena, error));
+    for (int64_t i = 0; i < kept; i++) {
+        class_of[outcome_at[i]] = merged[i];
+    }
+    out->class_of = class_of;
+    return GRPOALIGN_OK;
+}
+
+/* The matrix of pairs of outcomes is preferred to the game over levels up to this many outcomes. */
+static const int64_t PAIR_LIMIT = 2048;
+
+static grpoalign_status random_structure(const group_model *model, const unsigned char *supported,
+                                         gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    int64_t n = model->base.outcomes, levels = 0, kept = 0;
+    int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
+    int64_t *class_of = gra_arena_take(arena, n, sizeof *class_of);
+    if (at == NULL || class_of == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        class_of[o] = supported[o] ? kept++ : -1;
+    }
+    for (int64_t l = 0; l < model->levels; l++) {
+        int used = 0;
+        for (int64_t o = 0; o < n && !used; o++) {
+            used = supported[o] && model->mix[o * model->levels + l] > 0.0;
+        }
+        if (used) {
+            at[levels++] = l;
+        }
+    }
+    out->classes = kept;
+    out->class_of = class_of;
+    out->kind = GRA_FLAT;
+    if (levels == 1 || kept == 1) {
+        return GRPOALIGN_OK;
+    }
+    int32_t asked = model->convention.expectation;
+    int free_choice = asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN;
+    if (levels == 2 && free_choice) {
+        return two_level_structure(model, supported, at[0], at[1], out, arena, error);
+    }
+    if (model->convention.group_size == 2 && kept <= PAIR_LIMIT && free_choice) {
+        return pair_structure(model, supported, at, levels, out, arena, error);
+    }
+    double *mix = gra_arena_doubles(arena, kept * levels);
+    if (mix == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        for (int64_t l = 0; class_of[o] >= 0 && l < levels; l++) {
+            mix[class_of[o] * levels + l] = model->mix[o * model->levels + at[l]];
+        }
+    }
+    GRA_TRY(make_game(model, at, levels, out, arena, error));
+    out->game.classes = kept;
+    out->game.mix = mix;
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported,
+                                        gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    const group_model *model = (const group_model *)self;
+    if (is_constant(model) && model->levels > 1) {
+        return constant_structure(model, supported, out, arena, error);
+    }
+    if (model->mix != NULL) {
+        return random_structure(model, supported, out, arena, error);
+    }
+    int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
+    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported,
+                                               out, &class_at, arena)) {
+        return gra_fail_memory(error);
+    }
+    if (out->classes == 1) {
+        return GRPOALIGN_OK;
+    }
+    for (int64_t l = 0; l < model->levels; l++) {
+        if (class_at[l] >= 0) {
+            at[class_at[l]] = l;
+        }
+    }
+    int32_t asked = model->convention.expectation;
+    if (asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN) {
+        if (out->classes == 2) {
+            return two_level_structure(model, supported, at[0], at[1], out, arena, error);
+        }
+        if (model->convention.group_size == 2 && out->classes <= GRA_DENSE_LIMIT) {
+            double *margins = gra_arena_doubles(arena, out->classes * out->classes);
+            if (margins == NULL) {
+                return gra_fail_memory(error);
+            }
+            for (int64_t i = 0; i < out->classes; i++) {
+                for (int64_t j = 0; j < out->classes; j++) {
+                    margins[i * out->classes + j] =
+                        pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
+                }
+            }
+            out->kind = GRA_GAME;
+            gra_game_from_margins(&out->game, margins, out->classes);
+            return GRPOALIGN_OK;
+        }
+    }
+    return make_game(model, at, out->classes, out, arena, error);
+}
+
+static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,
+                                        group_structure};
+
+/* ---- construction -------------------------------------------------------------------------------------- */
+
+static int build_mix(group_model *model, int64_t k, const double *distribution, int64_t stride,
+                     const int64_t *level_of)
+{
+    int64_t n = model->base.outcomes, elements;
+    model->mix = __builtin_mul_overflow(n, model->levels, &elements) ? NULL
+                                                                     : gra_alloc(elements, sizeof(double));
+    if (model->mix == NULL) {
+        return 0;
+    }
+    for (int64_t o = 0; o < n; o++) {
+        double *row = model->mix + o * model->levels;
+        double total = gra_total(distribution + o * stride, k);
+        for (int64_t l = 0; l < k; l++) {
+            row[level_of[l]] += distribution[o * stride + l] / total;
+        }
+    }
+    return 1;
+}
+
+static grpoalign_status build(group_model *model, const double *rewards, int64_t k,
+                              const double *distribution, int64_t stride, gra_arena *arena,
+                              grpoalign_error *error)
+{
+    int64_t *first = gra_arena_take(arena, k, sizeof *first);
+    int64_t *level_of = gra_alloc(k, sizeof *level_of);
+    int exponent = gra_range_exponent(rewards, k);
+    if (distribution == NULL) {
+        model->level_of = level_of;
+    }
+    int built = first != NULL && level_of != NULL &&
+                gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena);
+    model->x = built ? gra_alloc(model->levels, sizeof(double)) : NULL;
+    built = model->x != NULL;
+    for (int64_t l = 0; built && l < model->levels; l++) {
+        model->x[l] = ldexp(rewards[first[l]], -exponent);
+    }
+    model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
+    model->epsilon = ldexp(model->convention.epsilon, -exponent);
+    if (built && distribution != NULL) {
+        built = build_mix(model, k, distribution, stride, level_of);
+        if (built) {
+            for (int64_t o = 0; o < model->base.outcomes; o++) {
+                model->base.rewards[o] = 0.0;
+                for (int64_t l = 0; l < model->levels; l++) {
+                    model->base.rewards[o] += model->mix[o * model->levels + l] * rewards[first[l]];
+                }
+            }
+        }
+    }
+    if (distribution != NULL) {
+        gra_release(level_of);
+    }
+    if (!built) {
+        return gra_fail_memory(error);
+    }
+    if (model->levels > 1 && !is_constant(model)) {
+        const gra_group_convention *c = &model->convention;
+        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, c->group_size,
+                                     model->epsilon, c->ddof, c->expectation, error));
+        model->base.expectation = model->expectation.method;
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n,
+                               int64_t stride, const gra_group_convention *convention,
+                               grpoalign_model **out, grpoalign_error *error)
+{
+    grpoalign_model *base;
+    gra_arena arena = GRA_ARENA_INIT;
+    if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD &&
+        convention->epsilon == 0.0 && convention->expectation == GRPOALIGN_EXPECTATION_AUTO &&
+        distribution == NULL) {
+        /* Two members differ from their mean by half their distance, which is also their std. */
+        return gra_ranked_new(rewards, n, sqrt((2.0 - convention->ddof) / 2.0), out, error);
+    }
+    GRA_TRY(gra_model_allocate(sizeof(group_model), &GROUP_OPS, n, NULL, &base, error));
+    base->rewards = gra_alloc(n, sizeof(double));
+    group_model *model = (group_model *)base;
+    model->convention = *convention;
+    grpoalign_status status = base->rewards != NULL
+                                  ? build(model, rewards, k, distribution, stride, &arena, error)
+                                  : gra_fail_memory(error);
+    gra_arena_free(&arena);
+    if (status < 0) {
+        grpoalign_model_free(base);
+        return status;
+    }
+    if (distribution == NULL) {
+        memcpy(base->rewards, rewards, (size_t)n * sizeof(double));
+    }
+    *out = base;
+    return GRPOALIGN_OK;
+}

@@ -1,0 +1,183 @@
+/* The limit of large groups: u = (r - mean) / (sigma + epsilon), or r - mean. */
+#include "model/model.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+
+typedef struct limit_model {
+    grpoalign_model base;
+    int64_t levels; /* distinct pairs (reward, variance), ascending in reward */
+    int64_t *level_of;
+    double *reward;   /* per level, scaled: the range lies in [1/2, 1) */
+    double *variance; /* per level, in the same scale squared; NULL for none */
+    double epsilon;   /* in the same scale */
+    double unit;      /* caller's units per unit of the scale, for unscaled rewards */
+    int32_t scale;
+} limit_model;
+
+static void limit_release(grpoalign_model *self)
+{
+    limit_model *model = (limit_model *)self;
+    gra_release(model->level_of);
+    gra_release(model->reward);
+    gra_release(model->variance);
+}
+
+/* The tilt over the levels listed in at[0..classes-1]. */
+static int limit_tilt(const limit_model *model, const int64_t *at, int64_t classes, gra_tilt *tilt,
+                      gra_arena *arena)
+{
+    double *gap = gra_arena_doubles(arena, classes), *variance = NULL;
+    if (model->variance != NULL) {
+        variance = gra_arena_doubles(arena, classes);
+    }
+    if (gap == NULL || (model->variance != NULL && variance == NULL)) {
+        return 0;
+    }
+    double best = -INFINITY;
+    for (int64_t c = 0; c < classes; c++) {
+        best = fmax(best, model->reward[at[c]]);
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        gap[c] = best - model->reward[at[c]];
+        if (variance != NULL) {
+            variance[c] = model->variance[at[c]];
+        }
+    }
+    memset(tilt, 0, sizeof *tilt);
+    tilt->classes = classes;
+    tilt->gap = gap;
+    if (model->scale == GRPOALIGN_SCALE_NONE) {
+        gra_tilt_constant(tilt, model->unit);
+    } else {
+        gra_tilt_limit(tilt, variance, model->epsilon);
+    }
+    return 1;
+}
+
+static int all_levels(const limit_model *model, const double *policy, gra_tilt *tilt, double **mass,
+                      gra_arena *arena)
+{
+    int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
+    *mass = gra_arena_doubles(arena, model->levels);
+    if (at == NULL || *mass == NULL) {
+        return 0;
+    }
+    for (int64_t l = 0; l < model->levels; l++) {
+        at[l] = l;
+        (*mass)[l] = 0.0;
+    }
+    for (int64_t o = 0; o < model->base.outcomes; o++) {
+        (*mass)[model->level_of[o]] += policy[o];
+    }
+    return limit_tilt(model, at, model->levels, tilt, arena);
+}
+
+static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy,
+                                        double *advantage, gra_arena *arena, grpoalign_error *error)
+{
+    const limit_model *model = (const limit_model *)self;
+    gra_tilt tilt;
+    double *mass;
+    if (!all_levels(model, policy, &tilt, &mass, arena)) {
+        return gra_fail_memory(error);
+    }
+    double strength = tilt.strength(&tilt, mass), m = gra_tilt_mean_gap(&tilt, mass);
+    for (int64_t o = 0; o < self->outcomes; o++) {
+        double d = m - tilt.gap[model->level_of[o]];
+        advantage[o] = d != 0.0 ? strength * d : 0.0; /* 0/0 stands for 0 */
+    }
+    return GRPOALIGN_OK;
+}
+
+/* u_o = strength (m - gap_o): d u_o = strength dm + (m - gap_o) d strength. */
+static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy,
+                                       double *jacobian, int64_t stride, gra_arena *arena,
+                                       grpoalign_error *error)
+{
+    const limit_model *model = (const limit_model *)self;
+    gra_tilt tilt;
+    double *mass, *gradient = gra_arena_doubles(arena, model->levels);
+    if (gradient == NULL || !all_levels(model, policy, &tilt, &mass, arena)) {
+        return gra_fail_memory(error);
+    }
+    double strength = tilt.strength(&tilt, mass), m = gra_tilt_mean_gap(&tilt, mass);
+    tilt.gradient(&tilt, mass, gradient);
+    for (int64_t i = 0; i < self->outcomes; i++) {
+        double d = m - tilt.gap[model->level_of[i]];
+        for (int64_t j = 0; j < self->outcomes; j++) {
+            int64_t l = model->level_of[j];
+            jacobian[i * stride + j] = strength * tilt.gap[l] + d * gradient[l];
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported,
+                                        gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    const limit_model *model = (const limit_model *)self;
+    int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
+    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported,
+                                               out, &class_at, arena)) {
+        return gra_fail_memory(error);
+    }
+    int equal = 1;
+    for (int64_t l = 0; l < model->levels; l++) {
+        if (class_at[l] >= 0) {
+            at[class_at[l]] = l;
+            equal = equal && model->reward[l] == model->reward[at[0]];
+        }
+    }
+    if (!equal) {
+        out->kind = GRA_TILT;
+        if (!limit_tilt(model, at, out->classes, &out->tilt, arena)) {
+            return gra_fail_memory(error);
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian,
+                                        limit_structure};
+
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale,
+                               double epsilon, grpoalign_model **out, grpoalign_error *error)
+{
+    grpoalign_model *base;
+    GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));
+    limit_model *model = (limit_model *)base;
+    gra_arena arena = GRA_ARENA_INIT;
+    int64_t *first = gra_arena_take(&arena, n, sizeof *first);
+    model->level_of = gra_alloc(n, sizeof *model->level_of);
+    int built = first != NULL && model->level_of != NULL &&
+                gra_levels_build(rewards, variances, n, model->level_of, first, &model->levels, &arena);
+    if (built) {
+        model->reward = gra_alloc(model->levels, sizeof(double));
+        model->variance = variances != NULL ? gra_alloc(model->levels, sizeof(double)) : NULL;
+        built = model->reward != NULL && (variances == NULL || model->variance != NULL);
+    }
+    if (!built) {
+        gra_arena_free(&arena);
+        grpoalign_model_free(base);
+        return gra_fail_memory(error);
+    }
+    int exponent = gra_range_exponent(rewards, n);
+    for (int64_t l = 0; l < model->levels; l++) {
+        model->reward[l] = ldexp(rewards[first[l]], -exponent);
+        if (variances != NULL) {
+            /* The root is scaled, and beyond 1e150 ranges the range is nothing. */
+            double root = fmin(ldexp(sqrt(variances[first[l]]), -exponent), 1e150);
+            model->variance[l] = root * root;
+        }
+    }
+    gra_arena_free(&arena);
+    model->epsilon = ldexp(epsilon, -exponent);
+    model->unit = ldexp(1.0, exponent);
+    model->scale = scale;
+    *out = base;
+    return GRPOALIGN_OK;
+}

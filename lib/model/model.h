@@ -1,0 +1,133 @@
+/*
+ * The inside of a preference model: advantages, their Jacobian, and what structure a solver may exploit.
+ * A model knows no penalty and no solver.
+ */
+#ifndef GRA_MODEL_MODEL_H
+#define GRA_MODEL_MODEL_H
+
+#include <stdint.h>
+
+#include <grpoalign/model.h>
+
+#include "base/accuracy.h"
+#include "base/alloc.h"
+#include "model/tilt.h"
+
+/*
+ * A game over classes of outcomes with equal advantages: class c has reward distribution row c of `mix` over
+ * the levels (NULL: class c is level c), the level weights are w = mix^T pi and the advantages u = mix a(w).
+ */
+typedef struct gra_game gra_game;
+struct gra_game {
+    int64_t classes, levels;
+    const double *mix; /* classes x levels, or NULL for the identity (classes == levels) */
+    /* a(w) - shift, rounded once where the game can do better than subtract; 0 on short memory */
+    int (*advantage)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
+    /* levels x levels, row-major; accuracy GRA_EXACT or GRA_COARSE; 0 on short memory */
+    int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                    gra_arena *arena);
+    const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
+    double error;          /* of an advantage, absolute: a bound derived from the method */
+    double contraction;    /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */
+    void *data;
+    void (*release)(gra_game *self); /* frees data; may be NULL */
+};
+
+/* What a solver may exploit. Classes partition the outcomes that the reference supports. */
+enum {
+    GRA_FLAT,   /* all advantages are always equal */
+    GRA_TILT,   /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
+    GRA_RANKED, /* u_c = scale * (mass below - mass above), classes in ascending order */
+    GRA_GAME    /* anything else */
+};
+
+typedef struct gra_structure {
+    int32_t kind;
+    int64_t classes;
+    const int64_t *class_of; /* per outcome of the model; -1 outside the support */
+    gra_tilt tilt;
+    double ranked_scale;
+    gra_game game;
+} gra_structure;
+
+typedef struct gra_model_ops {
+    void (*release)(grpoalign_model *self);
+    /* policy: normalised probabilities of all outcomes. Return GRPOALIGN_OK or an error. */
+    grpoalign_status (*advantage)(const grpoalign_model *self, const double *policy, double *advantage,
+                                  gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy, double *jacobian,
+                                 int64_t stride, gra_arena *arena, grpoalign_error *error);
+    /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the arena; call
+     * gra_structure_release afterwards, also on failure. */
+    grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported,
+                                  gra_structure *out, gra_arena *arena, grpoalign_error *error);
+} gra_model_ops;
+
+struct grpoalign_model {
+    uint64_t magic;
+    const gra_model_ops *ops;
+    int64_t outcomes;
+    double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
+    int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
+};
+
+#define GRA_MODEL_MAGIC UINT64_C(0x6c65646f6d617267)
+
+/* The largest number of classes or levels for which a dense matrix is formed from rewards: 2 x 134 MB. */
+#define GRA_DENSE_LIMIT INT64_C(4096)
+
+void gra_structure_release(gra_structure *structure);
+
+/* Sets *out to a zeroed model of `size` bytes with its head filled. */
+grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
+                                    const double *rewards, grpoalign_model **out,
+                                    grpoalign_error *error);
+
+/*
+ * Distinct rewards of a list, ascending: order is a permutation that sorts (keys, then ties); level_of and
+ * level_value are filled, *levels is their number. `ties` (may be NULL) splits equal rewards further.
+ * Returns 0 when memory is short.
+ */
+int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of,
+                     int64_t *first, int64_t *levels, gra_arena *arena);
+
+/*
+ * Classes from levels: the levels with a supported outcome become classes, in the same order. Fills classes and
+ * class_of of the structure, sets kind to GRA_FLAT, and gives the class of every level (-1 for none) in *class_at
+ * unless NULL. Returns 0 when memory is short.
+ */
+int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels,
+                            const unsigned char *supported, gra_structure *out, int64_t **class_at,
+                            gra_arena *arena);
+
+/* The power of two that brings max - min into [1/2, 1): value = reward * 2^-exponent. 0 when all are equal. */
+int gra_range_exponent(const double *rewards, int64_t n);
+
+/* Makes a game of an antisymmetric matrix (borrowed, classes x classes). */
+void gra_game_from_margins(gra_game *game, const double *margins, int64_t classes);
+
+/* The structure of an antisymmetric n x n matrix (borrowed): equal rows are merged, class_of[0..n-1] is filled,
+ * and kind, classes and what goes with them are set. */
+grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
+                                       int64_t *class_of, gra_arena *arena, grpoalign_error *error);
+
+/* Constructors after argument checks. */
+grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
+                                 grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale, grpoalign_model **out,
+                                grpoalign_error *error);
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale,
+                               double epsilon, grpoalign_model **out, grpoalign_error *error);
+
+typedef struct gra_group_convention {
+    int64_t group_size;
+    int32_t scale, ddof, expectation;
+    double epsilon;
+} gra_group_convention;
+
+/* distribution: NULL for one reward per outcome (then k == n), else n x k rows that sum to 1. */
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n,
+                               int64_t stride, const gra_group_convention *convention,
+                               grpoalign_model **out, grpoalign_error *error);
+
+#endif

@@ -1,0 +1,608 @@
+/*
+ * Games: Newton on the prices.
+ *
+ * With prices p (the policy being the response to them) stationarity is r = p + (u(pi(p)) - level)/beta = 0. Linearised,
+ * with q = -d pi/d p, w = mix^T pi and A = da/dw,
+ *
+ *     dp = dlevel - r - mix y,   (I - (1/beta) A mix^T Q mix) y = (1/beta) A mix^T Q (r - dlevel),   sum q dp = 0:
+ *
+ * one K x K system for K reward levels, however many outcomes there are. A class that gains moves linearly in its
+ * probability, one that loses linearly in its price; so the iterate is a policy always.
+ *
+ * Reverse KL starts at the prices of u(pi_ref). Pairwise preferences come here from the central path. Direct KL follows the
+ * branch from large beta, where the stationary policy is unique, down to the wanted one; where that branch ends at a fold,
+ * and wherever Newton fails, implicit steps along the training flow in its natural metric, d price/dt = -r, lead on to
+ * where training ends.
+ */
+#include "solver/solver.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+#include "linalg/linalg.h"
+
+typedef struct newton {
+    const gra_problem *problem;
+    const gra_game *game;
+    gra_answer *answer;
+    double beta;
+    /* classes */
+    double *u, *r, *q, *step, *saved_price, *saved_policy, *work;
+    /* levels */
+    double *w, *a, *y;          /* y: two right sides */
+    double *slopes, *matrix, *spread; /* levels x levels; spread = mix^T Q mix, or NULL */
+    int32_t *pivots;
+    int fresh;                  /* the factors belong to the current policy and beta */
+    int factored;
+    double capped, total_q, unit_q;
+    double size;                /* max |r - mean r| of the current prices */
+} newton;
+
+/* -d pi/d price is cut off where it would make the equations stiffer than 1e10: such a class has a fixed price to ten digits. */
+static const double STIFFEST = 1e10;
+/* A policy that moves less than this has converged; further steps only shuffle roundings. */
+static const double STILL = 2e-15;
+
+static int newton_take(newton *s, gra_arena *arena)
+{
+    int64_t n = s->game->classes, k = s->game->levels;
+    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        *vectors[i] = gra_arena_doubles(arena, n);
+        if (*vectors[i] == NULL) {
+            return 0;
+        }
+    }
+    s->w = gra_arena_doubles(arena, k);
+    s->a = gra_arena_doubles(arena, k);
+    s->y = gra_arena_doubles(arena, 2 * k);
+    s->slopes = gra_arena_doubles(arena, k * k);
+    s->matrix = gra_arena_doubles(arena, k * k);
+    s->pivots = gra_arena_take(arena, k, sizeof *s->pivots);
+    s->spread = s->game->mix != NULL ? gra_arena_doubles(arena, k * k) : NULL;
+    return s->w && s->a && s->y && s->slopes && s->matrix && s->pivots &&
+           (s->game->mix == NULL || s->spread != NULL);
+}
+
+static void to_levels(const gra_game *game, const double *classes, double *levels)
+{
+    if (game->mix != NULL) {
+        gra_matvec_transposed(game->classes, game->levels, game->mix, game->levels, classes, levels);
+    } else {
+        memcpy(levels, classes, (size_t)game->levels * sizeof(double));
+    }
+}
+
+static void to_classes(const gra_game *game, const double *levels, double *classes)
+{
+    if (game->mix != NULL) {
+        gra_matvec(game->classes, game->levels, game->mix, game->levels, levels, classes);
+    } else {
+        memcpy(classes, levels, (size_t)game->levels * sizeof(double));
+    }
+}
+
+/* r and its size at the current prices. */
+static int evaluate(newton *s)
+{
+    int64_t n = s->game->classes;
+    const double *price = s->answer->price, *policy = s->answer->policy;
+    gra_sum mean_price = {0.0, 0.0}, mean = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        gra_sum_add_product(&mean_price, policy[c], policy[c] > 0.0 ? price[c] : 0.0);
+    }
+    double level = s->beta * gra_sum_value(mean_price);
+    to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, level, s->a, s->problem->arena)) {
+        return 0;
+    }
+    to_classes(s->game, s->a, s->u);
+    for (int64_t c = 0; c < n; c++) {
+        s->r[c] = price[c] + s->u[c] / s->beta;
+        gra_sum_add_product(&mean, policy[c], s->r[c]);
+    }
+    s->size = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        s->r[c] -= gra_sum_value(mean);
+        s->size = fmax(s->size, fabs(s->r[c]));
+    }
+    return 1;
+}
+
+/* Factorises I - (1/beta) A mix^T Q mix at the current prices; `slack` > 0 shortens the step as an implicit step along the flow. */
+static int factorise(newton *s, double slack)
+{
+    const gra_game *game = s->game;
+    int64_t n = game->classes, k = game->levels;
+    int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
+    to_levels(game, s->answer->policy, s->w);
+    if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena)) {
+        return 0;
+    }
+    double largest = 0.0;
+    for (int64_t i = 0; i < k * k; i++) {
+        largest = fmax(largest, fabs(s->slopes[i]));
+    }
+    double cap = STIFFEST * s->beta / fmax(largest, 1e-300);
+    for (int64_t c = 0; c < n; c++) {
+        double q = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+        s->q[c] = fmin(q, cap) / (1.0 + slack);
+    }
+    if (game->mix != NULL) {
+        /* mix^T Q mix by the root of Q, in strips of outcomes. */
+        enum { STRIP = 256 };
+        gra_arena_mark_t mark = gra_arena_mark(s->problem->arena);
+        double *strip = gra_arena_doubles(s->problem->arena, STRIP * k);
+        if (strip == NULL) {
+            return 0;
+        }
+        for (int64_t from = 0; from < n; from += STRIP) {
+            int64_t rows = n - from < STRIP ? n - from : STRIP;
+            for (int64_t i = 0; i < rows; i++) {
+                for (int64_t l = 0; l < k; l++) {
+                    strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
+                }
+            }
+            gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k,
+                                  from > 0 ? 1.0 : 0.0, s->spread, k);
+        }
+        gra_arena_rewind(s->problem->arena, mark);
+        gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
+    } else {
+        for (int64_t i = 0; i < k; i++) {
+            for (int64_t j = 0; j < k; j++) {
+                s->matrix[i * k + j] = -s->slopes[i * k + j] * s->q[j] / s->beta;
+            }
+        }
+    }
+    for (int64_t i = 0; i < k; i++) {
+        s->matrix[i * k + i] += 1.0;
+    }
+    s->answer->factorizations++;
+    s->factored = gra_lu_factor(k, s->matrix, k, s->pivots) == 0;
+    return 1;
+}
+
+/*
+ * The change of prices for the right side -r: solves for y with r and with ones, then for the level that keeps the sum of
+ * the policy. Returns the sign of the determinant of the whole system.
+ */
+static int direction(newton *s, const double *r, double *step, double slack)
+{
+    const gra_game *game = s->game;
+    int64_t n = game->classes, k = game->levels;
+    /* (1/beta) A mix^T Q r and (1/beta) A mix^T Q 1. */
+    for (int side = 0; side < 2; side++) {
+        for (int64_t c = 0; c < n; c++) {
+            step[c] = s->q[c] * (side == 0 ? r[c] : 1.0);
+        }
+        to_levels(game, step, s->w);
+        gra_matvec(k, k, s->slopes, k, s->w, s->y + side * k);
+    }
+    for (int64_t l = 0; l < 2 * k; l++) {
+        s->y[l] /= s->beta;
+    }
+    gra_lu_solve(k, s->matrix, k, s->pivots, 2, s->y);
+    to_classes(game, s->y, s->work);
+    to_classes(game, s->y + k, step);
+    /* dp = dlevel (1 + mix y1) - (r + mix y0), y0 and y1 the two solutions with the signs above. */
+    gra_sum with_r = {0.0, 0.0}, with_one = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        gra_sum_add_product(&with_r, s->q[c], r[c] + s->work[c]);
+        gra_sum_add_product(&with_one, s->q[c], 1.0 + step[c]);
+    }
+    double bottom = gra_sum_value(with_one), level = gra_sum_value(with_r) / bottom;
+    for (int64_t c = 0; c < n; c++) {
+        step[c] = (level * (1.0 + step[c]) - (r[c] + s->work[c])) / (1.0 + slack);
+    }
+    int sign = gra_lu_sign(k, s->matrix, k, s->pivots);
+    return bottom < 0.0 ? -sign : bottom > 0.0 ? sign : 0;
+}
+
+/* The policy's change, as far as a linear step goes. */
+static double predicted_change(const newton *s, const double *step, double slack)
+{
+    double change = 0.0;
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        change = fmax(change, fabs(s->q[c] * (1.0 + slack) * step[c]));
+    }
+    return change;
+}
+
+/* Moves the prices by length * step and responds. */
+static void move(newton *s, const double *step, double length, double slack)
+{
+    const gra_penalty_ops *penalty = s->problem->penalty;
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double *price = &s->answer->price[c], d = length * step[c];
+        if (d < 0.0 && s->answer->policy[c] > 0.0) {
+            *price = penalty->grown(*price, -d * s->q[c] * (1.0 + slack) / s->answer->policy[c]);
+        } else {
+            *price += d;
+        }
+    }
+    (void)penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+}
+
+static void save(newton *s)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(s->saved_price, s->answer->price, bytes);
+    memcpy(s->saved_policy, s->answer->policy, bytes);
+}
+
+static void restore(newton *s)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(s->answer->price, s->saved_price, bytes);
+    memcpy(s->answer->policy, s->saved_policy, bytes);
+}
+
+enum { NEWTON_DONE, NEWTON_FAILED };
+
+/*
+ * Newton from the current prices. Factors are used again while a step still reduces r twentyfold. *change is the last change
+ * of a probability, *sign that of the determinant. Gives up after `limit` iterations.
+ */
+static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    int reuse = 0;
+    double before = INFINITY;
+    *outcome = NEWTON_FAILED;
+    *change = INFINITY;
+    if (!evaluate(s)) {
+        return gra_fail_memory(problem->error);
+    }
+    for (int i = 0; i < limit; i++) {
+        if (!reuse) {
+            if (!factorise(s, 0.0)) {
+                return gra_fail_memory(problem->error);
+            }
+            if (!s->factored) {
+                return GRPOALIGN_OK;
+            }
+        }
+        s->answer->regular = direction(s, s->r, s->step, 0.0);
+        double wanted = predicted_change(s, s->step, 0.0), size = s->size;
+        if (!isfinite(wanted)) {
+            return GRPOALIGN_OK;
+        }
+        save(s);
+        double length = 1.0;
+        for (;;) {
+            move(s, s->step, length, 0.0);
+            if (!evaluate(s)) {
+                return gra_fail_memory(problem->error);
+            }
+            if (s->size <= (1.0 - 1e-4 * length) * size || wanted < 1e-9) {
+                break;
+            }
+            restore(s);
+            length *= 0.5;
+            if (length < 1e-4) {
+                if (reuse) {
+                    break;
+                }
+                (void)evaluate(s);
+                return GRPOALIGN_OK;
+            }
+        }
+        if (length < 1e-4) { /* old factors led nowhere: try new ones */
+            reuse = 0;
+            if (!evaluate(s)) {
+                return gra_fail_memory(problem->error);
+            }
+            continue;
+        }
+        *change = 0.0;
+        for (int64_t c = 0; c < s->game->classes; c++) {
+            *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
+        }
+        s->answer->iterations++;
+        GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
+        /* Done when still, or when the last digits only move about. */
+        if (*change <= STILL || (*change < 1e-9 && *change > 0.3 * before)) {
+            *outcome = NEWTON_DONE;
+            return GRPOALIGN_OK;
+        }
+        before = *change;
+        reuse = length == 1.0 && s->size < 0.05 * size;
+        if (s->answer->iterations >= problem->max_iterations) {
+            return GRPOALIGN_OK;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+/*
+ * Implicit Euler steps along d price/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
+ * slack is the inverse of the step.
+ */
+static grpoalign_status flow_run(newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    double slack = 1.0;
+    s->answer->method = GRPOALIGN_METHOD_FLOW;
+    *outcome = NEWTON_FAILED;
+    if (!evaluate(s)) {
+        return gra_fail_memory(problem->error);
+    }
+    for (int i = 0; i < 2000 && s->answer->iterations < problem->max_iterations; i++) {
+        double size = s->size;
+        if (!factorise(s, slack)) {
+            return gra_fail_memory(problem->error);
+        }
+        if (!s->factored) {
+            slack *= 2.0;
+            continue;
+        }
+        (void)direction(s, s->r, s->step, slack);
+        save(s);
+        move(s, s->step, 1.0, slack);
+        if (!evaluate(s)) {
+            return gra_fail_memory(problem->error);
+        }
+        *change = 0.0;
+        for (int64_t c = 0; c < s->game->classes; c++) {
+            *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
+        }
+        if (*change > 0.1 || !isfinite(s->size)) { /* a step the flow would not have taken in one go */
+            restore(s);
+            if (!evaluate(s)) {
+                return gra_fail_memory(problem->error);
+            }
+            slack *= 4.0;
+            if (slack > 1e12) {
+                return GRPOALIGN_OK;
+            }
+            continue;
+        }
+        s->answer->iterations++;
+        GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
+        slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
+        if (slack < 1e-4) {
+            return newton_run(s, 50, outcome, change);
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+/*
+ * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is kept when Newton converges at
+ * once, to where the tangent pointed, and the determinant keeps its sign. *outcome is NEWTON_FAILED at a fold, with the last
+ * point of the branch in the answer.
+ */
+static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    int64_t n = s->game->classes;
+    double here = log(beta_from), end = log(problem->beta), stride = 1.0;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *base_price = gra_arena_doubles(problem->arena, n), *tangent = gra_arena_doubles(problem->arena, n);
+    double *base_policy = gra_arena_doubles(problem->arena, n), *predicted = gra_arena_doubles(problem->arena, n);
+    if (base_price == NULL || tangent == NULL || base_policy == NULL || predicted == NULL) {
+        gra_arena_rewind(problem->arena, mark);
+        return gra_fail_memory(problem->error);
+    }
+    grpoalign_status status = GRPOALIGN_OK;
+    size_t bytes = (size_t)n * sizeof(double);
+    *outcome = NEWTON_DONE;
+    while (here > end && status >= 0) {
+        /* beta p + u = level, differentiated in log beta: dp + (1/beta) J dpi = dlevel - p. */
+        memcpy(base_price, s->answer->price, bytes);
+        memcpy(base_policy, s->answer->policy, bytes);
+        if (!evaluate(s) || !factorise(s, 0.0)) {
+            status = gra_fail_memory(problem->error);
+            break;
+        }
+        if (!s->factored) {
+            *outcome = NEWTON_FAILED;
+            break;
+        }
+        int sign = direction(s, base_price, tangent, 0.0);
+        int accepted = 0;
+        while (!accepted && status >= 0) {
+            double next = fmax(end, here - stride);
+            memcpy(s->answer->price, base_price, bytes);
+            memcpy(s->answer->policy, base_policy, bytes);
+            s->beta = next > end ? exp(next) : problem->beta;
+            move(s, tangent, next - here, 0.0);
+            memcpy(predicted, s->answer->policy, bytes);
+            int found;
+            status = newton_run(s, next > end ? 5 : 12, &found, change);
+            double correction = 0.0, travelled = 0.0;
+            for (int64_t c = 0; c < n; c++) {
+                correction += fabs(s->answer->policy[c] - predicted[c]);
+                travelled += fabs(s->answer->policy[c] - base_policy[c]);
+            }
+            accepted = status >= 0 && (found == NEWTON_DONE || (next > end && *change < 1e-6)) &&
+                       s->answer->regular == sign && correction < 0.02 + 0.2 * travelled && travelled < 0.5;
+            if (accepted) {
+                here = next;
+                stride *= correction < 0.005 ? 2.0 : 1.0;
+            } else if (status >= 0) {
+                stride = 0.4 * fmin(stride, here - next);
+                if (stride < 1e-7 || s->answer->iterations >= problem->max_iterations) {
+                    memcpy(s->answer->price, base_price, bytes);
+                    memcpy(s->answer->policy, base_policy, bytes);
+                    *outcome = NEWTON_FAILED;
+                    here = -INFINITY;
+                    break;
+                }
+            }
+        }
+    }
+    s->beta = problem->beta;
+    gra_arena_rewind(problem->arena, mark);
+    return status;
+}
+
+/* The policy error: the last step, and what the model's own error can do through the inverse of the equations. */
+static void estimate_error(newton *s, double change)
+{
+    int64_t n = s->game->classes;
+    double worst = 0.0;
+    /* Two right sides of alternating signs stand for the worst one. */
+    for (int pattern = 0; pattern < 2; pattern++) {
+        for (int64_t c = 0; c < n; c++) {
+            double sign = ((pattern == 0 ? c : c / 2) & 1) != 0 ? -1.0 : 1.0;
+            s->r[c] = sign * (s->game->error / s->beta + DBL_EPSILON * fabs(s->answer->price[c]));
+        }
+        (void)direction(s, s->r, s->step, 0.0);
+        for (int64_t c = 0; c < n; c++) {
+            worst = fmax(worst, fabs(s->q[c] * s->step[c]));
+        }
+    }
+    s->answer->policy_error = fmin(1.0, worst + (change < 1e-9 ? 0.0 : change) + 2.0 * DBL_EPSILON);
+}
+
+/* Prices of the response to the advantages at a policy. */
+static grpoalign_status respond_to(newton *s, const double *policy)
+{
+    to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, 0.0, s->a, s->problem->arena)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    to_classes(s->game, s->a, s->answer->price);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = -s->answer->price[c] / s->beta;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    return GRPOALIGN_OK;
+}
+
+/* Prices at pi_ref itself. */
+static void at_reference(newton *s)
+{
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = s->problem->penalty->unit_price;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+}
+
+/*
+ * Looks for a second stationary policy where training would be if it had gone too far: with nearly everything on the class
+ * that the solution found likes best. Finding none proves nothing.
+ */
+static grpoalign_status probe_beyond(newton *s, int *another)
+{
+    const gra_problem *problem = s->problem;
+    int64_t n = s->game->classes, best = 0;
+    size_t bytes = (size_t)n * sizeof(double);
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    gra_answer kept = *s->answer;
+    *another = 0;
+    if (price == NULL || policy == NULL) {
+        gra_arena_rewind(problem->arena, mark);
+        return gra_fail_memory(problem->error);
+    }
+    memcpy(price, s->answer->price, bytes);
+    memcpy(policy, s->answer->policy, bytes);
+    grpoalign_status status = evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
+    for (int64_t c = 0; c < n; c++) {
+        best = s->u[c] > s->u[best] ? c : best;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        s->work[c] = 1e-6 * problem->prior.mass[c] + (c == best ? 1.0 - 1e-6 : 0.0);
+    }
+    if (status >= 0) {
+        status = respond_to(s, s->work);
+    }
+    int found = NEWTON_FAILED;
+    double change = 0.0, distance = 0.0;
+    if (status >= 0) {
+        status = newton_run(s, 30, &found, &change);
+    }
+    for (int64_t c = 0; c < n; c++) {
+        distance = fmax(distance, fabs(s->answer->policy[c] - policy[c]));
+    }
+    *another = found == NEWTON_DONE && distance > 1e-7;
+    int32_t iterations = s->answer->iterations, factorizations = s->answer->factorizations;
+    *s->answer = kept;
+    s->answer->iterations = iterations;
+    s->answer->factorizations = factorizations;
+    memcpy(s->answer->price, price, bytes);
+    memcpy(s->answer->policy, policy, bytes);
+    gra_arena_rewind(problem->arena, mark);
+    return status;
+}
+
+grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
+{
+    const gra_game *game = &problem->structure->game;
+    gra_arena *arena = problem->arena;
+    newton s = {.problem = problem, .game = game, .answer = answer, .beta = problem->beta};
+    int outcome = NEWTON_FAILED, exponential = problem->penalty->exponential;
+    double change = INFINITY;
+    int monotone = game->margins != NULL;
+    answer->method = GRPOALIGN_METHOD_NEWTON;
+    answer->unique = monotone ? 1 : -1;
+    answer->stable = monotone ? 1 : -1;
+    if (monotone) {
+        /* Far above the advantages Newton from pi_ref converges by itself. */
+        double largest = 0.0, *u = gra_arena_doubles(arena, game->classes);
+        if (u == NULL) {
+            return gra_fail_memory(problem->error);
+        }
+        gra_matvec(game->classes, game->classes, game->margins, game->classes, problem->prior.mass, u);
+        for (int64_t c = 0; c < game->classes; c++) {
+            largest = fmax(largest, fabs(u[c]));
+        }
+        if (problem->beta <= (exponential ? 0.5 : 2.0) * largest) {
+            GRA_TRY(gra_central_path(problem, answer));
+            outcome = NEWTON_DONE;
+        }
+    }
+    if (!newton_take(&s, arena)) {
+        return gra_fail_memory(problem->error);
+    }
+    if (outcome == NEWTON_DONE) {
+        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+    } else if (problem->start != NULL) {
+        GRA_TRY(respond_to(&s, problem->start));
+        GRA_TRY(newton_run(&s, 100, &outcome, &change));
+    } else if (monotone || !exponential) {
+        at_reference(&s);
+        GRA_TRY(respond_to(&s, answer->policy));
+        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+    } else {
+        /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
+        double bound = 1.001 * game->contraction;
+        answer->method = problem->beta < bound ? GRPOALIGN_METHOD_CONTINUATION : GRPOALIGN_METHOD_NEWTON;
+        s.beta = fmax(problem->beta, bound);
+        at_reference(&s);
+        GRA_TRY(respond_to(&s, answer->policy));
+        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+        if (outcome == NEWTON_DONE && problem->beta < bound) {
+            GRA_TRY(follow_branch(&s, bound, &outcome, &change));
+        }
+        answer->unique = problem->beta >= bound && outcome == NEWTON_DONE ? 1 : -1;
+        s.beta = problem->beta;
+    }
+    if (outcome != NEWTON_DONE) {
+        if (!exponential || problem->start != NULL) {
+            at_reference(&s);
+        }
+        GRA_TRY(flow_run(&s, &outcome, &change));
+    }
+    if (outcome != NEWTON_DONE) {
+        answer->status = GRPOALIGN_NOT_CONVERGED;
+        answer->policy_error = 1.0;
+        return GRPOALIGN_OK;
+    }
+    estimate_error(&s, change);
+    if (exponential && answer->unique < 0) {
+        int another;
+        GRA_TRY(probe_beyond(&s, &another));
+        if (another) {
+            answer->unique = 0;
+            answer->status = GRPOALIGN_NOT_UNIQUE;
+        }
+    }
+    return GRPOALIGN_OK;
+}

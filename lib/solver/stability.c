@@ -1,0 +1,183 @@
+/*
+ * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u - beta price (up to a constant).
+ *
+ * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T and
+ * M = beta diag(1/q) - du/dpi, q = -d pi/d price. With x = H d theta (so that sum x = 0) and sum pi M x = 0,
+ * d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of M is positive definite on sum x = 0. That
+ * settles all monotone games. A negative determinant means an odd number of growing modes: unstable. Between the two the
+ * eigenvalues decide, for as many outcomes as GRA_SPECTRUM_LIMIT.
+ */
+#include "solver/solver.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "linalg/linalg.h"
+
+/* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d strength / d pi. */
+static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answer)
+{
+    const gra_tilt *tilt = &problem->structure->tilt;
+    int64_t n = tilt->classes;
+    double *gradient = gra_arena_doubles(problem->arena, n);
+    if (gradient == NULL) {
+        return -1;
+    }
+    tilt->gradient(tilt, answer->policy, gradient);
+    double m = gra_tilt_mean_gap(tilt, answer->policy), total = 0.0, mean_a = 0.0, mean_b = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        double q = problem->penalty->slope(answer->price[c], answer->policy[c]) / problem->beta;
+        q = fmin(q, 1e200);
+        total += q;
+        mean_a += q * (tilt->gap[c] - m);
+        mean_b += q * gradient[c];
+    }
+    double aa = 0.0, bb = 0.0, ab = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        double q = problem->penalty->slope(answer->price[c], answer->policy[c]) / problem->beta;
+        q = fmin(q, 1e200);
+        double a = (tilt->gap[c] - m) - mean_a / total, b = gradient[c] - mean_b / total;
+        aa += q * a * a;
+        bb += q * b * b;
+        ab += q * a * b;
+    }
+    if (!isfinite(aa) || !isfinite(bb) || !isfinite(ab)) {
+        return -1;
+    }
+    if (1.0 + 0.5 * (ab - sqrt(aa * bb)) > 0.0) {
+        return 1;
+    }
+    return 1.0 + ab < 0.0 ? 0 : -1;
+}
+
+/* The symmetric part of I - Q^(1/2) (du/dpi) Q^(1/2) / beta, with Q^(1/2) 1 projected out and replaced by 1. */
+static int symmetric_part_definite(int64_t n, const double *root_q, double *matrix)
+{
+    double norm = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        norm += root_q[i] * root_q[i];
+    }
+    /* P S P + v v^T with P = I - v v^T: S - v (Sv)^T - (Sv) v^T + (1 + v^T S v) v v^T. */
+    double vsv = 0.0, *sv = matrix + n * n;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < i; j++) {
+            double mean = 0.5 * (matrix[i * n + j] + matrix[j * n + i]);
+            matrix[i * n + j] = matrix[j * n + i] = mean;
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        sv[i] = 0.0;
+        for (int64_t j = 0; j < n; j++) {
+            sv[i] += matrix[i * n + j] * root_q[j];
+        }
+        vsv += root_q[i] * sv[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j <= i; j++) {
+            matrix[i * n + j] += (-root_q[i] * sv[j] - sv[i] * root_q[j]) / norm +
+                                 (1.0 + vsv / norm) * root_q[i] * root_q[j] / norm;
+        }
+    }
+    return gra_is_positive_definite(n, matrix, n);
+}
+
+static int32_t game_stability(const gra_problem *problem, const gra_answer *answer)
+{
+    const gra_game *game = &problem->structure->game;
+    int64_t n = game->classes, k = game->levels;
+    if (n > GRA_DENSE_LIMIT) {
+        return answer->regular < 0 ? 0 : -1;
+    }
+    gra_arena *arena = problem->arena;
+    double *w = gra_arena_doubles(arena, k), *slopes = gra_arena_doubles(arena, k * k);
+    double *matrix = gra_arena_doubles(arena, n * n + n), *root_q = gra_arena_doubles(arena, n);
+    double *half = game->mix != NULL ? gra_arena_doubles(arena, n * k) : NULL;
+    double *turned = game->mix != NULL ? gra_arena_doubles(arena, n * k) : NULL;
+    if (w == NULL || slopes == NULL || matrix == NULL || root_q == NULL ||
+        (game->mix != NULL && (half == NULL || turned == NULL))) {
+        return -1;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        root_q[c] = sqrt(fmin(problem->penalty->slope(answer->price[c], answer->policy[c]), 1e200) /
+                         problem->beta);
+    }
+    if (game->mix != NULL) {
+        gra_matvec_transposed(n, k, game->mix, k, answer->policy, w);
+    } else {
+        memcpy(w, answer->policy, (size_t)n * sizeof(double));
+    }
+    if (!game->jacobian(game, w, GRA_EXACT, slopes, arena)) {
+        return -1;
+    }
+    if (game->mix != NULL) {
+        for (int64_t c = 0; c < n; c++) {
+            for (int64_t l = 0; l < k; l++) {
+                turned[l * n + c] = game->mix[c * k + l];
+            }
+        }
+        gra_matmul(n, k, k, 1.0, game->mix, k, slopes, k, 0.0, half, k);
+        gra_matmul(n, n, k, 1.0, half, k, turned, n, 0.0, matrix, n);
+    } else {
+        memcpy(matrix, slopes, (size_t)(n * n) * sizeof(double));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            matrix[i * n + j] = (i == j ? 1.0 : 0.0) - root_q[i] * matrix[i * n + j] * root_q[j];
+        }
+    }
+    if (symmetric_part_definite(n, root_q, matrix)) {
+        return 1;
+    }
+    return answer->regular < 0 ? 0 : -1;
+}
+
+int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
+{
+    if (answer->stable >= 0) {
+        return answer->stable;
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    int32_t stable = -1;
+    if (problem->structure->kind == GRA_TILT) {
+        stable = tilt_stability(problem, answer);
+    } else if (problem->structure->kind == GRA_GAME) {
+        stable = game_stability(problem, answer);
+    }
+    gra_arena_rewind(problem->arena, mark);
+    return stable;
+}
+
+int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int64_t n,
+                               const double *price, const double *policy, double *jacobian,
+                               gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    double *shift = gra_arena_doubles(arena, n), largest = 0.0;
+    if (shift == NULL) {
+        return -1;
+    }
+    /* -D M H in place, M = beta diag(1/q) - J; then (M H)_ij = M_ij pi_j - (M pi)_i pi_j. */
+    for (int64_t i = 0; i < n; i++) {
+        double *row = jacobian + i * n;
+        shift[i] = 0.0;
+        for (int64_t j = 0; j < n; j++) {
+            row[j] = -row[j];
+        }
+        row[i] += beta / fmax(penalty->slope(price[i], policy[i]), 1e-300);
+        for (int64_t j = 0; j < n; j++) {
+            shift[i] += row[j] * policy[j];
+        }
+        for (int64_t j = 0; j < n; j++) {
+            row[j] = -policy[i] * (row[j] * policy[j] - shift[i] * policy[j]);
+            largest = fmax(largest, fabs(row[j]));
+        }
+    }
+    double abscissa = gra_spectral_abscissa(n, jacobian, n, arena);
+    gra_arena_rewind(arena, mark);
+    if (isnan(abscissa)) {
+        return -1;
+    }
+    /* Constant shifts of the logits do nothing: one eigenvalue is 0 up to rounding. */
+    return abscissa <= 1e-11 * largest * (double)n;
+}
