@@ -30,26 +30,25 @@ typedef struct newton {
     gra_answer *answer;
     double beta;
     /* classes */
-    double *u, *r, *q, *step, *saved_price, *saved_policy, *work;
+    double *u, *r, *q, *step, *saved_price, *saved_policy, *work, *trial; /* q as used in the equations */
+    double *slope;                                                 /* q itself */
     /* levels */
     double *w, *a, *y;          /* y: two right sides */
     double *slopes, *matrix, *spread; /* levels x levels; spread = mix^T Q mix, or NULL */
     int32_t *pivots;
-    int fresh;                  /* the factors belong to the current policy and beta */
     int factored;
-    double capped, total_q, unit_q;
     double size;                /* max |r - mean r| of the current prices */
 } newton;
 
 /* -d pi/d price is cut off where it would make the equations stiffer than 1e10: such a class has a fixed price to ten digits. */
 static const double STIFFEST = 1e10;
-/* A policy that moves less than this has converged; further steps only shuffle roundings. */
-static const double STILL = 2e-15;
+/* Corrections below which a solution is done: of any probability, and of the smallest in proportion. */
+static const double STILL = 2e-15, SETTLED = 1e-8;
 
 static int newton_take(newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work};
+    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work, &s->slope, &s->trial};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
@@ -128,8 +127,8 @@ static int factorise(newton *s, double slack)
     }
     double cap = STIFFEST * s->beta / fmax(largest, 1e-300);
     for (int64_t c = 0; c < n; c++) {
-        double q = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
-        s->q[c] = fmin(q, cap) / (1.0 + slack);
+        s->slope[c] = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+        s->q[c] = fmin(s->slope[c], cap) / (1.0 + slack);
     }
     if (game->mix != NULL) {
         /* mix^T Q mix by the root of Q, in strips of outcomes. */
@@ -196,30 +195,44 @@ static int direction(newton *s, const double *r, double *step, double slack)
     }
     double bottom = gra_sum_value(with_one), level = gra_sum_value(with_r) / bottom;
     for (int64_t c = 0; c < n; c++) {
-        step[c] = (level * (1.0 + step[c]) - (r[c] + s->work[c])) / (1.0 + slack);
+        step[c] = level * (1.0 + step[c]) - (r[c] + s->work[c]);
+        /* From here on in terms of the true slope: the probability moves as the equations say. */
+        step[c] *= s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + slack);
     }
     int sign = gra_lu_sign(k, s->matrix, k, s->pivots);
     return bottom < 0.0 ? -sign : bottom > 0.0 ? sign : 0;
 }
 
-/* The policy's change, as far as a linear step goes. */
-static double predicted_change(const newton *s, const double *step, double slack)
+/* How far a step goes: the largest change of a probability, and the largest relative change (the natural norm of
+ * Newton's method here: it does not depend on the scale of prices or advantages). */
+typedef struct extent {
+    double change, relative;
+} extent;
+
+static extent measure(const newton *s, const double *step)
 {
-    double change = 0.0;
+    extent result = {0.0, 0.0};
     for (int64_t c = 0; c < s->game->classes; c++) {
-        change = fmax(change, fabs(s->q[c] * (1.0 + slack) * step[c]));
+        double change = fabs(s->slope[c] * step[c]);
+        result.change = fmax(result.change, change);
+        result.relative = s->saved_policy[c] > 0.0 ? fmax(result.relative, change / s->saved_policy[c])
+                                                   : result.relative;
+        if (isnan(change)) {
+            result.change = result.relative = INFINITY;
+            break;
+        }
     }
-    return change;
+    return result;
 }
 
 /* Moves the prices by length * step and responds. */
-static void move(newton *s, const double *step, double length, double slack)
+static void move(newton *s, const double *step, double length)
 {
     const gra_penalty_ops *penalty = s->problem->penalty;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double *price = &s->answer->price[c], d = length * step[c];
         if (d < 0.0 && s->answer->policy[c] > 0.0) {
-            *price = penalty->grown(*price, -d * s->q[c] * (1.0 + slack) / s->answer->policy[c]);
+            *price = penalty->grown(*price, -d * s->slope[c] / s->answer->policy[c]);
         } else {
             *price += d;
         }
@@ -243,60 +256,59 @@ static void restore(newton *s)
 
 enum { NEWTON_DONE, NEWTON_FAILED };
 
+/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept while it leaves a tenth. */
+static const double KEEP_FACTORS = 0.1, SHORTEST = 1e-6;
+/* Corrections of the policy below this are accepted unseen: rounding rules them. */
+static const double ROUNDING_REGION = 1e-9;
+
 /*
- * Newton from the current prices. Factors are used again while a step still reduces r twentyfold. *change is the last change
- * of a probability, *sign that of the determinant. Gives up after `limit` iterations.
+ * Newton from the current prices with Deuflhard's natural monotonicity test: a step is judged by the next correction that the
+ * same factors give. *change is the last change of a probability; the sign of the determinant is left in the answer. Gives up
+ * after `limit` iterations.
  */
 static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
-    int reuse = 0;
-    double before = INFINITY;
+    int have_step = 0, fresh = 0;
+    /* Prices carry the rounding of advantages over beta. */
+    double noise = fmax(0.01, 1e3 * DBL_EPSILON / s->beta);
     *outcome = NEWTON_FAILED;
     *change = INFINITY;
     if (!evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
-    for (int i = 0; i < limit; i++) {
-        if (!reuse) {
+    for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
+        save(s);
+        if (!have_step) {
             if (!factorise(s, 0.0)) {
                 return gra_fail_memory(problem->error);
             }
             if (!s->factored) {
                 return GRPOALIGN_OK;
             }
+            s->answer->regular = direction(s, s->r, s->step, 0.0);
+            fresh = 1;
         }
-        s->answer->regular = direction(s, s->r, s->step, 0.0);
-        double wanted = predicted_change(s, s->step, 0.0), size = s->size;
-        if (!isfinite(wanted)) {
+        extent now = measure(s, s->step), next;
+        double length = 1.0;
+        if (!isfinite(now.change)) {
             return GRPOALIGN_OK;
         }
-        save(s);
-        double length = 1.0;
         for (;;) {
-            move(s, s->step, length, 0.0);
+            move(s, s->step, length);
             if (!evaluate(s)) {
                 return gra_fail_memory(problem->error);
             }
-            if (s->size <= (1.0 - 1e-4 * length) * size || wanted < 1e-9) {
+            (void)direction(s, s->r, s->trial, 0.0);
+            next = measure(s, s->trial);
+            if (next.relative <= (1.0 - 0.5 * length) * now.relative || now.change < ROUNDING_REGION) {
                 break;
             }
             restore(s);
             length *= 0.5;
-            if (length < 1e-4) {
-                if (reuse) {
-                    break;
-                }
-                (void)evaluate(s);
-                return GRPOALIGN_OK;
+            if (length < SHORTEST) {
+                return evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
             }
-        }
-        if (length < 1e-4) { /* old factors led nowhere: try new ones */
-            reuse = 0;
-            if (!evaluate(s)) {
-                return gra_fail_memory(problem->error);
-            }
-            continue;
         }
         *change = 0.0;
         for (int64_t c = 0; c < s->game->classes; c++) {
@@ -304,15 +316,19 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
         }
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
-        /* Done when still, or when the last digits only move about. */
-        if (*change <= STILL || (*change < 1e-9 && *change > 0.3 * before)) {
+        /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
+        int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
+        if ((next.change <= STILL && (next.relative <= SETTLED || (stuck && fresh))) ||
+            (*change < ROUNDING_REGION && stuck && fresh)) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
         }
-        before = *change;
-        reuse = length == 1.0 && s->size < 0.05 * size;
-        if (s->answer->iterations >= problem->max_iterations) {
-            return GRPOALIGN_OK;
+        have_step = length == 1.0 && next.relative < KEEP_FACTORS * now.relative;
+        fresh = 0;
+        if (have_step) {
+            double *swap = s->step;
+            s->step = s->trial;
+            s->trial = swap;
         }
     }
     return GRPOALIGN_OK;
@@ -342,7 +358,7 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
         }
         (void)direction(s, s->r, s->step, slack);
         save(s);
-        move(s, s->step, 1.0, slack);
+        move(s, s->step, 1.0);
         if (!evaluate(s)) {
             return gra_fail_memory(problem->error);
         }
@@ -410,7 +426,7 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
             memcpy(s->answer->price, base_price, bytes);
             memcpy(s->answer->policy, base_policy, bytes);
             s->beta = next > end ? exp(next) : problem->beta;
-            move(s, tangent, next - here, 0.0);
+            move(s, tangent, next - here);
             memcpy(predicted, s->answer->policy, bytes);
             int found;
             status = newton_run(s, next > end ? 5 : 12, &found, change);
@@ -441,23 +457,49 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
     return status;
 }
 
-/* The policy error: the last step, and what the model's own error can do through the inverse of the equations. */
-static void estimate_error(newton *s, double change)
+/*
+ * Classes so small, or so firmly priced, that their residual no longer moves the policy take their price straight from the
+ * advantages: their probabilities then have all digits too, however few of them there are.
+ */
+static grpoalign_status settle_small(newton *s)
+{
+    if (!evaluate(s)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double slope = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+        if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
+            s->answer->price[c] -= s->r[c];
+        }
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    return GRPOALIGN_OK;
+}
+
+/*
+ * The policy error. For margins the residual is all there is, and what it does to the policy is one more correction. Otherwise
+ * the model's own error comes first: two right sides of alternating signs stand for the worst one.
+ */
+static grpoalign_status estimate_error(newton *s)
 {
     int64_t n = s->game->classes;
     double worst = 0.0;
-    /* Two right sides of alternating signs stand for the worst one. */
-    for (int pattern = 0; pattern < 2; pattern++) {
+    save(s);
+    if (!evaluate(s)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    (void)direction(s, s->r, s->step, 0.0);
+    worst = 4.0 * measure(s, s->step).change;
+    for (int pattern = 0; pattern < 2 && s->game->margins == NULL; pattern++) {
         for (int64_t c = 0; c < n; c++) {
             double sign = ((pattern == 0 ? c : c / 2) & 1) != 0 ? -1.0 : 1.0;
-            s->r[c] = sign * (s->game->error / s->beta + DBL_EPSILON * fabs(s->answer->price[c]));
+            s->r[c] = sign * s->game->error / s->beta;
         }
         (void)direction(s, s->r, s->step, 0.0);
-        for (int64_t c = 0; c < n; c++) {
-            worst = fmax(worst, fabs(s->q[c] * s->step[c]));
-        }
+        worst = fmax(worst, measure(s, s->step).change);
     }
-    s->answer->policy_error = fmin(1.0, worst + (change < 1e-9 ? 0.0 : change) + 2.0 * DBL_EPSILON);
+    s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
+    return GRPOALIGN_OK;
 }
 
 /* Prices of the response to the advantages at a policy. */
@@ -595,7 +637,8 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         answer->policy_error = 1.0;
         return GRPOALIGN_OK;
     }
-    estimate_error(&s, change);
+    GRA_TRY(settle_small(&s));
+    GRA_TRY(estimate_error(&s));
     if (exponential && answer->unique < 0) {
         int another;
         GRA_TRY(probe_beyond(&s, &another));
