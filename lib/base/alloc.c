@@ -47,13 +47,18 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     gra_arena_chunk *chunk = arena->last;
     if (chunk == NULL || chunk->capacity - chunk->used < bytes) {
-        size_t capacity = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        chunk = aligned_alloc(ALIGNMENT, ALIGNMENT + capacity);
-        if (chunk == NULL) {
-            return NULL;
+        if (arena->spare != NULL && arena->spare->capacity >= bytes) {
+            chunk = arena->spare;
+            arena->spare = NULL;
+        } else {
+            size_t capacity = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+            chunk = aligned_alloc(ALIGNMENT, ALIGNMENT + capacity);
+            if (chunk == NULL) {
+                return NULL;
+            }
+            chunk->capacity = capacity;
         }
         chunk->previous = arena->last;
-        chunk->capacity = capacity;
         chunk->used = 0;
         arena->last = chunk;
     }
@@ -76,9 +81,14 @@ gra_arena_mark_t gra_arena_mark(const gra_arena *arena)
 void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
 {
     while (arena->last != mark.chunk) {
-        gra_arena_chunk *previous = arena->last->previous;
-        free(arena->last);
-        arena->last = previous;
+        gra_arena_chunk *chunk = arena->last;
+        arena->last = chunk->previous;
+        if (arena->spare == NULL || arena->spare->capacity < chunk->capacity) {
+            free(arena->spare);
+            arena->spare = chunk;
+        } else {
+            free(chunk);
+        }
     }
     if (arena->last != NULL) {
         arena->last->used = mark.used;
@@ -89,4 +99,6 @@ void gra_arena_free(gra_arena *arena)
 {
     gra_arena_mark_t nothing = {NULL, 0};
     gra_arena_rewind(arena, nothing);
+    free(arena->spare);
+    arena->spare = NULL;
 }

@@ -17,6 +17,7 @@ void gra_release(void *pointer);
 typedef struct gra_arena_chunk gra_arena_chunk;
 typedef struct gra_arena {
     gra_arena_chunk *last;
+    gra_arena_chunk *spare; /* the largest chunk given back, kept for the next need */
 } gra_arena;
 
 typedef struct gra_arena_mark_t {
@@ -24,7 +25,7 @@ typedef struct gra_arena_mark_t {
     size_t used;
 } gra_arena_mark_t;
 
-#define GRA_ARENA_INIT {NULL}
+#define GRA_ARENA_INIT {NULL, NULL}
 
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size);
 double *gra_arena_doubles(gra_arena *arena, int64_t count);

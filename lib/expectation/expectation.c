@@ -58,6 +58,7 @@ void gra_expectation_free(gra_expectation *self)
     self->x = NULL;
     gra_scale_rule_free(&self->fine);
     gra_scale_rule_free(&self->coarse);
+    gra_scale_rule_free(&self->check);
 }
 
 /* sum_m w_m a_m = 0 gives the advantage of a dominant level from the others without their cancellation. */
@@ -94,6 +95,18 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, doub
         settle_dominant(self, w, a);
     }
     return done;
+}
+
+int gra_expectation_check(const gra_expectation *self, const double *w, double *a, gra_arena *arena)
+{
+    if (self->check.t == NULL) {
+        return -1;
+    }
+    if (!gra_quadrature_evaluate(self, &self->check, w, a, NULL, arena)) {
+        return 0;
+    }
+    settle_dominant(self, w, a);
+    return 1;
 }
 
 int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,

@@ -31,7 +31,8 @@ typedef struct gra_expectation {
     int64_t group_size; /* >= 2 */
     double epsilon;     /* in the scale of x, for the std with divisor group_size */
     double factor;      /* of every advantage: sqrt((G - ddof) / G) */
-    gra_scale_rule fine, coarse; /* quadrature only */
+    /* Quadrature: for values, for Newton directions, and a second one for values with other nodes. */
+    gra_scale_rule fine, coarse, check;
 } gra_expectation;
 
 /* Largest number of compositions that enumeration may visit. */
@@ -54,6 +55,10 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, doub
  * advantages in `a` unless NULL. Returns 0 when memory is short. */
 int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,
                              double *jacobian, gra_arena *arena);
+
+/* The advantages once more with other roundings and other nodes, to measure the error of the first. Returns 0 when memory is
+ * short, -1 when there is no second way. */
+int gra_expectation_check(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
 
 /* The methods, used through the interface above (and by the tests side by side). */
 int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,

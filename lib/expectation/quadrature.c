@@ -57,6 +57,8 @@ static const double COARSE_SCALE_STEP = 2.0 / 5.0;   /* 4e-6 */
 static const double FINE_LOCATION_STEP = 33.0 / 64;  /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that node
                                                         offsets are exact */
 static const double COARSE_LOCATION_STEP = 63.0 / 64; /* 8e-5 */
+static const double CHECK_LOCATION_STEP = 31.0 / 64;  /* other nodes than the fine ones, */
+static const double CHECK_SHIFT = 0.93;               /* in scale as well */
 
 enum { LANES = 16, STACK_ROWS = 8 * LANES };
 static const double REACH = 6.25; /* exp(-REACH^2) = 1e-17 */
@@ -103,6 +105,8 @@ int gra_scale_rules_init(gra_expectation *self)
     double end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
     return rule_build(&self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
                       FINE_LOCATION_STEP, t0, end, self->epsilon) &&
+           rule_build(&self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
+                      CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end, self->epsilon) &&
            rule_build(&self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW),
                       COARSE_SCALE_STEP, COARSE_LOCATION_STEP, t0, end, self->epsilon);
 }

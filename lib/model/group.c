@@ -203,6 +203,16 @@ static int game_advantage(const gra_game *self, const double *w, double shift, d
     return 1;
 }
 
+static int game_check(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena)
+{
+    const group_game *game = self->data;
+    int done = gra_expectation_check(game->expectation, w, a, arena);
+    for (int64_t l = 0; done > 0 && l < self->levels; l++) {
+        a[l] -= shift;
+    }
+    return done;
+}
+
 static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
                          gra_arena *arena)
 {
@@ -237,6 +247,7 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
     out->game.classes = out->game.levels = levels;
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
+    out->game.check = game_check;
     out->game.data = game;
     out->game.release = game_release;
     game->expectation = &model->expectation;

@@ -26,12 +26,23 @@ struct gra_game {
     /* levels x levels, row-major; accuracy GRA_EXACT or GRA_COARSE; 0 on short memory */
     int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian,
                     gra_arena *arena);
+    /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is none; may be NULL */
+    int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
     const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
     double error;          /* of an advantage, absolute: a bound derived from the method */
     double contraction;    /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */
     void *data;
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };
+
+/* Weights of the levels from probabilities of the classes, w = mix^T pi, and advantages of the classes from those of the
+ * levels, u = mix a. */
+void gra_game_to_levels(const gra_game *game, const double *classes, double *levels);
+void gra_game_to_classes(const gra_game *game, const double *levels, double *classes);
+
+/* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is short. */
+int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
+                            gra_arena *arena);
 
 /* What a solver may exploit. Classes partition the outcomes that the reference supports. */
 enum {

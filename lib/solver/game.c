@@ -30,7 +30,7 @@ typedef struct newton {
     gra_answer *answer;
     double beta;
     /* classes */
-    double *u, *r, *q, *step, *saved_price, *saved_policy, *work, *trial; /* q as used in the equations */
+    double *u, *r, *q, *step, *saved_price, *saved_policy, *work, *trial, *first; /* q as used in the equations */
     double *slope;                                                 /* q itself */
     /* levels */
     double *w, *a, *y;          /* y: two right sides */
@@ -38,6 +38,7 @@ typedef struct newton {
     int32_t *pivots;
     int factored;
     double size;                /* max |r - mean r| of the current prices */
+    double level;               /* what u is relative to */
 } newton;
 
 /* -d pi/d price is cut off where it would make the equations stiffer than 1e10: such a class has a fixed price to ten digits. */
@@ -48,7 +49,7 @@ static const double STILL = 2e-15, SETTLED = 1e-8;
 static int newton_take(newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work, &s->slope, &s->trial};
+    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
@@ -66,24 +67,6 @@ static int newton_take(newton *s, gra_arena *arena)
            (s->game->mix == NULL || s->spread != NULL);
 }
 
-static void to_levels(const gra_game *game, const double *classes, double *levels)
-{
-    if (game->mix != NULL) {
-        gra_matvec_transposed(game->classes, game->levels, game->mix, game->levels, classes, levels);
-    } else {
-        memcpy(levels, classes, (size_t)game->levels * sizeof(double));
-    }
-}
-
-static void to_classes(const gra_game *game, const double *levels, double *classes)
-{
-    if (game->mix != NULL) {
-        gra_matvec(game->classes, game->levels, game->mix, game->levels, levels, classes);
-    } else {
-        memcpy(classes, levels, (size_t)game->levels * sizeof(double));
-    }
-}
-
 /* r and its size at the current prices. */
 static int evaluate(newton *s)
 {
@@ -93,12 +76,12 @@ static int evaluate(newton *s)
     for (int64_t c = 0; c < n; c++) {
         gra_sum_add_product(&mean_price, policy[c], policy[c] > 0.0 ? price[c] : 0.0);
     }
-    double level = s->beta * gra_sum_value(mean_price);
-    to_levels(s->game, policy, s->w);
-    if (!s->game->advantage(s->game, s->w, level, s->a, s->problem->arena)) {
+    s->level = s->beta * gra_sum_value(mean_price);
+    gra_game_to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, s->level, s->a, s->problem->arena)) {
         return 0;
     }
-    to_classes(s->game, s->a, s->u);
+    gra_game_to_classes(s->game, s->a, s->u);
     for (int64_t c = 0; c < n; c++) {
         s->r[c] = price[c] + s->u[c] / s->beta;
         gra_sum_add_product(&mean, policy[c], s->r[c]);
@@ -117,7 +100,7 @@ static int factorise(newton *s, double slack)
     const gra_game *game = s->game;
     int64_t n = game->classes, k = game->levels;
     int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
-    to_levels(game, s->answer->policy, s->w);
+    gra_game_to_levels(game, s->answer->policy, s->w);
     if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena)) {
         return 0;
     }
@@ -178,15 +161,15 @@ static int direction(newton *s, const double *r, double *step, double slack)
         for (int64_t c = 0; c < n; c++) {
             step[c] = s->q[c] * (side == 0 ? r[c] : 1.0);
         }
-        to_levels(game, step, s->w);
+        gra_game_to_levels(game, step, s->w);
         gra_matvec(k, k, s->slopes, k, s->w, s->y + side * k);
     }
     for (int64_t l = 0; l < 2 * k; l++) {
         s->y[l] /= s->beta;
     }
     gra_lu_solve(k, s->matrix, k, s->pivots, 2, s->y);
-    to_classes(game, s->y, s->work);
-    to_classes(game, s->y + k, step);
+    gra_game_to_classes(game, s->y, s->work);
+    gra_game_to_classes(game, s->y + k, step);
     /* dp = dlevel (1 + mix y1) - (r + mix y0), y0 and y1 the two solutions with the signs above. */
     gra_sum with_r = {0.0, 0.0}, with_one = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
@@ -381,11 +364,18 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
         if (slack < 1e-4) {
-            return newton_run(s, 50, outcome, change);
+            GRA_TRY(newton_run(s, 20, outcome, change));
+            if (*outcome == NEWTON_DONE) {
+                return GRPOALIGN_OK;
+            }
+            slack = 0.1;
         }
     }
     return GRPOALIGN_OK;
 }
+
+/* Where steps in log beta get shorter than this the branch turns back. */
+static const double SHORTEST_STRIDE = 1e-3;
 
 /*
  * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is kept when Newton converges at
@@ -442,7 +432,7 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
                 stride *= correction < 0.005 ? 2.0 : 1.0;
             } else if (status >= 0) {
                 stride = 0.4 * fmin(stride, here - next);
-                if (stride < 1e-7 || s->answer->iterations >= problem->max_iterations) {
+                if (stride < SHORTEST_STRIDE || s->answer->iterations >= problem->max_iterations) {
                     memcpy(s->answer->price, base_price, bytes);
                     memcpy(s->answer->policy, base_policy, bytes);
                     *outcome = NEWTON_FAILED;
@@ -477,26 +467,35 @@ static grpoalign_status settle_small(newton *s)
 }
 
 /*
- * The policy error. For margins the residual is all there is, and what it does to the policy is one more correction. Otherwise
- * the model's own error comes first: two right sides of alternating signs stand for the worst one.
+ * The policy error: what is left to correct, by fresh residuals, and what the error of the advantages does to the policy, that
+ * error being measured by computing them a second way, or else bounded with alternating signs standing for the worst ones.
  */
 static grpoalign_status estimate_error(newton *s)
 {
-    int64_t n = s->game->classes;
-    double worst = 0.0;
+    const gra_game *game = s->game;
+    int64_t n = game->classes;
     save(s);
     if (!evaluate(s)) {
         return gra_fail_memory(s->problem->error);
     }
+    memcpy(s->first, s->u, (size_t)n * sizeof(double));
     (void)direction(s, s->r, s->step, 0.0);
-    worst = 4.0 * measure(s, s->step).change;
-    for (int pattern = 0; pattern < 2 && s->game->margins == NULL; pattern++) {
+    double worst = 4.0 * measure(s, s->step).change;
+    if (game->margins == NULL) {
+        gra_game_to_levels(game, s->answer->policy, s->w);
+        int checked = game->check != NULL ? game->check(game, s->w, s->level, s->a, s->problem->arena) : -1;
+        if (checked == 0) {
+            return gra_fail_memory(s->problem->error);
+        }
+        if (checked > 0) {
+            gra_game_to_classes(game, s->a, s->u);
+        }
         for (int64_t c = 0; c < n; c++) {
-            double sign = ((pattern == 0 ? c : c / 2) & 1) != 0 ? -1.0 : 1.0;
-            s->r[c] = sign * s->game->error / s->beta;
+            double bound = (c & 1) != 0 ? game->error : -game->error;
+            s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
         }
         (void)direction(s, s->r, s->step, 0.0);
-        worst = fmax(worst, measure(s, s->step).change);
+        worst += measure(s, s->step).change;
     }
     s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
     return GRPOALIGN_OK;
@@ -505,11 +504,11 @@ static grpoalign_status estimate_error(newton *s)
 /* Prices of the response to the advantages at a policy. */
 static grpoalign_status respond_to(newton *s, const double *policy)
 {
-    to_levels(s->game, policy, s->w);
+    gra_game_to_levels(s->game, policy, s->w);
     if (!s->game->advantage(s->game, s->w, 0.0, s->a, s->problem->arena)) {
         return gra_fail_memory(s->problem->error);
     }
-    to_classes(s->game, s->a, s->answer->price);
+    gra_game_to_classes(s->game, s->a, s->answer->price);
     for (int64_t c = 0; c < s->game->classes; c++) {
         s->answer->price[c] = -s->answer->price[c] / s->beta;
     }
@@ -626,10 +625,12 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         answer->unique = problem->beta >= bound && outcome == NEWTON_DONE ? 1 : -1;
         s.beta = problem->beta;
     }
+    if (outcome != NEWTON_DONE && !exponential && game->classes <= GRA_DENSE_LIMIT) {
+        GRA_TRY(gra_central_path(problem, answer));
+        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+    }
     if (outcome != NEWTON_DONE) {
-        if (!exponential || problem->start != NULL) {
-            at_reference(&s);
-        }
+        at_reference(&s);
         GRA_TRY(flow_run(&s, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {

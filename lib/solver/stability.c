@@ -90,36 +90,18 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
         return answer->regular < 0 ? 0 : -1;
     }
     gra_arena *arena = problem->arena;
-    double *w = gra_arena_doubles(arena, k), *slopes = gra_arena_doubles(arena, k * k);
-    double *matrix = gra_arena_doubles(arena, n * n + n), *root_q = gra_arena_doubles(arena, n);
-    double *half = game->mix != NULL ? gra_arena_doubles(arena, n * k) : NULL;
-    double *turned = game->mix != NULL ? gra_arena_doubles(arena, n * k) : NULL;
-    if (w == NULL || slopes == NULL || matrix == NULL || root_q == NULL ||
-        (game->mix != NULL && (half == NULL || turned == NULL))) {
+    double *w = gra_arena_doubles(arena, k), *matrix = gra_arena_doubles(arena, n * n + n);
+    double *root_q = gra_arena_doubles(arena, n);
+    if (w == NULL || matrix == NULL || root_q == NULL) {
         return -1;
     }
     for (int64_t c = 0; c < n; c++) {
         root_q[c] = sqrt(fmin(problem->penalty->slope(answer->price[c], answer->policy[c]), 1e200) /
                          problem->beta);
     }
-    if (game->mix != NULL) {
-        gra_matvec_transposed(n, k, game->mix, k, answer->policy, w);
-    } else {
-        memcpy(w, answer->policy, (size_t)n * sizeof(double));
-    }
-    if (!game->jacobian(game, w, GRA_EXACT, slopes, arena)) {
+    gra_game_to_levels(game, answer->policy, w);
+    if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {
         return -1;
-    }
-    if (game->mix != NULL) {
-        for (int64_t c = 0; c < n; c++) {
-            for (int64_t l = 0; l < k; l++) {
-                turned[l * n + c] = game->mix[c * k + l];
-            }
-        }
-        gra_matmul(n, k, k, 1.0, game->mix, k, slopes, k, 0.0, half, k);
-        gra_matmul(n, n, k, 1.0, half, k, turned, n, 0.0, matrix, n);
-    } else {
-        memcpy(matrix, slopes, (size_t)(n * n) * sizeof(double));
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
