@@ -125,7 +125,8 @@ typedef struct sweep {
     double least_mass;     /* a block with less mass in its band cannot matter */
     double step, constant; /* of the location rule; factor of the whole integral */
     double lane_scale[LANES], lane_offset[LANES]; /* exp(-(i s)^2 / G) and i s */
-    double *y, *k;         /* positions (levels) and kernels (levels x LANES) of a block */
+    double *y, *k;         /* positions about the block's centre, and kernels (levels x LANES) */
+    double *d;             /* positions about the heaviest level of the block */
     double *low, *high;    /* per level and lane: sums for the advantages, or NULL */
     double *left, *right;  /* stacked rows for the Jacobian, or NULL */
     int64_t rows, row_from, row_to; /* of the stack, with the levels it covers */
@@ -183,7 +184,10 @@ static double rest_power(double phi, double short_of_one, int64_t power, int lar
     return result;
 }
 
-/* One block: the levels [from, to) at y[], seen from LANES locations. */
+/*
+ * One block: the levels [from, to) at y[], seen from LANES locations. The bracket y_m phi - psi does not depend on where y is
+ * measured from: measured from the heaviest level it has no cancellation when most groups hold little else.
+ */
 static void block(sweep *s, double weight, int64_t from, int64_t to)
 {
     int64_t count = to - from, others = s->e->group_size - 2;
@@ -205,10 +209,10 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
     }
     for (int64_t j = 0; j < count; j++) {
         const double *k = s->k + j * LANES;
-        double w = s->w[from + j], wy = w * s->y[j];
+        double w = s->w[from + j], wd = w * s->d[j];
         for (int i = 0; i < LANES; i++) {
             phi[i] += w * k[i];
-            psi[i] += wy * k[i];
+            psi[i] += wd * k[i];
         }
     }
     double rest[LANES], with_phi[LANES], with_psi[LANES];
@@ -216,15 +220,15 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
         double f = large ? 1.0 - gone[i] : phi[i];
         rest[i] = weight * rest_power(phi[i], gone[i], others, large);
         with_phi[i] = rest[i] * f;
-        with_psi[i] = rest[i] * psi[i]; /* psi is about the block's centre, like y */
+        with_psi[i] = rest[i] * psi[i];
     }
     if (s->low != NULL) {
         for (int64_t j = 0; j < count; j++) {
             const double *k = s->k + j * LANES;
-            double y = s->y[j];
+            double d = s->d[j];
             double *low = s->low + (from + j) * LANES;
             for (int i = 0; i < LANES; i++) {
-                low[i] += k[i] * (y * with_phi[i] - with_psi[i]);
+                low[i] += k[i] * (d * with_phi[i] - with_psi[i]);
             }
         }
     }
@@ -244,13 +248,13 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
         s->row_from = from;
         s->row_to = to;
         double *left = s->left + s->rows * levels, *right = s->right + s->rows * levels;
-        double offset = s->lane_offset[i], shift = (size - 2.0) * (psi[i] / phi[i] - offset);
+        double shift = (size - 2.0) * psi[i] / phi[i];
         for (int64_t j = 0; j < count; j++) {
-            double k = s->k[j * LANES + i], y = s->y[j] - offset;
-            left[j] = rest[i] * k * ((size - 1.0) * y - shift);
+            double k = s->k[j * LANES + i], d = s->d[j];
+            left[j] = rest[i] * k * ((size - 1.0) * d - shift);
             right[j] = k;
             left[levels + j] = -rest[i] * k;
-            right[levels + j] = k * y;
+            right[levels + j] = k * d;
         }
         s->rows += 2;
     }
@@ -288,8 +292,13 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
         double e1, e2, distance = gra_two_sum(x[anchor], -x[a], &e1);
         double place = gra_two_product(t, distance, &e2);
         double offset = ((left + 0.5 * width) - place) - (e2 + t * e1);
+        int64_t heaviest = from;
         for (int64_t j = from; j < to; j++) {
             s->y[j - from] = t * (x[j] - x[anchor]) - offset;
+            heaviest = s->w[j] > s->w[heaviest] ? j : heaviest;
+        }
+        for (int64_t j = from; j < to; j++) {
+            s->d[j - from] = t * (x[j] - x[heaviest]);
         }
         block(s, weight, from, to);
     }
@@ -304,6 +313,7 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     sweep s = {.e = self, .w = w, .step = rule->step};
     double *before = gra_arena_doubles(arena, levels + 1);
     s.y = gra_arena_doubles(arena, levels);
+    s.d = gra_arena_doubles(arena, levels);
     s.k = gra_arena_doubles(arena, levels * LANES);
     s.low = a != NULL ? gra_arena_doubles(arena, levels * LANES) : NULL;
     s.jacobian = jacobian;
@@ -311,7 +321,7 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
         s.left = gra_arena_doubles(arena, levels * STACK_ROWS);
         s.right = gra_arena_doubles(arena, levels * STACK_ROWS);
     }
-    if (before == NULL || s.y == NULL || s.k == NULL || (a != NULL && s.low == NULL) ||
+    if (before == NULL || s.y == NULL || s.d == NULL || s.k == NULL || (a != NULL && s.low == NULL) ||
         (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
         gra_arena_rewind(arena, mark);
         return 0;

@@ -374,6 +374,94 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
     return GRPOALIGN_OK;
 }
 
+/* Prices of the response to the advantages at a policy. */
+static grpoalign_status respond_to(newton *s, const double *policy)
+{
+    gra_game_to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, 0.0, s->a, s->problem->arena)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    gra_game_to_classes(s->game, s->a, s->answer->price);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = -s->answer->price[c] / s->beta;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    return GRPOALIGN_OK;
+}
+
+/* Prices at pi_ref itself. */
+static void at_reference(newton *s)
+{
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = s->problem->penalty->unit_price;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+}
+
+/*
+ * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton cannot turn: starts from a
+ * nearly uniform reference, raised by 1 everywhere, and lowers the floor, faster and faster, to the reference itself.
+ */
+static grpoalign_status ease_reference(newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    int64_t n = s->game->classes;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *mass = gra_arena_doubles(problem->arena, n), *log_mass = gra_arena_doubles(problem->arena, n);
+    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    if (mass == NULL || log_mass == NULL || price == NULL || policy == NULL) {
+        gra_arena_rewind(problem->arena, mark);
+        return gra_fail_memory(problem->error);
+    }
+    gra_problem eased = *problem;
+    eased.prior.mass = mass;
+    eased.prior.log_mass = log_mass;
+    s->problem = &eased;
+    size_t bytes = (size_t)n * sizeof(double);
+    double floor = INFINITY, stride = log(10.0);
+    grpoalign_status status = GRPOALIGN_OK;
+    for (int i = 0; i < 200 && status >= 0; i++) {
+        double next = isinf(floor) ? 0.0 : floor - stride;
+        int last = next < log(GRA_LEAST_MASS);
+        double raise = last ? 0.0 : exp(next), total = 1.0 + (double)n * raise;
+        for (int64_t c = 0; c < n; c++) {
+            mass[c] = (problem->prior.mass[c] + raise) / total;
+            log_mass[c] = last ? problem->prior.log_mass[c] : log(mass[c]);
+        }
+        if (isinf(floor)) {
+            at_reference(s);
+            status = respond_to(s, s->answer->policy);
+        } else {
+            /* A class with a stiff price keeps its probability, another its price. */
+            for (int64_t c = 0; c < n; c++) {
+                int stiff = policy[c] > s->beta * price[c];
+                s->answer->price[c] = stiff ? mass[c] / policy[c] : price[c];
+            }
+            (void)problem->penalty->respond(&eased.prior, s->answer->price, s->answer->policy);
+        }
+        if (status >= 0) {
+            status = newton_run(s, 15, outcome, change);
+        }
+        if (status >= 0 && *outcome == NEWTON_DONE) {
+            if (last) {
+                break;
+            }
+            memcpy(price, s->answer->price, bytes);
+            memcpy(policy, s->answer->policy, bytes);
+            floor = next;
+            stride *= 3.0;
+        } else {
+            stride /= 4.0;
+            if (isinf(floor) || stride < 1e-3) {
+                break;
+            }
+        }
+    }
+    s->problem = problem;
+    gra_arena_rewind(problem->arena, mark);
+    return status;
+}
+
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-3;
 
@@ -501,30 +589,6 @@ static grpoalign_status estimate_error(newton *s)
     return GRPOALIGN_OK;
 }
 
-/* Prices of the response to the advantages at a policy. */
-static grpoalign_status respond_to(newton *s, const double *policy)
-{
-    gra_game_to_levels(s->game, policy, s->w);
-    if (!s->game->advantage(s->game, s->w, 0.0, s->a, s->problem->arena)) {
-        return gra_fail_memory(s->problem->error);
-    }
-    gra_game_to_classes(s->game, s->a, s->answer->price);
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->price[c] = -s->answer->price[c] / s->beta;
-    }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
-    return GRPOALIGN_OK;
-}
-
-/* Prices at pi_ref itself. */
-static void at_reference(newton *s)
-{
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->price[c] = s->problem->penalty->unit_price;
-    }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
-}
-
 /*
  * Looks for a second stationary policy where training would be if it had gone too far: with nearly everything on the class
  * that the solution found likes best. Finding none proves nothing.
@@ -625,9 +689,8 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         answer->unique = problem->beta >= bound && outcome == NEWTON_DONE ? 1 : -1;
         s.beta = problem->beta;
     }
-    if (outcome != NEWTON_DONE && !exponential && game->classes <= GRA_DENSE_LIMIT) {
-        GRA_TRY(gra_central_path(problem, answer));
-        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+    if (outcome != NEWTON_DONE && !exponential && problem->start == NULL) {
+        GRA_TRY(ease_reference(&s, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {
         at_reference(&s);

@@ -1,8 +1,7 @@
 /*
- * Central path for games, both penalties: made for pairwise preferences, u = G pi with an antisymmetric G, and good for other
- * games where Newton does not get off the ground (G then stands for du/dpi, computed anew for every step).
+ * Central path for games with an antisymmetric margin matrix G (pairwise preferences), both penalties.
  *
- * Stationarity is  u(pi) + z = lambda + entropy log(pi/pi_ref),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0, where
+ * Stationarity is  G pi + z = lambda + entropy log(pi/pi_ref),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0, where
  * barrier + entropy come from the penalty (times beta). The path replaces the right side of the second equation by
  * barrier pi_ref + mu, from the uniform centre (mu large) to mu = 0. Each step solves the Newton equations of one
  * factorised matrix diag((z + entropy)/pi) - G for several targets mu, with the second-order terms of the product and
@@ -37,9 +36,7 @@ static const double NEWTON_REGION = 0.25;
 typedef struct path {
     const gra_problem *problem;
     int64_t n;
-    const double *slopes; /* du/dpi: the margins, or computed anew for every step */
-    double *own_slopes;   /* NULL for margins */
-    double *w, *a;        /* scratch over levels */
+    const double *margins;
     double entropy, level, mu; /* entropy in units of the advantage; level = lambda */
     double *pi, *z, *barrier;
     double *matrix, *row_scale, *unit; /* factors, row scaling, solution for a right side of ones */
@@ -52,32 +49,6 @@ typedef struct path {
     double d_level[TARGETS];
 } path;
 
-/* u(pi) into `u`; 0 when memory is short. */
-static int advantages(path *p, double *u)
-{
-    const gra_game *game = &p->problem->structure->game;
-    if (game->margins != NULL) {
-        gra_matvec(p->n, p->n, game->margins, p->n, p->pi, u);
-        return 1;
-    }
-    gra_game_to_levels(game, p->pi, p->w);
-    if (!game->advantage(game, p->w, 0.0, p->a, p->problem->arena)) {
-        return 0;
-    }
-    gra_game_to_classes(game, p->a, u);
-    return 1;
-}
-
-static int refresh_slopes(path *p)
-{
-    const gra_game *game = &p->problem->structure->game;
-    if (game->margins != NULL) {
-        return 1;
-    }
-    gra_game_to_levels(game, p->pi, p->w);
-    return gra_game_class_jacobian(game, p->w, GRA_COARSE, p->own_slopes, p->problem->arena);
-}
-
 /* Factorises diag((z + entropy)/pi) - G with rows scaled so that no entry exceeds one. */
 static int factorise(path *p)
 {
@@ -87,9 +58,9 @@ static int factorise(path *p)
         double scale = diagonal > 1.0 ? 1.0 / diagonal : 1.0;
         p->row_scale[i] = scale;
         for (int64_t j = 0; j < n; j++) {
-            p->matrix[i * n + j] = -scale * p->slopes[i * n + j];
+            p->matrix[i * n + j] = -scale * p->margins[i * n + j];
         }
-        p->matrix[i * n + i] += diagonal > 1.0 ? 1.0 : diagonal;
+        p->matrix[i * n + i] = diagonal > 1.0 ? 1.0 : diagonal;
     }
     if (gra_lu_factor(n, p->matrix, n, p->pivots) != 0) {
         return 0;
@@ -124,7 +95,8 @@ static void solve_targets(path *p, int targets, const double *mu)
             d_pi[i] = rhs[i] - p->d_level[t] * p->unit[i];
         }
     }
-    gra_matmul_by_transposed(targets, n, n, p->d_pi, n, p->slopes, n, p->image, n);
+    /* G dpi of all targets at once: (dpi) (G)^T = -(dpi) (G), rows being targets. */
+    gra_matmul(targets, n, n, -1.0, p->d_pi, n, p->margins, n, 0.0, p->image, n);
     for (int t = 0; t < targets; t++) {
         double *d_pi = p->d_pi + t * n, *d_z = p->d_z + t * n;
         const double *product = p->product + t * n, *bend = p->bend + t * n, *image = p->image + t * n;
@@ -194,16 +166,6 @@ static void second_order(const path *p, int target, double step, double mu, int 
 static int take(path *p, gra_arena *arena)
 {
     int64_t n = p->n;
-    const gra_game *game = &p->problem->structure->game;
-    p->slopes = game->margins;
-    if (game->margins == NULL) {
-        p->slopes = p->own_slopes = gra_arena_doubles(arena, n * n);
-        p->w = gra_arena_doubles(arena, game->levels);
-        p->a = gra_arena_doubles(arena, game->levels);
-        if (p->own_slopes == NULL || p->w == NULL || p->a == NULL) {
-            return 0;
-        }
-    }
     p->pi = gra_arena_doubles(arena, n);
     p->z = gra_arena_doubles(arena, n);
     p->barrier = gra_arena_doubles(arena, n);
@@ -225,7 +187,7 @@ static int take(path *p, gra_arena *arena)
 }
 
 /* The uniform centre: pi = 1/n and z large enough to be on the path for some mu. */
-static int start(path *p)
+static void start(path *p)
 {
     const gra_prior *prior = &p->problem->prior;
     int64_t n = p->n;
@@ -233,9 +195,7 @@ static int start(path *p)
     for (int64_t i = 0; i < n; i++) {
         p->pi[i] = 1.0 / (double)n;
     }
-    if (!advantages(p, p->residual)) {
-        return 0;
-    }
+    gra_matvec(n, n, p->margins, n, p->pi, p->residual);
     for (int64_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs(p->residual[i]));
         p->z[i] = p->residual[i] - p->entropy * (log(p->pi[i]) - prior->log_mass[i]);
@@ -250,37 +210,30 @@ static int start(path *p)
         p->z[i] = p->level - p->z[i];
         p->mu += p->pi[i] * p->z[i] / (double)n;
     }
-    return 1;
 }
 
-static int measure(path *p)
+static void measure(path *p)
 {
     const gra_prior *prior = &p->problem->prior;
-    if (!advantages(p, p->residual)) {
-        return 0;
-    }
+    gra_matvec(p->n, p->n, p->margins, p->n, p->pi, p->residual);
     for (int64_t i = 0; i < p->n; i++) {
         double entropy = p->entropy > 0.0 ? p->entropy * (log(p->pi[i]) - prior->log_mass[i]) : 0.0;
         p->residual[i] = p->level - p->residual[i] + entropy - p->z[i];
     }
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
-    return 1;
 }
 
-/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no step), -2 when memory
- * is short. */
+/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no step). */
 static int advance(path *p, gra_answer *answer, double *change)
 {
     int64_t n = p->n;
     double nothing[TARGETS] = {0.0}, mu[TARGETS], best_mu = INFINITY, best_step = 0.0, best_level = 0.0;
     double end = p->entropy > 0.0 ? ENTROPY_END * p->problem->beta / (double)n : 0.0;
     answer->factorizations++;
-    if (!refresh_slopes(p) || !measure(p)) {
-        return -2;
-    }
     if (!factorise(p)) {
         return -1;
     }
+    measure(p);
     memset(p->product, 0, (size_t)n * sizeof(double));
     memset(p->bend, 0, (size_t)n * sizeof(double));
     solve_targets(p, 1, nothing);
@@ -342,7 +295,7 @@ static int advance(path *p, gra_answer *answer, double *change)
 }
 
 /* Prices from the end of the path: from pi or from z, whichever is known better. */
-static int set_prices(path *p, gra_answer *answer)
+static void set_prices(path *p, gra_answer *answer)
 {
     const gra_problem *problem = p->problem;
     const gra_prior *prior = &problem->prior;
@@ -350,9 +303,7 @@ static int set_prices(path *p, gra_answer *answer)
     if (p->entropy > 0.0) {
         /* The price each outcome has by its advantage; pi itself where mu does not hold it up. */
         double shift = 0.0;
-        if (!advantages(p, p->residual)) {
-            return 0;
-        }
+        gra_matvec(n, n, p->margins, n, p->pi, p->residual);
         for (int64_t i = 0; i < n; i++) {
             shift += p->pi[i] * (prior->log_mass[i] - log(p->pi[i]) + p->residual[i] / problem->beta);
         }
@@ -367,14 +318,13 @@ static int set_prices(path *p, gra_answer *answer)
         }
     }
     (void)problem->penalty->respond(prior, answer->price, answer->policy);
-    return 1;
 }
 
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer)
 {
     int64_t n = problem->prior.classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    path p = {.problem = problem, .n = n};
+    path p = {.problem = problem, .n = n, .margins = problem->structure->game.margins};
     if (!take(&p, problem->arena)) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
@@ -383,25 +333,16 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
     for (int64_t i = 0; i < n; i++) {
         p.barrier[i] = problem->beta * problem->penalty->barrier * fmax(problem->prior.mass[i], LEAST_REFERENCE);
     }
-    if (!start(&p)) {
-        gra_arena_rewind(problem->arena, mark);
-        return gra_fail_memory(problem->error);
-    }
+    start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;
     grpoalign_status status = GRPOALIGN_OK;
     for (int more = 1; more > 0 && answer->iterations < problem->max_iterations && status >= 0;) {
         double change = 0.0;
         more = advance(&p, answer, &change);
         answer->iterations++;
-        if (more == -2) {
-            status = gra_fail_memory(problem->error);
-            break;
-        }
         status = gra_report_progress(problem, answer, problem->beta, change);
     }
-    if (status >= 0 && !set_prices(&p, answer)) {
-        status = gra_fail_memory(problem->error);
-    }
+    set_prices(&p, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }
