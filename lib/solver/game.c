@@ -2,12 +2,11 @@
  * Games: Newton on the prices.
  *
  * With prices p (the policy being the response to them) stationarity is r = p + (u(pi(p)) - level)/beta = 0. Linearised,
- * with q = -d pi/d p, w = mix^T pi and A = da/dw,
  *
- *     dp = dlevel - r - mix y,   (I - (1/beta) A mix^T Q mix) y = (1/beta) A mix^T Q (r - dlevel),   sum q dp = 0:
+ *     dp + (1/beta) (du/dpi) dpi = dlevel - r,   dpi = -q dp,   sum dpi = 0,
  *
- * one K x K system for K reward levels, however many outcomes there are. A class that gains moves linearly in its
- * probability, one that loses linearly in its price; so the iterate is a policy always.
+ * one equation per class, or with u = mix a(mix^T pi) one per reward level, whichever are few. A class that gains moves
+ * linearly in its probability, one that loses linearly in its price; so the iterate is a policy always.
  *
  * Reverse KL starts at the prices of u(pi_ref). Pairwise preferences come here from the central path. Direct KL follows the
  * branch from large beta, where the stationary policy is unique, down to the wanted one; where that branch ends at a fold,
@@ -29,42 +28,53 @@ typedef struct newton {
     const gra_game *game;
     gra_answer *answer;
     double beta;
+    double level;               /* what u is relative to */
+    double size;                /* max |r - mean r| of the current prices */
     /* classes */
-    double *u, *r, *q, *step, *saved_price, *saved_policy, *work, *trial, *first; /* q as used in the equations */
-    double *slope;                                                 /* q itself */
-    /* levels */
-    double *w, *a, *y;          /* y: two right sides */
-    double *slopes, *matrix, *spread; /* levels x levels; spread = mix^T Q mix, or NULL */
+    double *u, *r, *step, *trial, *saved_price, *saved_policy, *work, *first;
+    double *slope;              /* q = -d pi/d price where the equations were set up */
+    double *q;                  /* q as used in the equations over levels */
+    int32_t *stiff;             /* the unknown of a class in the equations over classes is its probability */
+    int64_t stiff_count;
+    double *w, *a;              /* levels */
+    int over_levels;            /* which equations */
+    int64_t order;              /* of the matrix */
+    double *slopes, *matrix, *spread, *y;
+    double slack;               /* of the last factors */
     int32_t *pivots;
     int factored;
-    double size;                /* max |r - mean r| of the current prices */
-    double level;               /* what u is relative to */
 } newton;
 
-/* -d pi/d price is cut off where it would make the equations stiffer than 1e10: such a class has a fixed price to ten digits. */
+/* Over levels, -d pi/d price is cut off where it would make the equations stiffer than this. */
 static const double STIFFEST = 1e10;
 /* Corrections below which a solution is done: of any probability, and of the smallest in proportion. */
 static const double STILL = 2e-15, SETTLED = 1e-8;
+/* Up to this many classes the equations are over classes, which can be as stiff as they like. */
+static const int64_t FEW_CLASSES = 512;
 
 static int newton_take(newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u, &s->r, &s->q, &s->step, &s->saved_price, &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first};
+    double **vectors[] = {&s->u,           &s->r,    &s->q,     &s->step, &s->saved_price,
+                          &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
             return 0;
         }
     }
+    s->over_levels = s->game->mix != NULL && n > FEW_CLASSES;
+    s->order = s->over_levels ? k : n;
+    s->stiff = gra_arena_take(arena, n, sizeof *s->stiff);
     s->w = gra_arena_doubles(arena, k);
     s->a = gra_arena_doubles(arena, k);
-    s->y = gra_arena_doubles(arena, 2 * k);
-    s->slopes = gra_arena_doubles(arena, k * k);
-    s->matrix = gra_arena_doubles(arena, k * k);
-    s->pivots = gra_arena_take(arena, k, sizeof *s->pivots);
-    s->spread = s->game->mix != NULL ? gra_arena_doubles(arena, k * k) : NULL;
-    return s->w && s->a && s->y && s->slopes && s->matrix && s->pivots &&
-           (s->game->mix == NULL || s->spread != NULL);
+    s->y = gra_arena_doubles(arena, 2 * s->order);
+    s->slopes = gra_arena_doubles(arena, s->order * s->order);
+    s->matrix = gra_arena_doubles(arena, s->order * s->order);
+    s->pivots = gra_arena_take(arena, s->order, sizeof *s->pivots);
+    s->spread = s->over_levels ? gra_arena_doubles(arena, k * k) : NULL;
+    return s->stiff && s->w && s->a && s->y && s->slopes && s->matrix && s->pivots &&
+           (!s->over_levels || s->spread != NULL);
 }
 
 /* r and its size at the current prices. */
@@ -94,95 +104,154 @@ static int evaluate(newton *s)
     return 1;
 }
 
-/* Factorises I - (1/beta) A mix^T Q mix at the current prices; `slack` > 0 shortens the step as an implicit step along the flow. */
-static int factorise(newton *s, double slack)
+/* The equations over levels, for many more classes than levels: I - (1/beta) A mix^T Q mix. */
+static int fill_over_levels(newton *s)
 {
     const gra_game *game = s->game;
     int64_t n = game->classes, k = game->levels;
-    int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
-    gra_game_to_levels(game, s->answer->policy, s->w);
-    if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena)) {
-        return 0;
-    }
     double largest = 0.0;
     for (int64_t i = 0; i < k * k; i++) {
         largest = fmax(largest, fabs(s->slopes[i]));
     }
-    double cap = STIFFEST * s->beta / fmax(largest, 1e-300);
     for (int64_t c = 0; c < n; c++) {
-        s->slope[c] = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
-        s->q[c] = fmin(s->slope[c], cap) / (1.0 + slack);
+        s->q[c] = fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->slack);
     }
-    if (game->mix != NULL) {
-        /* mix^T Q mix by the root of Q, in strips of outcomes. */
-        enum { STRIP = 256 };
-        gra_arena_mark_t mark = gra_arena_mark(s->problem->arena);
-        double *strip = gra_arena_doubles(s->problem->arena, STRIP * k);
-        if (strip == NULL) {
-            return 0;
-        }
-        for (int64_t from = 0; from < n; from += STRIP) {
-            int64_t rows = n - from < STRIP ? n - from : STRIP;
-            for (int64_t i = 0; i < rows; i++) {
-                for (int64_t l = 0; l < k; l++) {
-                    strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
-                }
-            }
-            gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k,
-                                  from > 0 ? 1.0 : 0.0, s->spread, k);
-        }
-        gra_arena_rewind(s->problem->arena, mark);
-        gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
-    } else {
-        for (int64_t i = 0; i < k; i++) {
-            for (int64_t j = 0; j < k; j++) {
-                s->matrix[i * k + j] = -s->slopes[i * k + j] * s->q[j] / s->beta;
+    /* mix^T Q mix in strips of outcomes. */
+    enum { STRIP = 256 };
+    gra_arena_mark_t mark = gra_arena_mark(s->problem->arena);
+    double *strip = gra_arena_doubles(s->problem->arena, STRIP * k);
+    if (strip == NULL) {
+        return 0;
+    }
+    for (int64_t from = 0; from < n; from += STRIP) {
+        int64_t rows = n - from < STRIP ? n - from : STRIP;
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t l = 0; l < k; l++) {
+                strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
             }
         }
+        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k, from > 0 ? 1.0 : 0.0,
+                              s->spread, k);
     }
+    gra_arena_rewind(s->problem->arena, mark);
+    gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
     for (int64_t i = 0; i < k; i++) {
         s->matrix[i * k + i] += 1.0;
     }
-    s->answer->factorizations++;
-    s->factored = gra_lu_factor(k, s->matrix, k, s->pivots) == 0;
     return 1;
 }
 
 /*
- * The change of prices for the right side -r: solves for y with r and with ones, then for the level that keeps the sum of
- * the policy. Returns the sign of the determinant of the whole system.
+ * The equations over classes. The unknown of a class is the change of its price, or where that is stiff the change of its
+ * probability: no entry is then larger than the slopes over beta, and no small change is a difference of large ones.
  */
-static int direction(newton *s, const double *r, double *step, double slack)
+static void fill_over_classes(newton *s)
+{
+    int64_t n = s->game->classes;
+    double largest = 0.0, self = 1.0 + s->slack;
+    for (int64_t i = 0; i < n * n; i++) {
+        largest = fmax(largest, fabs(s->slopes[i]));
+    }
+    s->stiff_count = 0;
+    for (int64_t c = 0; c < n; c++) {
+        s->stiff[c] = s->slope[c] * largest > s->beta * self;
+        s->stiff_count += s->stiff[c];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double slope = s->slopes[i * n + j] / s->beta;
+            s->matrix[i * n + j] = s->stiff[j] ? slope : -slope * s->slope[j];
+        }
+        s->matrix[i * n + i] += s->stiff[i] ? -self / s->slope[i] : self;
+    }
+}
+
+/* Factorises the equations at the current prices; slack > 0 shortens the step to an implicit step along the flow. */
+static int factorise(newton *s, double slack)
+{
+    const gra_game *game = s->game;
+    int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
+    s->slack = slack;
+    for (int64_t c = 0; c < game->classes; c++) {
+        s->slope[c] = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+    }
+    gra_game_to_levels(game, s->answer->policy, s->w);
+    if (s->over_levels) {
+        if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena) || !fill_over_levels(s)) {
+            return 0;
+        }
+    } else {
+        if (!gra_game_class_jacobian(game, s->w, accuracy, s->slopes, s->problem->arena)) {
+            return 0;
+        }
+        fill_over_classes(s);
+    }
+    s->answer->factorizations++;
+    s->factored = gra_lu_factor(s->order, s->matrix, s->order, s->pivots) == 0;
+    return 1;
+}
+
+/* The change of prices for a right side -r, and for a rise of the level by one: dp = dlevel * by_level - by_r. */
+static void solve_over_levels(newton *s, const double *r, double *by_r, double *by_level)
 {
     const gra_game *game = s->game;
     int64_t n = game->classes, k = game->levels;
-    /* (1/beta) A mix^T Q r and (1/beta) A mix^T Q 1. */
     for (int side = 0; side < 2; side++) {
         for (int64_t c = 0; c < n; c++) {
-            step[c] = s->q[c] * (side == 0 ? r[c] : 1.0);
+            by_level[c] = s->q[c] * (side == 0 ? r[c] : 1.0) / s->beta;
         }
-        gra_game_to_levels(game, step, s->w);
+        gra_game_to_levels(game, by_level, s->w);
         gra_matvec(k, k, s->slopes, k, s->w, s->y + side * k);
     }
-    for (int64_t l = 0; l < 2 * k; l++) {
-        s->y[l] /= s->beta;
-    }
     gra_lu_solve(k, s->matrix, k, s->pivots, 2, s->y);
-    gra_game_to_classes(game, s->y, s->work);
-    gra_game_to_classes(game, s->y + k, step);
-    /* dp = dlevel (1 + mix y1) - (r + mix y0), y0 and y1 the two solutions with the signs above. */
-    gra_sum with_r = {0.0, 0.0}, with_one = {0.0, 0.0};
+    gra_game_to_classes(game, s->y, by_r);
+    gra_game_to_classes(game, s->y + k, by_level);
     for (int64_t c = 0; c < n; c++) {
-        gra_sum_add_product(&with_r, s->q[c], r[c] + s->work[c]);
-        gra_sum_add_product(&with_one, s->q[c], 1.0 + step[c]);
+        /* In terms of the true slope: the probability moves as the equations say. */
+        double scale = s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + s->slack);
+        by_r[c] = scale * (r[c] + by_r[c]);
+        by_level[c] = scale * (1.0 + by_level[c]);
     }
-    double bottom = gra_sum_value(with_one), level = gra_sum_value(with_r) / bottom;
+}
+
+static void solve_over_classes(newton *s, const double *r, double *by_r, double *by_level)
+{
+    int64_t n = s->game->classes;
     for (int64_t c = 0; c < n; c++) {
-        step[c] = level * (1.0 + step[c]) - (r[c] + s->work[c]);
-        /* From here on in terms of the true slope: the probability moves as the equations say. */
-        step[c] *= s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + slack);
+        s->y[c] = r[c];
+        s->y[n + c] = 1.0;
     }
-    int sign = gra_lu_sign(k, s->matrix, k, s->pivots);
+    gra_lu_solve(n, s->matrix, n, s->pivots, 2, s->y);
+    for (int64_t c = 0; c < n; c++) {
+        double scale = s->stiff[c] ? -1.0 / s->slope[c] : 1.0;
+        by_r[c] = scale * s->y[c];
+        by_level[c] = scale * s->y[n + c];
+    }
+}
+
+/*
+ * The change of prices for the right side -r, with the level that keeps the sum of the policy. Returns the sign of the
+ * determinant of the whole system.
+ */
+static int direction(newton *s, const double *r, double *step)
+{
+    int64_t n = s->game->classes;
+    int sign = gra_lu_sign(s->order, s->matrix, s->order, s->pivots);
+    if (s->over_levels) {
+        solve_over_levels(s, r, s->work, step);
+    } else {
+        solve_over_classes(s, r, s->work, step);
+        sign = s->stiff_count % 2 != 0 ? -sign : sign;
+    }
+    gra_sum with_r = {0.0, 0.0}, with_level = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        gra_sum_add_product(&with_r, s->slope[c], s->work[c]);
+        gra_sum_add_product(&with_level, s->slope[c], step[c]);
+    }
+    double bottom = gra_sum_value(with_level), level = gra_sum_value(with_r) / bottom;
+    for (int64_t c = 0; c < n; c++) {
+        step[c] = level * step[c] - s->work[c];
+    }
     return bottom < 0.0 ? -sign : bottom > 0.0 ? sign : 0;
 }
 
@@ -269,7 +338,7 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
             if (!s->factored) {
                 return GRPOALIGN_OK;
             }
-            s->answer->regular = direction(s, s->r, s->step, 0.0);
+            s->answer->regular = direction(s, s->r, s->step);
             fresh = 1;
         }
         extent now = measure(s, s->step), next;
@@ -282,7 +351,7 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
             if (!evaluate(s)) {
                 return gra_fail_memory(problem->error);
             }
-            (void)direction(s, s->r, s->trial, 0.0);
+            (void)direction(s, s->r, s->trial);
             next = measure(s, s->trial);
             if (next.relative <= (1.0 - 0.5 * length) * now.relative || now.change < ROUNDING_REGION) {
                 break;
@@ -339,7 +408,7 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
             slack *= 2.0;
             continue;
         }
-        (void)direction(s, s->r, s->step, slack);
+        (void)direction(s, s->r, s->step);
         save(s);
         move(s, s->step, 1.0);
         if (!evaluate(s)) {
@@ -398,70 +467,6 @@ static void at_reference(newton *s)
     (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
 }
 
-/*
- * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton cannot turn: starts from a
- * nearly uniform reference, raised by 1 everywhere, and lowers the floor, faster and faster, to the reference itself.
- */
-static grpoalign_status ease_reference(newton *s, int *outcome, double *change)
-{
-    const gra_problem *problem = s->problem;
-    int64_t n = s->game->classes;
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *mass = gra_arena_doubles(problem->arena, n), *log_mass = gra_arena_doubles(problem->arena, n);
-    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
-    if (mass == NULL || log_mass == NULL || price == NULL || policy == NULL) {
-        gra_arena_rewind(problem->arena, mark);
-        return gra_fail_memory(problem->error);
-    }
-    gra_problem eased = *problem;
-    eased.prior.mass = mass;
-    eased.prior.log_mass = log_mass;
-    s->problem = &eased;
-    size_t bytes = (size_t)n * sizeof(double);
-    double floor = INFINITY, stride = log(10.0);
-    grpoalign_status status = GRPOALIGN_OK;
-    for (int i = 0; i < 200 && status >= 0; i++) {
-        double next = isinf(floor) ? 0.0 : floor - stride;
-        int last = next < log(GRA_LEAST_MASS);
-        double raise = last ? 0.0 : exp(next), total = 1.0 + (double)n * raise;
-        for (int64_t c = 0; c < n; c++) {
-            mass[c] = (problem->prior.mass[c] + raise) / total;
-            log_mass[c] = last ? problem->prior.log_mass[c] : log(mass[c]);
-        }
-        if (isinf(floor)) {
-            at_reference(s);
-            status = respond_to(s, s->answer->policy);
-        } else {
-            /* A class with a stiff price keeps its probability, another its price. */
-            for (int64_t c = 0; c < n; c++) {
-                int stiff = policy[c] > s->beta * price[c];
-                s->answer->price[c] = stiff ? mass[c] / policy[c] : price[c];
-            }
-            (void)problem->penalty->respond(&eased.prior, s->answer->price, s->answer->policy);
-        }
-        if (status >= 0) {
-            status = newton_run(s, 15, outcome, change);
-        }
-        if (status >= 0 && *outcome == NEWTON_DONE) {
-            if (last) {
-                break;
-            }
-            memcpy(price, s->answer->price, bytes);
-            memcpy(policy, s->answer->policy, bytes);
-            floor = next;
-            stride *= 3.0;
-        } else {
-            stride /= 4.0;
-            if (isinf(floor) || stride < 1e-3) {
-                break;
-            }
-        }
-    }
-    s->problem = problem;
-    gra_arena_rewind(problem->arena, mark);
-    return status;
-}
-
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-3;
 
@@ -497,7 +502,7 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
             *outcome = NEWTON_FAILED;
             break;
         }
-        int sign = direction(s, base_price, tangent, 0.0);
+        int sign = direction(s, base_price, tangent);
         int accepted = 0;
         while (!accepted && status >= 0) {
             double next = fmax(end, here - stride);
@@ -567,7 +572,7 @@ static grpoalign_status estimate_error(newton *s)
         return gra_fail_memory(s->problem->error);
     }
     memcpy(s->first, s->u, (size_t)n * sizeof(double));
-    (void)direction(s, s->r, s->step, 0.0);
+    (void)direction(s, s->r, s->step);
     double worst = 4.0 * measure(s, s->step).change;
     if (game->margins == NULL) {
         gra_game_to_levels(game, s->answer->policy, s->w);
@@ -582,11 +587,91 @@ static grpoalign_status estimate_error(newton *s)
             double bound = (c & 1) != 0 ? game->error : -game->error;
             s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
         }
-        (void)direction(s, s->r, s->step, 0.0);
+        (void)direction(s, s->r, s->step);
         worst += measure(s, s->step).change;
     }
     s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
     return GRPOALIGN_OK;
+}
+
+/* The solution connected to pi_ref: at once where beta is large, else along the branch from there. */
+static grpoalign_status from_large_beta(newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    double large = fmax(problem->beta, 1.001 * s->game->contraction);
+    s->beta = large;
+    at_reference(s);
+    GRA_TRY(respond_to(s, s->answer->policy));
+    GRA_TRY(newton_run(s, 60, outcome, change));
+    if (*outcome == NEWTON_DONE && problem->beta < large) {
+        s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
+        GRA_TRY(follow_branch(s, large, outcome, change));
+    }
+    s->beta = problem->beta;
+    return GRPOALIGN_OK;
+}
+
+/*
+ * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton cannot turn: starts from a
+ * nearly uniform reference, raised by 1 everywhere, and lowers the floor, faster and faster, to the reference itself.
+ */
+static grpoalign_status ease_reference(newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    int64_t n = s->game->classes;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *mass = gra_arena_doubles(problem->arena, n), *log_mass = gra_arena_doubles(problem->arena, n);
+    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    if (mass == NULL || log_mass == NULL || price == NULL || policy == NULL) {
+        gra_arena_rewind(problem->arena, mark);
+        return gra_fail_memory(problem->error);
+    }
+    gra_problem eased = *problem;
+    eased.prior.mass = mass;
+    eased.prior.log_mass = log_mass;
+    s->problem = &eased;
+    size_t bytes = (size_t)n * sizeof(double);
+    double floor = INFINITY, stride = log(10.0);
+    grpoalign_status status = GRPOALIGN_OK;
+    for (int i = 0; i < 200 && status >= 0; i++) {
+        double next = isinf(floor) ? 0.0 : floor - stride;
+        int last = next < log(GRA_LEAST_MASS);
+        double raise = last ? 0.0 : exp(next), total = 1.0 + (double)n * raise;
+        for (int64_t c = 0; c < n; c++) {
+            mass[c] = (problem->prior.mass[c] + raise) / total;
+            log_mass[c] = last ? problem->prior.log_mass[c] : log(mass[c]);
+        }
+        if (isinf(floor)) {
+            status = from_large_beta(s, outcome, change);
+        } else {
+            /* A class with a stiff price keeps its probability, another its price. */
+            for (int64_t c = 0; c < n; c++) {
+                int stiff = policy[c] > s->beta * price[c];
+                s->answer->price[c] = stiff ? mass[c] / policy[c] : price[c];
+            }
+            (void)problem->penalty->respond(&eased.prior, s->answer->price, s->answer->policy);
+        }
+        if (status >= 0 && !isinf(floor)) {
+            status = newton_run(s, 15, outcome, change);
+        }
+        if (status >= 0 && *outcome == NEWTON_DONE) {
+            if (last) {
+                break;
+            }
+            memcpy(price, s->answer->price, bytes);
+            memcpy(policy, s->answer->policy, bytes);
+            floor = next;
+            stride *= 3.0;
+        } else {
+            stride /= 4.0;
+            if (isinf(floor) || stride < 1e-3) {
+                break;
+            }
+        }
+    }
+    s->problem = problem;
+    gra_arena_rewind(problem->arena, mark);
+    return status;
 }
 
 /*
@@ -676,18 +761,9 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         GRA_TRY(respond_to(&s, answer->policy));
         GRA_TRY(newton_run(&s, 60, &outcome, &change));
     } else {
+        GRA_TRY(from_large_beta(&s, &outcome, &change));
         /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
-        double bound = 1.001 * game->contraction;
-        answer->method = problem->beta < bound ? GRPOALIGN_METHOD_CONTINUATION : GRPOALIGN_METHOD_NEWTON;
-        s.beta = fmax(problem->beta, bound);
-        at_reference(&s);
-        GRA_TRY(respond_to(&s, answer->policy));
-        GRA_TRY(newton_run(&s, 60, &outcome, &change));
-        if (outcome == NEWTON_DONE && problem->beta < bound) {
-            GRA_TRY(follow_branch(&s, bound, &outcome, &change));
-        }
-        answer->unique = problem->beta >= bound && outcome == NEWTON_DONE ? 1 : -1;
-        s.beta = problem->beta;
+        answer->unique = problem->beta >= 1.001 * game->contraction && outcome == NEWTON_DONE ? 1 : -1;
     }
     if (outcome != NEWTON_DONE && !exponential && problem->start == NULL) {
         GRA_TRY(ease_reference(&s, &outcome, &change));
