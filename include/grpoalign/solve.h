@@ -52,7 +52,7 @@ typedef int32_t (*grpoalign_progress_fn)(void *user, const grpoalign_progress *p
  */
 typedef struct grpoalign_solve_options {
     uint32_t struct_size;           /* set by grpoalign_solve_options_init */
-    int32_t max_iterations;         /* of the iterative methods together; default 500 */
+    int32_t max_iterations;         /* of the iterative methods together; default 2000 */
     double tolerance;               /* largest acceptable estimated error of a probability, in (0, 1);
                                        default 1e-11. Solvers go on to what rounding allows; above the
                                        tolerance the status says ACCURACY_LIMITED */

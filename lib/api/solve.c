@@ -12,7 +12,7 @@ _Static_assert(sizeof(grpoalign_report) == 96, "layout of version 0.1");
 
 static const grpoalign_solve_options SOLVE_DEFAULTS = {
     .struct_size = sizeof(grpoalign_solve_options),
-    .max_iterations = 500,
+    .max_iterations = 2000,
     .tolerance = 1e-11,
 };
 
@@ -145,9 +145,30 @@ static grpoalign_solution *allocate_solution(int64_t outcomes)
     return solution;
 }
 
+/*
+ * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked with a raised one: a class that
+ * holds no weight then follows its price, one that does keeps its probability.
+ */
+static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability,
+                          double *log_ratio)
+{
+    const double weightless = 1e-200;
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        double log_mass = problem->prior.log_mass[c];
+        int raised = problem->prior.mass[c] <= GRA_LEAST_MASS;
+        probability[c] = answer->policy[c];
+        log_ratio[c] = problem->penalty->log_ratio(answer->price[c]);
+        if (raised && probability[c] < weightless) {
+            probability[c] = exp(log_mass + log_ratio[c]);
+        } else if (probability[c] >= DBL_MIN) {
+            log_ratio[c] = log(probability[c]) - log_mass;
+        }
+    }
+}
+
 /* Outcomes of a class share its probability in proportion to the reference. */
 static void expand(const grpoalign_reference *reference, const gra_problem *problem,
-                   const gra_answer *answer, grpoalign_solution *solution)
+                   const double *probability, const double *log_ratio, grpoalign_solution *solution)
 {
     const int64_t *class_of = problem->structure->class_of;
     for (int64_t o = 0; o < solution->outcomes; o++) {
@@ -157,15 +178,8 @@ static void expand(const grpoalign_reference *reference, const gra_problem *prob
             solution->log_policy[o] = -INFINITY;
             continue;
         }
-        double mass = problem->prior.mass[c], log_mass = problem->prior.log_mass[c];
-        double reference_share = mass > 1e-290 && reference->probability[o] > 1e-290
-                                     ? reference->probability[o] / mass
-                                     : exp(reference->logarithm[o] - log_mass);
-        double log_ratio = answer->policy[c] > 0.0 && answer->policy[c] >= DBL_MIN && mass > 1e-290
-                               ? log(answer->policy[c]) - log_mass
-                               : problem->penalty->log_ratio(answer->price[c]);
-        solution->policy[o] = answer->policy[c] * reference_share;
-        solution->log_policy[o] = reference->logarithm[o] + log_ratio;
+        solution->policy[o] = probability[c] * exp(reference->logarithm[o] - problem->prior.log_mass[c]);
+        solution->log_policy[o] = reference->logarithm[o] + log_ratio[c];
     }
 }
 
@@ -299,7 +313,13 @@ static grpoalign_status solve(const grpoalign_model *model, const grpoalign_pena
         problem.start = start;
     }
     GRA_TRY(gra_solve_classes(&problem, &answer));
-    expand(reference, &problem, &answer, solution);
+    double *probability = gra_arena_doubles(arena, structure->classes);
+    double *log_ratio = gra_arena_doubles(arena, structure->classes);
+    if (probability == NULL || log_ratio == NULL) {
+        return gra_fail_memory(error);
+    }
+    settle_classes(&problem, &answer, probability, log_ratio);
+    expand(reference, &problem, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
     GRA_TRY(fill_report(model, penalty, reference, beta, solution, arena, error));
     grpoalign_report *report = &solution->report;

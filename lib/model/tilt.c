@@ -94,16 +94,32 @@ static double limit_strength(const gra_tilt *self, const double *policy)
     return 1.0 / (sqrt(s.variance) + self->epsilon);
 }
 
+/* The slowest exponent in sigma^2 Z^2 other than those of the best classes among themselves. */
+static double slowest_gap(const gra_tilt *self)
+{
+    double slowest = INFINITY;
+    for (int64_t c = 0; c < self->classes; c++) {
+        slowest = self->gap[c] > 0.0 ? fmin(slowest, self->gap[c]) : slowest;
+    }
+    return slowest;
+}
+
 static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
 {
     sample->mean_gap = gra_tilt_mean_gap(self, policy);
     spread s = limit_spread(self, policy, sample->mean_gap);
     double sigma = sqrt(s.variance);
     sample->log_sigma = log(sigma);
-    sample->share = sigma > 0.0 ? sigma / (sigma + self->epsilon) : 0.0;
+    sample->sigma_slope = 0.5 * s.slope / s.variance;
+    if (!(s.variance >= DBL_MIN)) {
+        /* Too small for a double: only the best class and the next are left. */
+        sample->log_sigma = 0.5 * log(DBL_MIN);
+        sample->sigma_slope = -0.5 * slowest_gap(self);
+    }
+    sample->share = sigma / (sigma + self->epsilon);
+    sample->share = isnan(sample->share) ? 1.0 : sample->share;
     sample->log_strength = -log(sigma + self->epsilon);
-    /* Without any spread left, what little there was decays no slower than its smallest exponent. */
-    sample->slope = sigma > 0.0 ? -sample->share * 0.5 * s.slope / s.variance : 0.0;
+    sample->slope = -sample->share * sample->sigma_slope;
 }
 
 /*
@@ -113,12 +129,7 @@ static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sa
 static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a,
                                const gra_tilt_sample *b, double *low, double *high)
 {
-    if (!(a->share > 0.0) || !(b->share > 0.0)) {
-        *low = -INFINITY;
-        *high = INFINITY;
-        return;
-    }
-    double half_x_a = -a->slope / a->share - a->mean_gap, half_x_b = -b->slope / b->share - b->mean_gap;
+    double half_x_a = a->sigma_slope - a->mean_gap, half_x_b = b->sigma_slope - b->mean_gap;
     double falls = half_x_a + b->mean_gap, rises = half_x_b + a->mean_gap; /* of log sigma */
     double share_low = 1.0, share_high = 1.0;
     if (self->epsilon > 0.0) {
@@ -128,7 +139,7 @@ static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a,
         double bottom = fmax(a->log_sigma + fmin(falls, 0.0) * width,
                              b->log_sigma - fmax(rises, 0.0) * width);
         share_high = 1.0 / (1.0 + self->epsilon * exp(-top));
-        share_low = 1.0 / (1.0 + self->epsilon * exp(-bottom));
+        share_low = a->share > 0.0 && b->share > 0.0 ? 1.0 / (1.0 + self->epsilon * exp(-bottom)) : 0.0;
     }
     *low = -(rises > 0.0 ? share_high : share_low) * rises;
     *high = -(falls < 0.0 ? share_high : share_low) * falls;
@@ -149,16 +160,12 @@ static double limit_ceiling(const gra_tilt *self, const gra_tilt_sample *a, cons
 
 static double limit_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
 {
-    /* The slowest exponent in sigma^2 Z^2 other than those of the best classes among themselves. */
-    double slowest = INFINITY;
-    for (int64_t c = 0; c < self->classes; c++) {
-        if (self->gap[c] > 0.0) {
-            slowest = fmin(slowest, self->gap[c]);
-        } else if (self->variance != NULL && self->variance[c] > 0.0) {
+    for (int64_t c = 0; self->variance != NULL && c < self->classes; c++) {
+        if (self->gap[c] == 0.0 && self->variance[c] > 0.0) {
             return -INFINITY;
         }
     }
-    double rises = -0.5 * slowest + a->mean_gap; /* bound on d log sigma / d theta */
+    double rises = -0.5 * slowest_gap(self) + a->mean_gap; /* bound on d log sigma / d theta */
     return rises < 0.0 && self->epsilon == 0.0 ? -rises : -fmax(rises, 0.0);
 }
 

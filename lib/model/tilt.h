@@ -22,6 +22,7 @@ typedef struct gra_tilt_sample {
     double mean_gap;   /* m; -d log Z / d theta */
     double share;      /* sigma / (sigma + epsilon); two levels: the derivative of the gap in p */
     double log_sigma;  /* two levels: the gap of the advantages */
+    double sigma_slope; /* d log sigma / d theta */
     double p, q;       /* two levels: probabilities of success and failure */
     double log_spread; /* two levels: log variance of success + 2 log Z */
     double log_z;

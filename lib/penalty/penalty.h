@@ -19,8 +19,12 @@
 
 #include <grpoalign/penalty.h>
 
-/* A reference policy over classes of outcomes: masses (never below GRA_LEAST_MASS) and their logarithms (exact). */
-#define GRA_LEAST_MASS 2.3e-308
+/*
+ * A reference policy over classes of outcomes: masses, raised to GRA_LEAST_MASS where they are smaller, and their exact
+ * logarithms. Raising keeps quotients like mass / policy / theta above the smallest double and moves no probability by
+ * more than a power of GRA_LEAST_MASS; what is proportional to the mass is put right from the logarithm afterwards.
+ */
+#define GRA_LEAST_MASS 1e-280
 
 typedef struct gra_prior {
     int64_t classes;

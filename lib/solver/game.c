@@ -49,6 +49,8 @@ typedef struct newton {
 static const double STIFFEST = 1e10;
 /* Corrections below which a solution is done: of any probability, and of the smallest in proportion. */
 static const double STILL = 2e-15, SETTLED = 1e-8;
+/* Iterations that only move probabilities below STILL about: at ties of the support these halve without end. */
+static const int MOST_IDLE = 4;
 /* Up to this many classes the equations are over classes, which can be as stiff as they like. */
 static const int64_t FEW_CLASSES = 512;
 
@@ -321,7 +323,7 @@ static const double ROUNDING_REGION = 1e-9;
 static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
-    int have_step = 0, fresh = 0;
+    int have_step = 0, fresh = 0, idle = 0;
     /* Prices carry the rounding of advantages over beta. */
     double noise = fmax(0.01, 1e3 * DBL_EPSILON / s->beta);
     *outcome = NEWTON_FAILED;
@@ -370,8 +372,9 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
         int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
+        idle = now.change <= STILL && next.change <= STILL ? idle + 1 : 0;
         if ((next.change <= STILL && (next.relative <= SETTLED || (stuck && fresh))) ||
-            (*change < ROUNDING_REGION && stuck && fresh)) {
+            (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
         }
@@ -468,7 +471,7 @@ static void at_reference(newton *s)
 }
 
 /* Where steps in log beta get shorter than this the branch turns back. */
-static const double SHORTEST_STRIDE = 1e-3;
+static const double SHORTEST_STRIDE = 1e-4;
 
 /*
  * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is kept when Newton converges at

@@ -82,15 +82,22 @@ static double solve_single(line *self)
     double low, high;
     problem->penalty->ray_bracket(&problem->prior, tilt->gap, tilt->low / problem->beta,
                                   tilt->high / problem->beta, &low, &high);
-    double f_low = equation(self, low), f_high = equation(self, high);
-    /* The bracket is exact but for rounding; let it breathe. */
+    double f_low = equation(self, low), f_high = NAN;
+    /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one from below, because far
+     * beyond the root probabilities may be too small for a double. */
     for (int i = 0; i < 60 && f_low < 0.0; i++) {
         low -= ldexp(1e-9, i);
         f_low = equation(self, low);
     }
-    for (int i = 0; i < 60 && f_high > 0.0 && high < 708.0; i++) {
-        high = fmin(708.0, high + ldexp(1e-9, i));
+    double bottom = low, end = fmin(high + 1e-3, 708.0);
+    for (int i = 0; f_low > 0.0; i++) {
+        high = fmin(end, bottom + ldexp(0.25, i));
         f_high = equation(self, high);
+        if (f_high <= 0.0 || high >= end) {
+            break;
+        }
+        low = high;
+        f_low = f_high;
     }
     if (f_low <= 0.0) {
         return low;
