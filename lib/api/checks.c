@@ -32,19 +32,18 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
             return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, first + i,
-                            "%s[%lld] must be finite (got %g)", name, (long long)(first + i), values[i]);
+                            "%s[%lld] must be finite (got %g)", name, (long long)i, values[i]);
         }
         if (values[i] < 0.0 || values[i] > 1.0 + GRA_SUM_TOLERANCE) {
             return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, first + i,
-                            "%s[%lld] must lie in [0, 1] (got %.17g)", name, (long long)(first + i),
-                            values[i]);
+                            "%s[%lld] must lie in [0, 1] (got %.17g)", name, (long long)i, values[i]);
         }
     }
     double sum = gra_total(values, n);
     if (!(fabs(sum - 1.0) <= GRA_SUM_TOLERANCE)) {
         return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, first,
-                        "%s must sum to 1 within %g (entries %lld to %lld sum to %.17g)", name,
-                        GRA_SUM_TOLERANCE, (long long)first, (long long)(first + n - 1), sum);
+                        "%s must sum to 1 within %g (its %lld entries sum to %.17g)", name,
+                        GRA_SUM_TOLERANCE, (long long)n, sum);
     }
     return GRPOALIGN_OK;
 }

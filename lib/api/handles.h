@@ -36,7 +36,8 @@ grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_
                                    grpoalign_error *error);
 grpoalign_status gra_check_finite(const double *values, int64_t n, const char *name, int32_t position,
                                   grpoalign_error *error);
-/* n values >= 0, finite, summing to 1 within the tolerance; first = index of values[0] in its argument. */
+/* n values >= 0, finite, summing to 1 within the tolerance: the part `name` of an argument, `first` being the index of
+ * values[0] in it. */
 grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t first, const char *name,
                                         int32_t position, grpoalign_error *error);
 grpoalign_status gra_check_beta(double beta, int32_t position, grpoalign_error *error);

@@ -1,6 +1,7 @@
 #include <grpoalign/model.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/handles.h"
@@ -176,7 +177,9 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
     GRA_TRY(load_reward_options(options, 7, 1, &loaded, error));
     GRA_TRY(gra_check_finite(support, k, "support", 1, error));
     for (int64_t o = 0; o < n; o++) {
-        GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, "distribution", 3, error));
+        char row[48];
+        (void)snprintf(row, sizeof row, "distribution[%lld]", (long long)o);
+        GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, row, 3, error));
     }
     gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation,
                                        loaded.epsilon};

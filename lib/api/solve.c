@@ -70,9 +70,10 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
     return GRPOALIGN_OK;
 }
 
-/* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. */
+/* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. share[o] is the part of an
+ * outcome in its class. */
 static int build_prior(const grpoalign_reference *reference, const gra_structure *structure,
-                       gra_prior *prior, gra_arena *arena)
+                       gra_prior *prior, double *share, gra_arena *arena)
 {
     int64_t classes = structure->classes;
     double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
@@ -99,6 +100,10 @@ static int build_prior(const grpoalign_reference *reference, const gra_structure
             low[c] = sum.low;
         }
     }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        share[o] = c >= 0 ? exp(reference->logarithm[o] - top[c]) / (mass[c] + low[c]) : 0.0;
+    }
     for (int64_t c = 0; c < classes; c++) {
         log_mass[c] = top[c] + log(mass[c] + low[c]);
     }
@@ -116,9 +121,15 @@ static int build_prior(const grpoalign_reference *reference, const gra_structure
     }
     for (int64_t c = 0; c < classes; c++) {
         mass[c] += low[c];
-        if (mass[c] > 1e-290) {
-            log_mass[c] = log(mass[c]);
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0 && mass[c] > GRA_LEAST_MASS) {
+            share[o] = reference->probability[o] / mass[c];
         }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = mass[c] > GRA_LEAST_MASS ? log(mass[c]) : log_mass[c];
         mass[c] = fmax(mass[c], GRA_LEAST_MASS);
     }
     prior->classes = classes;
@@ -168,7 +179,8 @@ static void settle_classes(const gra_problem *problem, const gra_answer *answer,
 
 /* Outcomes of a class share its probability in proportion to the reference. */
 static void expand(const grpoalign_reference *reference, const gra_problem *problem,
-                   const double *probability, const double *log_ratio, grpoalign_solution *solution)
+                   const double *share, const double *probability, const double *log_ratio,
+                   grpoalign_solution *solution)
 {
     const int64_t *class_of = problem->structure->class_of;
     for (int64_t o = 0; o < solution->outcomes; o++) {
@@ -178,7 +190,7 @@ static void expand(const grpoalign_reference *reference, const gra_problem *prob
             solution->log_policy[o] = -INFINITY;
             continue;
         }
-        solution->policy[o] = probability[c] * exp(reference->logarithm[o] - problem->prior.log_mass[c]);
+        solution->policy[o] = probability[c] * share[o];
         solution->log_policy[o] = reference->logarithm[o] + log_ratio[c];
     }
 }
@@ -293,8 +305,9 @@ static grpoalign_status solve(const grpoalign_model *model, const grpoalign_pena
     memset(&answer, 0, sizeof answer);
     answer.policy = gra_arena_doubles(arena, structure->classes);
     answer.price = gra_arena_doubles(arena, structure->classes);
-    if (answer.policy == NULL || answer.price == NULL ||
-        !build_prior(reference, structure, &problem.prior, arena)) {
+    double *share = gra_arena_doubles(arena, model->outcomes);
+    if (answer.policy == NULL || answer.price == NULL || share == NULL ||
+        !build_prior(reference, structure, &problem.prior, share, arena)) {
         return gra_fail_memory(error);
     }
     if (options->start != NULL) {
@@ -319,7 +332,7 @@ static grpoalign_status solve(const grpoalign_model *model, const grpoalign_pena
         return gra_fail_memory(error);
     }
     settle_classes(&problem, &answer, probability, log_ratio);
-    expand(reference, &problem, probability, log_ratio, solution);
+    expand(reference, &problem, share, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
     GRA_TRY(fill_report(model, penalty, reference, beta, solution, arena, error));
     grpoalign_report *report = &solution->report;

@@ -1,0 +1,13 @@
+/* The subcommands. Each takes its own argc and argv, argv[0] being its name, and returns the exit status. */
+#ifndef GPA_COMMAND_H
+#define GPA_COMMAND_H
+
+#include <grpoalign/grpoalign.h>
+
+#ifndef COMMAND_VERSION
+#define COMMAND_VERSION "unknown"
+#endif
+
+int command_solve(int argc, char **argv);
+
+#endif

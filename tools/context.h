@@ -1,0 +1,55 @@
+/*
+ * One context as a user states it: the keys of a record, filled up from options, before it becomes handles.
+ */
+#ifndef GPA_CONTEXT_H
+#define GPA_CONTEXT_H
+
+#include <stdint.h>
+
+#include <grpoalign/grpoalign.h>
+
+#include "text.h"
+
+enum { MODEL_NONE, MODEL_PAIRWISE, MODEL_GROUP, MODEL_LIMIT };
+
+/* The settings a record or an option may give. */
+typedef struct settings {
+    int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_penalty, has_beta;
+    int model;
+    int64_t group_size;
+    int32_t scale, ddof, penalty;
+    double epsilon, beta;
+} settings;
+
+/* What `name=value` says, from text. Returns 0 and writes what was expected to `expected` when it cannot be. The name uses
+ * underscores; values may use - for _. Unknown names return -1. */
+int settings_parse(settings *self, const char *name, const char *value, text *expected);
+
+/* Takes from `other` what `self` lacks. */
+void settings_fill(settings *self, const settings *other);
+
+typedef struct context {
+    char *id; /* JSON text, or NULL */
+    settings settings;
+    int64_t outcomes;
+    char **labels; /* outcomes names, or NULL */
+    double *reference, *reference_logprobs;
+    double *margins;                        /* outcomes x outcomes */
+    double *rewards, *reward_variances;     /* outcomes */
+    double *support, *distribution;         /* levels; outcomes x levels */
+    int64_t levels;
+} context;
+
+void context_free(context *self);
+
+/* How results are written. */
+enum { FORMAT_JSONL, FORMAT_TABLE };
+
+/* Solves a context and appends the result; what goes wrong becomes an error record at `place`. Returns 1 when it was solved. */
+int context_solve(const context *self, const char *place, int format, text *out);
+
+/* Appends an error record. */
+void write_error(text *out, int format, const char *id, const char *status, const char *place,
+                 const char *message);
+
+#endif
