@@ -378,7 +378,8 @@ static void write_table(const context *c, const result *r, text *out)
                 report->kl_ref_policy, report->kl_policy_ref, report->entropy);
     text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n\n",
                 grpoalign_status_name(report->status),
-                report->unique > 0    ? "the only stationary policy"
+                report->status == GRPOALIGN_COLLAPSED ? "no stationary policy, training ends here"
+                : report->unique > 0  ? "the only stationary policy"
                 : report->unique == 0 ? "others exist"
                                       : "uniqueness not proved",
                 report->stable > 0    ? "stable"

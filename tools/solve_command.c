@@ -429,7 +429,8 @@ static FILE *open_input(const char *name)
     return file;
 }
 
-/* Contexts side by side leave no processor for the BLAS library's own threads: a host program's choice, made here. */
+/* Contexts are small and many: threads inside the BLAS library would mostly wait for each other. --threads sets contexts side by
+ * side instead. The library leaves this choice to its host, which is this program. */
 static void quiet_blas(void)
 {
     void (*set_threads)(int);
@@ -499,9 +500,7 @@ int command_solve(int argc, char **argv)
     if (status != 0) {
         return status;
     }
-    if (self.threads > 1) {
-        quiet_blas();
-    }
+    quiet_blas();
     self.queue = queue_new(self.threads, do_task, on_done, &self);
     if (self.queue == NULL) {
         fputs("grpoalign: out of memory\n", stderr);

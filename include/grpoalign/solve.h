@@ -80,7 +80,8 @@ typedef struct grpoalign_report {
     int32_t stable;        /* 1: attracting for mean-field GRPO in logits; 0: not; -1: unknown */
     int32_t unique;        /* 1: the only stationary policy, proved; 0: others exist; -1: unknown */
     double residual;       /* reverse KL: max |pi (1 - (u - mean u)/beta) - pi_ref|;
-                              direct KL: max |log(pi/pi_ref) - u/beta + log Z| where pi > 0 is normal */
+                              direct KL: max |log(pi/pi_ref) - u/beta + log Z| where pi is a normal number;
+                              infinite when COLLAPSED */
     double policy_error;   /* estimated largest error of a probability */
     double normaliser;     /* reverse KL: c = 1 + mean u / beta; direct KL: log Z */
     double expected_reward;           /* sum pi r; NaN where the model has margins and no rewards */

@@ -195,6 +195,13 @@ static void expand(const grpoalign_reference *reference, const gra_problem *prob
     }
 }
 
+/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative number. */
+static double divergence_value(gra_sum sum)
+{
+    double value = gra_sum_value(sum);
+    return isnan(value) ? INFINITY : fmax(0.0, value);
+}
+
 /* Everything that follows from policy and advantage, from the outcomes' own data. */
 static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
                                     const grpoalign_reference *reference, double beta,
@@ -242,9 +249,8 @@ static grpoalign_status fill_report(const grpoalign_model *model, const grpoalig
     }
     report->residual = residual;
     report->normaliser = normaliser;
-    report->kl_ref_policy = fmax(0.0, gra_sum_value(reverse));
-    report->kl_policy_ref = fmax(0.0, gra_sum_value(direct));
-    report->kl_ref_policy = isnan(report->kl_ref_policy) ? INFINITY : report->kl_ref_policy;
+    report->kl_ref_policy = divergence_value(reverse);
+    report->kl_policy_ref = divergence_value(direct);
     report->entropy = fmax(0.0, gra_sum_value(entropy));
     report->expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN;
     report->expected_reward_reference = model->rewards != NULL ? gra_sum_value(reference_reward) : NAN;
@@ -351,6 +357,9 @@ static grpoalign_status solve(const grpoalign_model *model, const grpoalign_pena
         }
     }
     report->status = answer.status;
+    if (report->status == GRPOALIGN_COLLAPSED) {
+        report->residual = INFINITY; /* it is no stationary policy */
+    }
     if (report->status == GRPOALIGN_OK && !(report->policy_error <= options->tolerance)) {
         report->status = GRPOALIGN_ACCURACY_LIMITED;
     }

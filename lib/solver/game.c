@@ -43,13 +43,14 @@ typedef struct newton {
     double slack;               /* of the last factors */
     int32_t *pivots;
     int factored;
+    int valid;                  /* the answer, when it was last looked at */
 } newton;
 
 /* Over levels, -d pi/d price is cut off where it would make the equations stiffer than this. */
 static const double STIFFEST = 1e10;
-/* Corrections below which a solution is done: of any probability, and of the smallest in proportion. */
-static const double STILL = 2e-15, SETTLED = 1e-8;
-/* Iterations that only move probabilities below STILL about: at ties of the support these halve without end. */
+/* Corrections below which a solution is done: of any probability, and in proportion of the smallest. */
+static const double STILL = 2e-15, SETTLED = 1e-13;
+/* Iterations that only move probabilities below STILL: at ties of the support these halve nearly without end. */
 static const int MOST_IDLE = 4;
 /* Up to this many classes the equations are over classes, which can be as stiff as they like. */
 static const int64_t FEW_CLASSES = 512;
@@ -258,22 +259,25 @@ static int direction(newton *s, const double *r, double *step)
 }
 
 /* How far a step goes: the largest change of a probability, and the largest relative change (the natural norm of
- * Newton's method here: it does not depend on the scale of prices or advantages). */
+ * Newton's method here: it does not depend on the scale of prices or advantages), and that of the classes that gain. */
 typedef struct extent {
-    double change, relative;
+    double change, relative, growth;
 } extent;
 
 static extent measure(const newton *s, const double *step)
 {
-    extent result = {0.0, 0.0};
+    extent result = {0.0, 0.0, 0.0};
     for (int64_t c = 0; c < s->game->classes; c++) {
         double change = fabs(s->slope[c] * step[c]);
-        result.change = fmax(result.change, change);
-        result.relative = s->saved_policy[c] > 0.0 ? fmax(result.relative, change / s->saved_policy[c])
-                                                   : result.relative;
         if (isnan(change)) {
-            result.change = result.relative = INFINITY;
+            result.change = result.relative = result.growth = INFINITY;
             break;
+        }
+        result.change = fmax(result.change, change);
+        if (s->saved_policy[c] > 0.0) {
+            double relative = change / s->saved_policy[c];
+            result.relative = fmax(result.relative, relative);
+            result.growth = step[c] < 0.0 ? fmax(result.growth, relative) : result.growth;
         }
     }
     return result;
@@ -325,7 +329,8 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
     const gra_problem *problem = s->problem;
     int have_step = 0, fresh = 0, idle = 0;
     /* Prices carry the rounding of advantages over beta. */
-    double noise = fmax(0.01, 1e3 * DBL_EPSILON / s->beta);
+    double rounding = DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
+    double noise = fmax(0.01, 1e3 * rounding), settled = fmax(SETTLED, 16.0 * rounding);
     *outcome = NEWTON_FAILED;
     *change = INFINITY;
     if (!evaluate(s)) {
@@ -372,8 +377,8 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
         int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
-        idle = now.change <= STILL && next.change <= STILL ? idle + 1 : 0;
-        if ((next.change <= STILL && (next.relative <= SETTLED || (stuck && fresh))) ||
+        idle = now.change <= STILL && next.change <= STILL && next.growth < 1.0 ? idle + 1 : 0;
+        if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
             (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
@@ -421,7 +426,7 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
         for (int64_t c = 0; c < s->game->classes; c++) {
             *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
         }
-        if (*change > 0.1 || !isfinite(s->size)) { /* a step the flow would not have taken in one go */
+        if (*change > 0.1 || !(s->size <= 2.0 * size + 1.0)) { /* a step the flow would not have taken in one go */
             restore(s);
             if (!evaluate(s)) {
                 return gra_fail_memory(problem->error);
@@ -563,6 +568,22 @@ static grpoalign_status settle_small(newton *s)
 }
 
 /*
+ * The last word on an answer: no class may be kept from probability it is due. One whose price is too high by more than rounding
+ * explains would go on to gain, however little it holds now.
+ */
+static int holds(const newton *s)
+{
+    double rounding = 1e4 * DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double due = s->r[c], price = fabs(s->answer->price[c]);
+        if (!(due <= rounding) && !(due <= 1e-3 * price)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/*
  * The policy error: what is left to correct, by fresh residuals, and what the error of the advantages does to the policy, that
  * error being measured by computing them a second way, or else bounded with alternating signs standing for the worst ones.
  */
@@ -574,6 +595,7 @@ static grpoalign_status estimate_error(newton *s)
     if (!evaluate(s)) {
         return gra_fail_memory(s->problem->error);
     }
+    s->valid = holds(s);
     memcpy(s->first, s->u, (size_t)n * sizeof(double));
     (void)direction(s, s->r, s->step);
     double worst = 4.0 * measure(s, s->step).change;
@@ -775,13 +797,15 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         at_reference(&s);
         GRA_TRY(flow_run(&s, &outcome, &change));
     }
-    if (outcome != NEWTON_DONE) {
+    if (outcome == NEWTON_DONE) {
+        GRA_TRY(settle_small(&s));
+        GRA_TRY(estimate_error(&s));
+    }
+    if (outcome != NEWTON_DONE || !s.valid) {
         answer->status = GRPOALIGN_NOT_CONVERGED;
         answer->policy_error = 1.0;
         return GRPOALIGN_OK;
     }
-    GRA_TRY(settle_small(&s));
-    GRA_TRY(estimate_error(&s));
     if (exponential && answer->unique < 0) {
         int another;
         GRA_TRY(probe_beyond(&s, &another));

@@ -260,8 +260,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
             collapse(&self);
             answer->iterations = self.calls;
             answer->status = GRPOALIGN_COLLAPSED;
-            answer->unique = 1;
-            answer->stable = 1;
+            answer->stable = 1; /* where training ends, though no stationary policy: uniqueness has no meaning */
             answer->policy_error = DBL_EPSILON;
             return GRPOALIGN_OK;
         }
