@@ -12,10 +12,10 @@ static double log_ratio(double price)
     return -price;
 }
 
-static double slope(double price, double policy)
+static double log_slope(double price)
 {
     (void)price;
-    return policy;
+    return 1.0;
 }
 
 static double grown(double price, double growth)
@@ -132,7 +132,7 @@ const gra_penalty_ops gra_direct_kl = {
     .mean_price = NAN,
     .log_ratio = log_ratio,
     .unit_price = 0.0,
-    .slope = slope,
+    .log_slope = log_slope,
     .grown = grown,
     .respond = respond,
     .ray = ray,

@@ -42,8 +42,8 @@ typedef struct gra_penalty_ops {
     double (*log_ratio)(double price);
     /* The price at pi = pi_ref. */
     double unit_price;
-    /* -d pi/d price. */
-    double (*slope)(double price, double policy);
+    /* -d log pi/d price; times pi it is the slope q = -d pi/d price. */
+    double (*log_slope)(double price);
     /* The price after the policy has grown by the factor 1 + growth, growth > -1. */
     double (*grown)(double price, double growth);
     /* Shifts all prices by the same amount so that the policy sums to 1; fills the policy, returns the shift. */

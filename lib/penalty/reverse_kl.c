@@ -12,9 +12,9 @@ static double log_ratio(double price)
     return -log(price);
 }
 
-static double slope(double price, double policy)
+static double log_slope(double price)
 {
-    return policy / price;
+    return 1.0 / price;
 }
 
 static double grown(double price, double growth)
@@ -148,7 +148,7 @@ const gra_penalty_ops gra_reverse_kl = {
     .mean_price = 1.0,
     .log_ratio = log_ratio,
     .unit_price = 1.0,
-    .slope = slope,
+    .log_slope = log_slope,
     .grown = grown,
     .respond = respond,
     .ray = ray,

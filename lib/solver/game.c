@@ -32,7 +32,7 @@ typedef struct newton {
     double size;                /* max |r - mean r| of the current prices */
     /* classes */
     double *u, *r, *step, *trial, *saved_price, *saved_policy, *work, *first;
-    double *slope;              /* q = -d pi/d price where the equations were set up */
+    double *slope, *log_slope;  /* q = -d pi/d price, and q / pi, where the equations were set up */
     double *q;                  /* q as used in the equations over levels */
     int32_t *stiff;             /* the unknown of a class in the equations over classes is its probability */
     int64_t stiff_count;
@@ -59,7 +59,7 @@ static int newton_take(newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
     double **vectors[] = {&s->u,           &s->r,    &s->q,     &s->step, &s->saved_price,
-                          &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first};
+                          &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
@@ -176,7 +176,8 @@ static int factorise(newton *s, double slack)
     int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
     s->slack = slack;
     for (int64_t c = 0; c < game->classes; c++) {
-        s->slope[c] = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+        s->log_slope[c] = s->problem->penalty->log_slope(s->answer->price[c]);
+        s->slope[c] = s->answer->policy[c] * s->log_slope[c];
     }
     gra_game_to_levels(game, s->answer->policy, s->w);
     if (s->over_levels) {
@@ -273,29 +274,33 @@ static extent measure(const newton *s, const double *step)
             result.change = result.relative = result.growth = INFINITY;
             break;
         }
+        double relative = s->log_slope[c] * fabs(step[c]);
         result.change = fmax(result.change, change);
-        if (s->saved_policy[c] > 0.0) {
-            double relative = change / s->saved_policy[c];
-            result.relative = fmax(result.relative, relative);
-            result.growth = step[c] < 0.0 ? fmax(result.growth, relative) : result.growth;
-        }
+        result.relative = fmax(result.relative, relative);
+        result.growth = step[c] < 0.0 ? fmax(result.growth, relative) : result.growth;
     }
     return result;
 }
+
+/* A class below this may gain by its price without disturbing the others. */
+static const double SLIGHT = 1e-5;
 
 /* Moves the prices by length * step and responds. */
 static void move(newton *s, const double *step, double length)
 {
     const gra_penalty_ops *penalty = s->problem->penalty;
+    const gra_prior *prior = &s->problem->prior;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double *price = &s->answer->price[c], d = length * step[c];
-        if (d < 0.0 && s->answer->policy[c] > 0.0) {
-            *price = penalty->grown(*price, -d * s->slope[c] / s->answer->policy[c]);
-        } else {
+        if (d >= 0.0) {
             *price += d;
+            continue;
         }
+        double by_price = fmax(*price + d, penalty->price_at(prior->mass[c], prior->log_mass[c], SLIGHT));
+        double by_policy = penalty->grown(*price, -d * s->log_slope[c]);
+        *price = fmin(by_price, by_policy);
     }
-    (void)penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    (void)penalty->respond(prior, s->answer->price, s->answer->policy);
 }
 
 static void save(newton *s)
@@ -416,7 +421,11 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
             slack *= 2.0;
             continue;
         }
-        (void)direction(s, s->r, s->step);
+        /* A long implicit step is drawn to points that the flow leaves; the determinant changes its sign first. */
+        if (direction(s, s->r, s->step) <= 0) {
+            slack = 2.0 * slack + 1e-3;
+            continue;
+        }
         save(s);
         move(s, s->step, 1.0);
         if (!evaluate(s)) {
@@ -558,7 +567,7 @@ static grpoalign_status settle_small(newton *s)
         return gra_fail_memory(s->problem->error);
     }
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->problem->penalty->slope(s->answer->price[c], s->answer->policy[c]);
+        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->answer->price[c]);
         if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
             s->answer->price[c] -= s->r[c];
         }
@@ -699,6 +708,26 @@ static grpoalign_status ease_reference(newton *s, int *outcome, double *change)
     return status;
 }
 
+/* Whether the answer is not known to repel. */
+static int attracts(newton *s)
+{
+    const gra_problem *problem = s->problem;
+    int64_t n = s->game->classes;
+    int32_t stable = gra_stability(problem, s->answer);
+    if (stable >= 0 || n > GRA_SPECTRUM_LIMIT) {
+        return stable != 0;
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *jacobian = gra_arena_doubles(problem->arena, n * n);
+    gra_game_to_levels(s->game, s->answer->policy, s->w);
+    if (jacobian != NULL && gra_game_class_jacobian(s->game, s->w, GRA_EXACT, jacobian, problem->arena)) {
+        stable = gra_stability_spectrum(problem->penalty, s->beta, n, s->answer->price, s->answer->policy,
+                                        jacobian, problem->arena);
+    }
+    gra_arena_rewind(problem->arena, mark);
+    return stable != 0;
+}
+
 /*
  * Looks for a second stationary policy where training would be if it had gone too far: with nearly everything on the class
  * that the solution found likes best. Finding none proves nothing.
@@ -792,6 +821,9 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     }
     if (outcome != NEWTON_DONE && !exponential && problem->start == NULL) {
         GRA_TRY(ease_reference(&s, &outcome, &change));
+    }
+    if (outcome == NEWTON_DONE && exponential && problem->start == NULL && !attracts(&s)) {
+        outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that repels */
     }
     if (outcome != NEWTON_DONE) {
         at_reference(&s);

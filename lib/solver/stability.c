@@ -27,7 +27,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     tilt->gradient(tilt, answer->policy, gradient);
     double m = gra_tilt_mean_gap(tilt, answer->policy), total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = problem->penalty->slope(answer->price[c], answer->policy[c]) / problem->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
         q = fmin(q, 1e200);
         total += q;
         mean_a += q * (tilt->gap[c] - m);
@@ -35,7 +35,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = problem->penalty->slope(answer->price[c], answer->policy[c]) / problem->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
         q = fmin(q, 1e200);
         double a = (tilt->gap[c] - m) - mean_a / total, b = gradient[c] - mean_b / total;
         aa += q * a * a;
@@ -96,7 +96,7 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
         return -1;
     }
     for (int64_t c = 0; c < n; c++) {
-        root_q[c] = sqrt(fmin(problem->penalty->slope(answer->price[c], answer->policy[c]), 1e200) /
+        root_q[c] = sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) /
                          problem->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
@@ -146,7 +146,7 @@ int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int6
         for (int64_t j = 0; j < n; j++) {
             row[j] = -row[j];
         }
-        row[i] += beta / fmax(penalty->slope(price[i], policy[i]), 1e-300);
+        row[i] += beta / fmax(policy[i] * penalty->log_slope(price[i]), 1e-300);
         for (int64_t j = 0; j < n; j++) {
             shift[i] += row[j] * policy[j];
         }
