@@ -326,10 +326,11 @@ static const double ROUNDING_REGION = 1e-9;
 
 /*
  * Newton from the current prices with Deuflhard's natural monotonicity test: a step is judged by the next correction that the
- * same factors give. *change is the last change of a probability; the sign of the determinant is left in the answer. Gives up
- * after `limit` iterations.
+ * same factors give. Ends when the next relative correction is below `enough`, or with enough = 0 when nothing is left to
+ * correct. *change is the last change of a probability; the sign of the determinant is left in the answer. Gives up after
+ * `limit` iterations.
  */
-static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *change)
+static grpoalign_status newton_run(newton *s, int limit, double enough, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     int have_step = 0, fresh = 0, idle = 0;
@@ -384,7 +385,7 @@ static grpoalign_status newton_run(newton *s, int limit, int *outcome, double *c
         int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
         idle = now.change <= STILL && next.change <= STILL && next.growth < 1.0 ? idle + 1 : 0;
         if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
-            (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE) {
+            (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE || next.relative < enough) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
         }
@@ -450,7 +451,7 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
         if (slack < 1e-4) {
-            GRA_TRY(newton_run(s, 20, outcome, change));
+            GRA_TRY(newton_run(s, 20, 0.0, outcome, change));
             if (*outcome == NEWTON_DONE) {
                 return GRPOALIGN_OK;
             }
@@ -483,6 +484,9 @@ static void at_reference(newton *s)
     }
     (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
 }
+
+/* Points on the way to the wanted one are solved to this relative correction. */
+static const double NEAR_BRANCH = 1e-5;
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
@@ -529,13 +533,13 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
             move(s, tangent, next - here);
             memcpy(predicted, s->answer->policy, bytes);
             int found;
-            status = newton_run(s, next > end ? 5 : 12, &found, change);
+            status = newton_run(s, next > end ? 5 : 12, next > end ? NEAR_BRANCH : 0.0, &found, change);
             double correction = 0.0, travelled = 0.0;
             for (int64_t c = 0; c < n; c++) {
                 correction += fabs(s->answer->policy[c] - predicted[c]);
                 travelled += fabs(s->answer->policy[c] - base_policy[c]);
             }
-            accepted = status >= 0 && (found == NEWTON_DONE || (next > end && *change < 1e-6)) &&
+            accepted = status >= 0 && found == NEWTON_DONE &&
                        s->answer->regular == sign && correction < 0.02 + 0.2 * travelled && travelled < 0.5;
             if (accepted) {
                 here = next;
@@ -636,7 +640,7 @@ static grpoalign_status from_large_beta(newton *s, int *outcome, double *change)
     s->beta = large;
     at_reference(s);
     GRA_TRY(respond_to(s, s->answer->policy));
-    GRA_TRY(newton_run(s, 60, outcome, change));
+    GRA_TRY(newton_run(s, 60, 0.0, outcome, change));
     if (*outcome == NEWTON_DONE && problem->beta < large) {
         s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
         GRA_TRY(follow_branch(s, large, outcome, change));
@@ -686,7 +690,7 @@ static grpoalign_status ease_reference(newton *s, int *outcome, double *change)
             (void)problem->penalty->respond(&eased.prior, s->answer->price, s->answer->policy);
         }
         if (status >= 0 && !isinf(floor)) {
-            status = newton_run(s, 15, outcome, change);
+            status = newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
         }
         if (status >= 0 && *outcome == NEWTON_DONE) {
             if (last) {
@@ -760,7 +764,7 @@ static grpoalign_status probe_beyond(newton *s, int *another)
     int found = NEWTON_FAILED;
     double change = 0.0, distance = 0.0;
     if (status >= 0) {
-        status = newton_run(s, 30, &found, &change);
+        status = newton_run(s, 30, 0.0, &found, &change);
     }
     for (int64_t c = 0; c < n; c++) {
         distance = fmax(distance, fabs(s->answer->policy[c] - policy[c]));
@@ -806,14 +810,14 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         return gra_fail_memory(problem->error);
     }
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+        GRA_TRY(newton_run(&s, 60, 0.0, &outcome, &change));
     } else if (problem->start != NULL) {
         GRA_TRY(respond_to(&s, problem->start));
-        GRA_TRY(newton_run(&s, 100, &outcome, &change));
+        GRA_TRY(newton_run(&s, 100, 0.0, &outcome, &change));
     } else if (monotone || !exponential) {
         at_reference(&s);
         GRA_TRY(respond_to(&s, answer->policy));
-        GRA_TRY(newton_run(&s, 60, &outcome, &change));
+        GRA_TRY(newton_run(&s, 60, 0.0, &outcome, &change));
     } else {
         GRA_TRY(from_large_beta(&s, &outcome, &change));
         /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
