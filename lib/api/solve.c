@@ -202,6 +202,23 @@ static double divergence_value(gra_sum sum)
     return isnan(value) ? INFINITY : fmax(0.0, value);
 }
 
+/* Where probabilities too small for a double would leave a group without spread, the prices still know the advantages:
+ * u = beta (mean price - price). */
+static void advantages_by_price(const gra_problem *problem, const gra_answer *answer,
+                                grpoalign_solution *solution)
+{
+    gra_sum level = {0.0, 0.0};
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        gra_sum_add_product(&level, answer->policy[c], answer->policy[c] > 0.0 ? answer->price[c] : 0.0);
+    }
+    for (int64_t o = 0; o < solution->outcomes; o++) {
+        int64_t c = problem->structure->class_of[o];
+        if (c >= 0 && !isfinite(solution->advantage[o])) {
+            solution->advantage[o] = problem->beta * (gra_sum_value(level) - answer->price[c]);
+        }
+    }
+}
+
 /* Everything that follows from policy and advantage, from the outcomes' own data. */
 static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
                                     const grpoalign_reference *reference, double beta,
@@ -340,6 +357,9 @@ static grpoalign_status solve(const grpoalign_model *model, const grpoalign_pena
     settle_classes(&problem, &answer, probability, log_ratio);
     expand(reference, &problem, share, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
+    if (answer.status != GRPOALIGN_COLLAPSED) {
+        advantages_by_price(&problem, &answer, solution);
+    }
     GRA_TRY(fill_report(model, penalty, reference, beta, solution, arena, error));
     grpoalign_report *report = &solution->report;
     report->struct_size = sizeof *report;

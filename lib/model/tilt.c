@@ -94,6 +94,24 @@ static double limit_strength(const gra_tilt *self, const double *policy)
     return 1.0 / (sqrt(s.variance) + self->epsilon);
 }
 
+/* The best classes hold all but nothing: sigma^2 is what the others contribute, and the mean is the best. */
+static double limit_log_strength(const gra_tilt *self, const double *log_policy)
+{
+    double top = -INFINITY, sum = 0.0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t c = 0; c < self->classes; c++) {
+            double g = self->gap[c], v = self->variance != NULL ? self->variance[c] : 0.0;
+            if (g * g + v > 0.0) {
+                double term = log_policy[c] + log(g * g + v);
+                top = pass == 0 ? fmax(top, term) : top;
+                sum += pass == 0 ? 0.0 : exp(term - top);
+            }
+        }
+    }
+    double log_sigma = 0.5 * (top + log(sum));
+    return self->epsilon > 0.0 ? -log(exp(log_sigma) + self->epsilon) : -log_sigma;
+}
+
 /* The slowest exponent in sigma^2 Z^2 other than those of the best classes among themselves. */
 static double slowest_gap(const gra_tilt *self)
 {
@@ -190,6 +208,7 @@ void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon)
     tilt->low = 1.0 / (sqrt(0.25 * widest * widest + most) + epsilon);
     tilt->high = 1.0 / (sqrt(least) + epsilon);
     tilt->strength = limit_strength;
+    tilt->log_strength = limit_log_strength;
     tilt->sample = limit_sample;
     tilt->slope_bounds = limit_slope_bounds;
     tilt->ceiling = limit_ceiling;

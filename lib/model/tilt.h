@@ -35,6 +35,8 @@ struct gra_tilt {
     /* All strengths lie in [low, high]; high may be infinite. */
     double low, high;
     double (*strength)(const gra_tilt *self, const double *policy);
+    /* log strength from log probabilities, for policies whose spread no double holds; NULL if that cannot happen. */
+    double (*log_strength)(const gra_tilt *self, const double *log_policy);
     /* Fills a sample for a policy of the family, given theta and log Z. */
     void (*sample)(const gra_tilt *self, const double *policy, gra_tilt_sample *sample);
     /* Bounds on d log strength / d theta over [a->theta, b->theta]. */

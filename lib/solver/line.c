@@ -22,6 +22,7 @@ typedef struct line {
     const gra_problem *problem;
     gra_answer *answer;
     const gra_tilt *tilt;
+    double *log_policy; /* scratch */
     int32_t calls;
     /* all roots of an exponential family */
     int roots;
@@ -34,9 +35,17 @@ static double equation(void *context, double x)
     line *self = context;
     const gra_problem *problem = self->problem;
     self->calls++;
-    double theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, NULL, self->answer->policy);
-    double strength = self->tilt->strength(self->tilt, self->answer->policy);
-    return log(strength) - log(theta) - log(problem->beta);
+    double theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price,
+                                         self->answer->policy);
+    double log_strength = log(self->tilt->strength(self->tilt, self->answer->policy));
+    if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
+        for (int64_t c = 0; c < problem->prior.classes; c++) {
+            self->log_policy[c] = problem->prior.log_mass[c] +
+                                  problem->penalty->log_ratio(self->answer->price[c]);
+        }
+        log_strength = self->tilt->log_strength(self->tilt, self->log_policy);
+    }
+    return log_strength - log(theta) - log(problem->beta);
 }
 
 static void set_answer(line *self, double x)
@@ -239,6 +248,10 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
 {
     line self = {.problem = problem, .answer = answer, .tilt = &problem->structure->tilt};
     answer->method = GRPOALIGN_METHOD_SCALAR;
+    self.log_policy = gra_arena_doubles(problem->arena, problem->prior.classes);
+    if (self.log_policy == NULL) {
+        return gra_fail_memory(problem->error);
+    }
     if (self.tilt->high / problem->beta < 1e-290) {
         /* epsilon swamps everything: the policy is the reference to the last bit. */
         set_answer(&self, problem->penalty->exponential ? -700.0 : -600.0);
