@@ -55,6 +55,7 @@ typedef struct run {
     columns columns;
     const char *rollouts, *battles;
     int format, threads, strict, progress;
+    int flush; /* somebody may be waiting for each result */
     queue *queue;
     int bad; /* some record was bad */
     /* progress */
@@ -132,6 +133,10 @@ static int on_done(void *user, job *finished)
                fwrite(finished->output.bytes, 1, finished->output.length, stdout) < finished->output.length) {
         self->bad = 1;
         return 0; /* main says why */
+    }
+    if (self->flush && fflush(stdout) != 0) {
+        self->bad = 1;
+        return 0;
     }
     self->bad = self->bad || !finished->solved;
     show_progress(self);
@@ -492,6 +497,8 @@ int command_solve(int argc, char **argv)
     memset(&self, 0, sizeof self);
     self.format = isatty(STDOUT_FILENO) ? FORMAT_TABLE : FORMAT_JSONL;
     self.threads = 1;
+    struct stat about;
+    self.flush = fstat(STDOUT_FILENO, &about) != 0 || !S_ISREG(about.st_mode);
     int over = parse_options(&self, argc, argv);
     if (over != 0) {
         return over - 1;
