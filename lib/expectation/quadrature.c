@@ -260,7 +260,7 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
     }
 }
 
-/* All locations of one scale for the levels [a, b), which are chained by gaps within the band. */
+/* All locations of one scale for the levels [a, b), which groups may lie across. */
 static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
 {
     const double *x = s->e->x;
@@ -344,11 +344,12 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     }
     /* (G-1)/(G sqrt(pi)), the location step, and the factor for ddof. */
     double constant = (size - 1.0) / size * 0.56418958354775628695 * s.step * self->factor;
-    double band = BAND * sqrt(size);
+    /* Two neighbouring levels part when even the tightest group over both, one member against G-1, has t S > BAND. */
+    double chain = BAND * size / sqrt(size - 1.0);
     for (int64_t n = 0; n < rule->count; n++) {
         for (int64_t first = 0, last; first < levels; first = last) {
             for (last = first + 1;
-                 last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= band; last++) {
+                 last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
             }
             if (last - first > 1) {
                 cluster(&s, rule->t[n], constant * rule->weight[n], first, last);
