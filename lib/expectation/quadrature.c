@@ -64,7 +64,7 @@ enum { LANES = 16, STACK_ROWS = 8 * LANES };
 static const double REACH = 6.25; /* exp(-REACH^2) = 1e-17 */
 static const double BAND = 6.25;  /* k(BAND sqrt(G)) = 1e-17 */
 static const double NEGLIGIBLE_LOG_POWER = -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
-static const int64_t LARGE_GROUP = 512; /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
+static const int64_t LARGE_GROUP = 32; /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
 
 static int rule_build(gra_scale_rule *rule, const node *low, int lows, double scale_step,
                       double location_step, double t0, double end, double epsilon)
@@ -143,19 +143,32 @@ static void flush_rows(sweep *s)
     }
 }
 
+/* 1 - exp(-a) for 0 <= a < 1/2 by its series, without the cancellation: the term left out is below 1e-18. */
+static inline double gone_of(double a)
+{
+    double sum = 1.0 / 1307674368000.0;
+    sum = 1.0 / 87178291200.0 - a * sum;
+    sum = 1.0 / 6227020800.0 - a * sum;
+    sum = 1.0 / 479001600.0 - a * sum;
+    sum = 1.0 / 39916800.0 - a * sum;
+    sum = 1.0 / 3628800.0 - a * sum;
+    sum = 1.0 / 362880.0 - a * sum;
+    sum = 1.0 / 40320.0 - a * sum;
+    sum = 1.0 / 5040.0 - a * sum;
+    sum = 1.0 / 720.0 - a * sum;
+    sum = 1.0 / 120.0 - a * sum;
+    sum = 1.0 / 24.0 - a * sum;
+    sum = 1.0 / 6.0 - a * sum;
+    sum = 0.5 - a * sum;
+    return a * (1.0 - a * sum);
+}
+
 /* k[j * LANES + i] = exp(-(y_j - i s)^2 / G), for the levels of a block; in the large-group form 1 minus it. */
 static void block_kernels(const sweep *s, int64_t count, int large)
 {
     double inverse = 1.0 / (double)s->e->group_size;
     for (int64_t j = 0; j < count; j++) {
         double *k = s->k + j * LANES, y = s->y[j];
-        if (large) {
-            for (int i = 0; i < LANES; i++) {
-                double d = y - s->lane_offset[i];
-                k[i] = -expm1(-d * d * inverse);
-            }
-            continue;
-        }
         /* exp(-(y - is)^2/G) = exp(-y^2/G) exp(2ys/G)^i exp(-(is)^2/G), powers by doubling. */
         double centre = exp(-y * y * inverse), up = exp(2.0 * y * s->step * inverse), down = 1.0 / up;
         double up2 = up * up, up4 = up2 * up2, down2 = down * down, down4 = down2 * down2;
@@ -166,6 +179,10 @@ static void block_kernels(const sweep *s, int64_t count, int large)
             k[i] = centre * downs[i] * s->lane_scale[i];
             k[i + 8] = centre * ups[i] * s->lane_scale[i + 8];
         }
+        for (int i = 0; large && i < LANES; i++) {
+            double d = y - s->lane_offset[i], a = d * d * inverse, gone = gone_of(a);
+            k[i] = a < 0.5 ? gone : 1.0 - k[i];
+        }
     }
 }
 
@@ -173,7 +190,7 @@ static void block_kernels(const sweep *s, int64_t count, int large)
 static double rest_power(double phi, double short_of_one, int64_t power, int large)
 {
     if (large) {
-        return exp((double)power * log1p(-short_of_one));
+        return short_of_one < 1.0 ? exp((double)power * log1p(-short_of_one)) : 0.0;
     }
     double result = 1.0;
     for (double base = phi; power > 0; power >>= 1, base *= base) {
@@ -239,7 +256,7 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
     int64_t levels = s->e->levels;
     double size = (double)s->e->group_size;
     for (int i = 0; i < LANES; i++) {
-        if (!(rest[i] > 0.0) || !(phi[i] > 0.0)) {
+        if (!(rest[i] > 0.0)) {
             continue;
         }
         if (s->rows > 0 && (s->row_from != from || s->row_to != to || s->rows + 2 > STACK_ROWS)) {
@@ -248,7 +265,7 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
         s->row_from = from;
         s->row_to = to;
         double *left = s->left + s->rows * levels, *right = s->right + s->rows * levels;
-        double shift = (size - 2.0) * psi[i] / phi[i];
+        double shift = others > 0 ? (size - 2.0) * psi[i] / phi[i] : 0.0; /* phi may be 0 for groups of two */
         for (int64_t j = 0; j < count; j++) {
             double k = s->k[j * LANES + i], d = s->d[j];
             left[j] = rest[i] * k * ((size - 1.0) * d - shift);

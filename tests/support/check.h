@@ -1,0 +1,94 @@
+/* What the C tests share: random input that aims at corners, and answers by the plainest means. */
+#ifndef TEST_CHECK_H
+#define TEST_CHECK_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <grpoalign/grpoalign.h>
+
+/* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE multiplies the work ---- */
+
+typedef struct randomness {
+    uint64_t state;
+} randomness;
+
+randomness random_start(uint64_t salt);
+uint64_t random_bits(randomness *self);
+double random_uniform(randomness *self); /* [0, 1) */
+double random_between(randomness *self, double low, double high);
+double random_normal(randomness *self);
+int64_t random_below(randomness *self, int64_t n);
+int test_scale(void);
+
+enum { REFERENCE_UNIFORM, REFERENCE_DIRICHLET, REFERENCE_SKEWED, REFERENCE_TINY, REFERENCE_KINDS };
+/* n logarithms of reference probabilities, not normalised. */
+void random_reference(randomness *self, int kind, int64_t n, double *log_probabilities);
+/* n probabilities that sum to 1, some zero, some concentrated. */
+void random_policy(randomness *self, int64_t n, double *policy);
+
+enum { MARGINS_DENSE, MARGINS_SIGN, MARGINS_BRADLEY_TERRY, MARGINS_NOISY, MARGINS_SPARSE, MARGINS_CYCLE,
+       MARGINS_RANKED, MARGINS_ZERO, MARGINS_KINDS };
+extern const char *const MARGINS_NAMES[];
+void random_margins(randomness *self, int kind, int64_t n, double *margins);
+
+enum { REWARDS_UNIFORM, REWARDS_INTEGER, REWARDS_GEOMETRIC, REWARDS_NEAR_TIES, REWARDS_EQUAL, REWARDS_KINDS };
+void random_rewards(randomness *self, int kind, int64_t n, double *rewards);
+
+/* ---- plain answers in long double; nothing here comes from the library ---- */
+
+/* A[level] for one member at each level and size-1 others drawn from w: every sequence of others, one after the other. */
+void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size, double epsilon,
+                           int ddof, long double *advantage);
+
+/* A context for the plain answers; what does not apply is NULL or 0. */
+typedef struct plain_context {
+    int64_t n;
+    const double *margins;
+    const double *rewards;              /* pairwise by reward, group, limit */
+    const double *variances;            /* limit */
+    const double *support, *distribution;
+    int64_t k, group_size;
+    int limit, unscaled, ddof;
+    double epsilon;
+} plain_context;
+
+void plain_advantage(const plain_context *context, const double *policy, long double *advantage);
+
+/* How far policy is from stationary, by the definition: reverse |pi (1 - (u - mean)/beta) - ref|, direct
+ * |log(pi/ref) - u/beta + log Z| over outcomes with pi > 1e-250. */
+double plain_residual(const plain_context *context, int32_t penalty, double beta, const double *log_reference,
+                      const double *policy);
+
+/* ---- the library in one call ---- */
+
+typedef struct solved {
+    grpoalign_status status;
+    double *policy, *log_policy, *advantage; /* n each */
+    grpoalign_report report;
+    grpoalign_error error;
+} solved;
+
+grpoalign_model *make_model(const plain_context *context);
+solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
+                   const grpoalign_solve_options *options);
+solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference);
+void solved_free(solved *self);
+
+#define assert_near(actual, expected, tolerance)                                                   \
+    _assert_near((double)(actual), (double)(expected), (double)(tolerance), #actual, __FILE__, __LINE__)
+void _assert_near(double actual, double expected, double tolerance, const char *what, const char *file, int line);
+
+double largest_difference(const double *a, const double *b, int64_t n);
+
+#define CHECK_OK(expression) assert_int_equal((expression), GRPOALIGN_OK)
+
+#endif

@@ -1,0 +1,295 @@
+/* lib/expectation: the three methods against each other, against every sequence of members, and their slopes against
+ * differences. */
+#include "check.h"
+
+#include "expectation/expectation.h"
+
+static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof, int32_t method)
+{
+    grpoalign_error error;
+    grpoalign_status status = gra_expectation_init(e, x, k, size, epsilon, ddof, method, &error);
+    if (status != GRPOALIGN_OK) {
+        fail_msg("%s", error.message);
+    }
+}
+
+/* k strictly ascending levels whose range lies in [1/2, 1), some nearly tied. */
+static void random_levels(randomness *r, int64_t k, double *x)
+{
+    double near = pow(10.0, -random_between(r, 1.0, 12.0)) * (random_below(r, 3) == 0 ? 1.0 : 0.0);
+    x[0] = random_between(r, -1.0, 1.0);
+    for (int64_t l = 1; l < k; l++) {
+        double gap = (l == 1 && near > 0.0) ? near : random_between(r, 0.02, 1.0);
+        x[l] = x[l - 1] + gap;
+    }
+    double range = x[k - 1] - x[0], first = x[0];
+    for (int64_t l = 0; l < k; l++) {
+        x[l] = (x[l] - first) / range * 0.9;
+    }
+}
+
+enum { MOST_LEVELS = 12 };
+
+/* The advantages of an expectation, by its method. */
+static void advantages(const gra_expectation *e, const double *w, double *a)
+{
+    gra_arena arena = GRA_ARENA_INIT;
+    assert_true(gra_expectation_advantage(e, w, a, &arena));
+    gra_arena_free(&arena);
+}
+
+static void against_every_sequence(void **state)
+{
+    (void)state;
+    randomness r = random_start(10);
+    for (int i = 0; i < 150 * test_scale(); i++) {
+        int64_t k = 2 + random_below(&r, 4), size = 2 + random_below(&r, k > 3 ? 4 : 6);
+        int ddof = (int)random_below(&r, 2);
+        double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS];
+        double epsilon = random_below(&r, 2) ? 0.0 : pow(10.0, random_between(&r, -8.0, 3.0));
+        long double plain[MOST_LEVELS];
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        plain_group_advantage(x, k, w, size, epsilon, ddof, plain);
+        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+            if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
+                continue;
+            }
+            gra_expectation e;
+            set_up(&e, x, k, size, epsilon, ddof, method);
+            advantages(&e, w, a);
+            for (int64_t l = 0; l < k; l++) {
+                assert_near(a[l], plain[l], 1e-14 * sqrt((double)size) + 1e-13 * fabs((double)plain[l]));
+            }
+            gra_expectation_free(&e);
+        }
+    }
+}
+
+/* Larger groups and more levels than sequences can be listed for: enumeration of compositions against quadrature. */
+static void against_each_other(void **state)
+{
+    (void)state;
+    randomness r = random_start(11);
+    double worst = 0.0, closest = 0.0;
+    for (int i = 0; i < 150 * test_scale(); i++) {
+        int64_t k = 2 + random_below(&r, 9), size = 2 + random_below(&r, k == 2 ? 1000 : k == 3 ? 300 : k == 4 ? 40 : 7);
+        int ddof = (int)random_below(&r, 2);
+        double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS], b[MOST_LEVELS];
+        double epsilon = random_below(&r, 2) ? 0.0 : pow(10.0, random_between(&r, -8.0, 3.0));
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        gra_expectation one, other, check;
+        set_up(&one, x, k, size, epsilon, ddof, GRPOALIGN_EXPECTATION_QUADRATURE);
+        set_up(&other, x, k, size, epsilon, ddof, GRPOALIGN_EXPECTATION_ENUMERATION);
+        advantages(&one, w, a);
+        advantages(&other, w, b);
+        for (int64_t l = 0; l < k; l++) {
+            /* Advantages reach sqrt(G); a probability of a composition carries up to G roundings. */
+            assert_near(a[l], b[l], 4e-14 * sqrt((double)size) + 4e-16 * (double)size * fabs(b[l]));
+            worst = fmax(worst, fabs(a[l] - b[l]) / sqrt((double)size));
+        }
+        if (k == 2) {
+            set_up(&check, x, k, size, epsilon, ddof, GRPOALIGN_EXPECTATION_BERNSTEIN);
+            advantages(&check, w, b);
+            assert_near(largest_difference(a, b, k), 0.0, 2e-14 * sqrt((double)size));
+            closest = fmax(closest, largest_difference(a, b, k) / sqrt((double)size));
+            gra_expectation_free(&check);
+        }
+        gra_expectation_free(&one);
+        gra_expectation_free(&other);
+    }
+    print_message("quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
+                  closest);
+}
+
+/* What every expectation satisfies, at sizes where no other method reaches. */
+static void properties(void **state)
+{
+    (void)state;
+    randomness r = random_start(12);
+    enum { K = 120 };
+    static double x[K], w[K], a[K], b[K], turned[K], turned_w[K];
+    for (int i = 0; i < 12; i++) {
+        int64_t k = 5 + random_below(&r, K - 5), size = (int64_t)pow(2.0, random_between(&r, 1.0, 10.0));
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        gra_expectation e;
+        set_up(&e, x, k, size, 0.0, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
+        advantages(&e, w, a);
+        double zero = 0.0;
+        for (int64_t l = 0; l < k; l++) {
+            zero += w[l] * a[l];
+            assert_true(fabs(a[l]) <= sqrt((double)size - 1.0) * (1.0 + 1e-12));
+            assert_true(l == 0 || a[l] >= a[l - 1] - 1e-12); /* a better reward is never worse */
+            turned[k - 1 - l] = 0.95 - x[l];
+            turned_w[k - 1 - l] = w[l];
+        }
+        assert_near(zero, 0.0, 1e-14 * sqrt((double)size));
+        gra_expectation_free(&e);
+        set_up(&e, turned, k, size, 0.0, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
+        advantages(&e, turned_w, b);
+        for (int64_t l = 0; l < k; l++) {
+            assert_near(a[l], -b[k - 1 - l], 2e-13 * sqrt((double)size) + 4e-16 * (double)size * fabs(a[l]));
+        }
+        gra_expectation_free(&e);
+    }
+}
+
+/* As groups grow the advantage tends to (x - mean) / sigma; at 2^31 - 1 members it is there to nine digits. */
+static void enormous_groups(void **state)
+{
+    (void)state;
+    double x[] = {0.0, 0.3, 0.9}, w[] = {0.5, 0.3, 0.2}, a[3];
+    double mean = 0.27, sigma = sqrt(0.5 * mean * mean + 0.3 * 0.03 * 0.03 + 0.2 * 0.63 * 0.63);
+    gra_expectation e;
+    set_up(&e, x, 3, INT32_MAX, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
+    advantages(&e, w, a);
+    for (int l = 0; l < 3; l++) {
+        assert_near(a[l], (x[l] - mean) / sigma, 2e-9);
+    }
+    gra_expectation_free(&e);
+    double two[] = {0.0, 0.5}, half[] = {0.75, 0.25};
+    set_up(&e, two, 2, INT32_MAX, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
+    assert_int_equal(e.method, GRPOALIGN_EXPECTATION_BERNSTEIN);
+    advantages(&e, half, a);
+    assert_near(a[1], sqrt(3.0), 2e-9);
+    gra_expectation_free(&e);
+}
+
+/* The quadrature of 1/S itself: two levels one gap apart in a group of two have one S, and A = 1/2 gap / (S + eps). */
+static void scales(void **state)
+{
+    (void)state;
+    for (double gap = 0.9; gap > 1e-15; gap *= 0.37) {
+        for (double epsilon = 0.0; epsilon < 1e4; epsilon = epsilon == 0.0 ? 1e-12 : epsilon * 11.0) {
+            double x[] = {0.0, gap, 0.95}, w[] = {1.0, 0.0, 0.0}, a[3];
+            gra_expectation e;
+            set_up(&e, x, 3, 2, epsilon, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
+            advantages(&e, w, a);
+            assert_near(a[1] / (0.5 * gap / (0.5 * gap + epsilon)), 1.0, 1e-14);
+            assert_near(a[2] / (0.475 / (0.475 + epsilon)), 1.0, 1e-14);
+            gra_expectation_free(&e);
+        }
+    }
+}
+
+static void slopes(void **state)
+{
+    (void)state;
+    randomness r = random_start(13);
+    for (int i = 0; i < 120 * test_scale(); i++) {
+        int64_t k = 2 + random_below(&r, 5), size = 2 + random_below(&r, 6);
+        double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS], jacobian[MOST_LEVELS * MOST_LEVELS];
+        double epsilon = random_below(&r, 2) ? 0.0 : random_uniform(&r);
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        for (int32_t method = GRPOALIGN_EXPECTATION_BERNSTEIN; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+            if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
+                continue;
+            }
+            gra_expectation e;
+            gra_arena arena = GRA_ARENA_INIT;
+            set_up(&e, x, k, size, epsilon, 0, method);
+            assert_true(gra_expectation_jacobian(&e, w, GRA_EXACT, a, jacobian, &arena));
+            /* Along the straight line to another policy the advantages are polynomials of degree G-1: differences over
+             * several points of that line give the slope exactly but for rounding. */
+            double goal[MOST_LEVELS];
+            random_policy(&r, k, goal);
+            double values[9][MOST_LEVELS];
+            for (int point = 0; point <= 8; point++) {
+                double moved[MOST_LEVELS];
+                for (int64_t l = 0; l < k; l++) {
+                    moved[l] = w[l] + (goal[l] - w[l]) * point / 8.0;
+                }
+                advantages(&e, moved, values[point]);
+            }
+            static const double WEIGHTS[9] = {-761.0 / 280, 8.0, -14.0, 56.0 / 3, -35.0 / 2, 56.0 / 5, -14.0 / 3, 8.0 / 7, -1.0 / 8};
+            for (int64_t m = 0; m < k; m++) {
+                double slope = 0.0, expected = 0.0, size_of = 0.0;
+                for (int64_t l = 0; l < k; l++) {
+                    slope += jacobian[m * k + l] * (goal[l] - w[l]);
+                    size_of = fmax(size_of, fabs(jacobian[m * k + l]));
+                }
+                for (int point = 0; point <= 8; point++) {
+                    expected += 8.0 * WEIGHTS[point] * values[point][m];
+                }
+assert_near(slope, expected, 1e-11 * (1.0 + size_of));
+            }
+            gra_arena_free(&arena);
+            gra_expectation_free(&e);
+        }
+    }
+}
+
+static void coarse_slopes(void **state)
+{
+    (void)state;
+    randomness r = random_start(14);
+    for (int i = 0; i < 40; i++) {
+        int64_t k = 3 + random_below(&r, 8), size = 3 + random_below(&r, 60);
+        double x[MOST_LEVELS], w[MOST_LEVELS], fine[MOST_LEVELS * MOST_LEVELS], coarse[MOST_LEVELS * MOST_LEVELS], largest = 0.0;
+        gra_expectation e;
+        gra_arena arena = GRA_ARENA_INIT;
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        set_up(&e, x, k, size, 0.0, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
+        assert_true(gra_expectation_jacobian(&e, w, GRA_EXACT, NULL, fine, &arena));
+        assert_true(gra_expectation_jacobian(&e, w, GRA_COARSE, NULL, coarse, &arena));
+        for (int64_t j = 0; j < k * k; j++) {
+            largest = fmax(largest, fabs(fine[j]));
+        }
+        assert_near(largest_difference(fine, coarse, k * k), 0.0, 2e-3 * largest);
+        gra_arena_free(&arena);
+        gra_expectation_free(&e);
+    }
+}
+
+/* b_0..b_{G-1} is a convex sequence and so its Bernstein sum convex: what the search for all roots rests on. */
+static void the_gap_is_convex(void **state)
+{
+    (void)state;
+    for (int64_t size = 2; size < 3000; size = size * 3 / 2 + 1) {
+        for (double epsilon = 0.0; epsilon < 1e3; epsilon = epsilon == 0.0 ? 1e-4 : epsilon * 7.0) {
+            double before = -INFINITY;
+            for (int i = 0; i <= 200; i++) {
+                double p = i / 200.0, slope, gap = gra_bernstein_gap(size, epsilon, p, 1.0 - p, &slope);
+                assert_true(slope >= before - 1e-10 * gap * (double)size);
+                before = slope;
+                assert_near(gap, gra_bernstein_gap(size, epsilon, 1.0 - p, p, NULL), 1e-13 * gap);
+            }
+        }
+    }
+}
+
+static void choices(void **state)
+{
+    (void)state;
+    double x[40];
+    gra_expectation e;
+    grpoalign_error error;
+    for (int l = 0; l < 40; l++) {
+        x[l] = 0.95 * l / 39.0;
+    }
+    set_up(&e, x, 3, 4, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
+    assert_int_equal(e.method, GRPOALIGN_EXPECTATION_ENUMERATION);
+    gra_expectation_free(&e);
+    set_up(&e, x, 40, 16, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
+    assert_int_equal(e.method, GRPOALIGN_EXPECTATION_QUADRATURE);
+    gra_expectation_free(&e);
+    assert_int_equal(gra_expectation_init(&e, x, 3, 4, 0.0, 0, GRPOALIGN_EXPECTATION_BERNSTEIN, &error), GRPOALIGN_ERR_ARGUMENT);
+    gra_expectation_free(&e);
+    assert_int_equal(gra_expectation_init(&e, x, 40, 40, 0.0, 0, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
+                     GRPOALIGN_ERR_TOO_LARGE);
+    gra_expectation_free(&e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(against_every_sequence), cmocka_unit_test(against_each_other), cmocka_unit_test(properties),
+        cmocka_unit_test(enormous_groups),        cmocka_unit_test(scales),             cmocka_unit_test(slopes),
+        cmocka_unit_test(coarse_slopes),          cmocka_unit_test(the_gap_is_convex),  cmocka_unit_test(choices),
+    };
+    return cmocka_run_group_tests_name("expectation", tests, NULL, NULL);
+}
