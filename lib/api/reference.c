@@ -76,19 +76,25 @@ grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, in
                             log_probabilities[o]);
         }
     }
-    double total = gra_log_sum_exp(log_probabilities, n);
-    if (!(total > -INFINITY)) {
+    double top = gra_max(log_probabilities, n);
+    if (isinf(top)) {
         return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, 1, -1,
                         "log_probabilities must hold a finite entry (all %lld are -infinity)",
                         (long long)n);
     }
+    /* Relative to the largest, so that the probabilities sum to 1 however far below 0 the logarithms lie. */
+    gra_sum sum = {0.0, 0.0};
+    for (int64_t o = 0; o < n; o++) {
+        gra_sum_add(&sum, exp(log_probabilities[o] - top));
+    }
+    double total = gra_sum_value(sum);
     grpoalign_reference *reference = allocate(n);
     if (reference == NULL) {
         return gra_fail_memory(error);
     }
     for (int64_t o = 0; o < n; o++) {
-        reference->logarithm[o] = log_probabilities[o] - total;
-        reference->probability[o] = exp(reference->logarithm[o]);
+        reference->logarithm[o] = (log_probabilities[o] - top) - log(total);
+        reference->probability[o] = exp(log_probabilities[o] - top) / total;
     }
     count_support(reference);
     *out = reference;

@@ -58,26 +58,22 @@ static int is_constant(const group_model *model)
     return is_unscaled(model) || is_swamped(model);
 }
 
-/* How far the mean reward of each outcome falls short of the best of the supported ones (all if NULL). */
-static double *mean_gaps(const group_model *model, const unsigned char *supported, gra_arena *arena)
+/* The mean reward of each outcome, in the scale. */
+static double *mean_rewards(const group_model *model, gra_arena *arena)
 {
-    double *gap = gra_arena_doubles(arena, model->base.outcomes), best = -INFINITY;
-    for (int64_t o = 0; gap != NULL && o < model->base.outcomes; o++) {
-        if (model->mix != NULL) {
-            gra_sum mean = {0.0, 0.0};
-            for (int64_t l = 0; l < model->levels; l++) {
-                gra_sum_add_product(&mean, model->mix[o * model->levels + l], model->x[l]);
-            }
-            gap[o] = gra_sum_value(mean);
-        } else {
-            gap[o] = model->x[model->level_of[o]];
+    double *mean = gra_arena_doubles(arena, model->base.outcomes);
+    for (int64_t o = 0; mean != NULL && o < model->base.outcomes; o++) {
+        if (model->mix == NULL) {
+            mean[o] = model->x[model->level_of[o]];
+            continue;
         }
-        best = supported == NULL || supported[o] ? fmax(best, gap[o]) : best;
+        gra_sum sum = {0.0, 0.0};
+        for (int64_t l = 0; l < model->levels; l++) {
+            gra_sum_add_product(&sum, model->mix[o * model->levels + l], model->x[l]);
+        }
+        mean[o] = gra_sum_value(sum);
     }
-    for (int64_t o = 0; gap != NULL && o < model->base.outcomes; o++) {
-        gap[o] = best - gap[o];
-    }
-    return gap;
+    return mean;
 }
 
 static double *level_weights(const group_model *model, const double *policy, gra_arena *arena)
@@ -107,14 +103,14 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
         return GRPOALIGN_OK;
     }
     if (is_constant(model)) {
-        double *gap = mean_gaps(model, NULL, arena);
-        if (gap == NULL) {
+        gra_tilt tilt = {.classes = n, .reward = mean_rewards(model, arena)};
+        if (tilt.reward == NULL) {
             return gra_fail_memory(error);
         }
-        gra_tilt tilt = {.classes = n, .gap = gap};
-        double m = gra_tilt_mean_gap(&tilt, policy), strength = constant_strength(model);
+        double strength = constant_strength(model);
+        gra_tilt_centre centre = gra_tilt_find_centre(&tilt, policy);
         for (int64_t o = 0; o < n; o++) {
-            advantage[o] = strength * (m - gap[o]);
+            advantage[o] = -strength * gra_tilt_deviation(&tilt, centre, o);
         }
         return GRPOALIGN_OK;
     }
@@ -139,13 +135,13 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
     const group_model *model = (const group_model *)self;
     int64_t n = self->outcomes, levels = model->levels;
     if (levels == 1 || is_constant(model)) {
-        double *gap = levels > 1 ? mean_gaps(model, NULL, arena) : NULL;
-        if (levels > 1 && gap == NULL) {
+        double *mean = levels > 1 ? mean_rewards(model, arena) : NULL;
+        if (levels > 1 && mean == NULL) {
             return gra_fail_memory(error);
         }
         for (int64_t i = 0; i < n; i++) {
             for (int64_t j = 0; j < n; j++) {
-                jacobian[i * stride + j] = gap != NULL ? constant_strength(model) * gap[j] : 0.0;
+                jacobian[i * stride + j] = mean != NULL ? -constant_strength(model) * mean[j] : 0.0;
             }
         }
         return GRPOALIGN_OK;
@@ -267,24 +263,14 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status make_tilt(gra_structure *out, const double *gap, gra_tilt **tilt,
-                                  gra_arena *arena, grpoalign_error *error)
+/* A tilt over the classes from their gaps (>= 0, smallest 0; borrowed); flat when they are all 0. */
+static gra_tilt *make_tilt(gra_structure *out, const double *gap)
 {
-    double *copy = gra_arena_doubles(arena, out->classes);
-    if (copy == NULL) {
-        return gra_fail_memory(error);
-    }
-    memcpy(copy, gap, (size_t)out->classes * sizeof(double));
-    double least = gra_min(copy, out->classes);
-    for (int64_t c = 0; c < out->classes; c++) {
-        copy[c] -= least;
-    }
     memset(&out->tilt, 0, sizeof out->tilt);
     out->tilt.classes = out->classes;
-    out->tilt.gap = copy;
-    out->kind = gra_max(copy, out->classes) > 0.0 ? GRA_TILT : GRA_FLAT;
-    *tilt = &out->tilt;
-    return GRPOALIGN_OK;
+    out->tilt.gap = gap;
+    out->kind = gra_max(gap, out->classes) > 0.0 ? GRA_TILT : GRA_FLAT;
+    return &out->tilt;
 }
 
 /* Two levels, `low` and `high`: classes by the probability of the upper one. */
@@ -324,10 +310,9 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
     for (int64_t c = 0; c < out->classes; c++) {
         /* The smaller of the two carries the digits of a difference. */
         double top_s = success[out->classes - 1], top_f = failure[out->classes - 1];
-        gap[c] = failure[c] < 0.5 ? failure[c] - top_f : top_s - success[c];
+        gap[c] = fmax(0.0, failure[c] < 0.5 ? failure[c] - top_f : top_s - success[c]);
     }
-    gra_tilt *tilt;
-    GRA_TRY(make_tilt(out, gap, &tilt, arena, error));
+    gra_tilt *tilt = make_tilt(out, gap);
     if (out->kind == GRA_TILT) {
         double distance = model->x[high] - model->x[low], factor = model->expectation.factor;
         gra_tilt_two_levels(tilt, success, failure, model->convention.group_size,
@@ -340,22 +325,26 @@ static grpoalign_status constant_structure(const group_model *model, const unsig
                                            gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0;
-    double *outcome_gap = mean_gaps(model, supported, arena), *gap;
+    double *mean = mean_rewards(model, arena), *reward, *gap;
     int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of);
     int64_t *first = gra_arena_take(arena, n, sizeof *first), *class_at;
-    gra_tilt *tilt;
-    if (outcome_gap == NULL || level_of == NULL || first == NULL ||
-        !gra_levels_build(outcome_gap, NULL, n, level_of, first, &levels, arena) ||
+    if (mean == NULL || level_of == NULL || first == NULL ||
+        !gra_levels_build(mean, NULL, n, level_of, first, &levels, arena) ||
         !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena) ||
+        (reward = gra_arena_doubles(arena, out->classes)) == NULL ||
         (gap = gra_arena_doubles(arena, out->classes)) == NULL) {
         return gra_fail_memory(error);
     }
     for (int64_t l = 0; l < levels; l++) {
         if (class_at[l] >= 0) {
-            gap[class_at[l]] = outcome_gap[first[l]];
+            reward[class_at[l]] = mean[first[l]];
         }
     }
-    GRA_TRY(make_tilt(out, gap, &tilt, arena, error));
+    for (int64_t c = 0; c < out->classes; c++) {
+        gap[c] = reward[out->classes - 1] - reward[c];
+    }
+    gra_tilt *tilt = make_tilt(out, gap);
+    tilt->reward = reward;
     if (out->kind == GRA_TILT) {
         gra_tilt_constant(tilt, constant_strength(model));
     }

@@ -30,11 +30,12 @@ static void limit_release(grpoalign_model *self)
 static int limit_tilt(const limit_model *model, const int64_t *at, int64_t classes, gra_tilt *tilt,
                       gra_arena *arena)
 {
-    double *gap = gra_arena_doubles(arena, classes), *variance = NULL;
+    double *gap = gra_arena_doubles(arena, classes), *reward = gra_arena_doubles(arena, classes);
+    double *variance = NULL;
     if (model->variance != NULL) {
         variance = gra_arena_doubles(arena, classes);
     }
-    if (gap == NULL || (model->variance != NULL && variance == NULL)) {
+    if (gap == NULL || reward == NULL || (model->variance != NULL && variance == NULL)) {
         return 0;
     }
     double best = -INFINITY;
@@ -42,7 +43,8 @@ static int limit_tilt(const limit_model *model, const int64_t *at, int64_t class
         best = fmax(best, model->reward[at[c]]);
     }
     for (int64_t c = 0; c < classes; c++) {
-        gap[c] = best - model->reward[at[c]];
+        reward[c] = model->reward[at[c]];
+        gap[c] = best - reward[c];
         if (variance != NULL) {
             variance[c] = model->variance[at[c]];
         }
@@ -50,6 +52,7 @@ static int limit_tilt(const limit_model *model, const int64_t *at, int64_t class
     memset(tilt, 0, sizeof *tilt);
     tilt->classes = classes;
     tilt->gap = gap;
+    tilt->reward = reward;
     if (model->scale == GRPOALIGN_SCALE_NONE) {
         gra_tilt_constant(tilt, model->unit);
     } else {
@@ -85,9 +88,10 @@ static grpoalign_status limit_advantage(const grpoalign_model *self, const doubl
     if (!all_levels(model, policy, &tilt, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = tilt.strength(&tilt, mass), m = gra_tilt_mean_gap(&tilt, mass);
+    double strength = tilt.strength(&tilt, mass);
+    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, mass);
     for (int64_t o = 0; o < self->outcomes; o++) {
-        double d = m - tilt.gap[model->level_of[o]];
+        double d = -gra_tilt_deviation(&tilt, centre, model->level_of[o]);
         advantage[o] = d != 0.0 ? strength * d : 0.0; /* 0/0 stands for 0 */
     }
     return GRPOALIGN_OK;
@@ -104,13 +108,15 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
     if (gradient == NULL || !all_levels(model, policy, &tilt, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = tilt.strength(&tilt, mass), m = gra_tilt_mean_gap(&tilt, mass);
+    double strength = tilt.strength(&tilt, mass);
+    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, mass);
     tilt.gradient(&tilt, mass, gradient);
     for (int64_t i = 0; i < self->outcomes; i++) {
-        double d = m - tilt.gap[model->level_of[i]];
+        double d = -gra_tilt_deviation(&tilt, centre, model->level_of[i]);
         for (int64_t j = 0; j < self->outcomes; j++) {
             int64_t l = model->level_of[j];
-            jacobian[i * stride + j] = strength * tilt.gap[l] + d * gradient[l];
+            double gap = tilt.gap[l];
+            jacobian[i * stride + j] = (gap != 0.0 ? strength * gap : 0.0) + d * gradient[l];
         }
     }
     return GRPOALIGN_OK;

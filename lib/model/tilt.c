@@ -6,6 +6,31 @@
 #include "base/numeric.h"
 #include "expectation/expectation.h"
 
+static double reward_of(const gra_tilt *tilt, int64_t c)
+{
+    return tilt->reward != NULL ? tilt->reward[c] : -tilt->gap[c];
+}
+
+gra_tilt_centre gra_tilt_find_centre(const gra_tilt *tilt, const double *policy)
+{
+    int64_t heaviest = 0;
+    for (int64_t c = 1; c < tilt->classes; c++) {
+        heaviest = policy[c] > policy[heaviest] ? c : heaviest;
+    }
+    gra_tilt_centre centre = {reward_of(tilt, heaviest), 0.0};
+    gra_sum sum = {0.0, 0.0};
+    for (int64_t c = 0; c < tilt->classes; c++) {
+        gra_sum_add(&sum, policy[c] * (centre.pivot - reward_of(tilt, c)));
+    }
+    centre.offset = gra_sum_value(sum);
+    return centre;
+}
+
+double gra_tilt_deviation(const gra_tilt *tilt, gra_tilt_centre centre, int64_t c)
+{
+    return (centre.pivot - reward_of(tilt, c)) - centre.offset;
+}
+
 double gra_tilt_mean_gap(const gra_tilt *tilt, const double *policy)
 {
     gra_sum sum = {0.0, 0.0};
@@ -76,11 +101,12 @@ typedef struct spread {
     double slope;    /* its derivative in theta */
 } spread;
 
-static spread limit_spread(const gra_tilt *self, const double *policy, double m)
+static spread limit_spread(const gra_tilt *self, const double *policy, gra_tilt_centre centre)
 {
     gra_sum variance = {0.0, 0.0}, slope = {0.0, 0.0};
     for (int64_t c = 0; c < self->classes; c++) {
-        double d = self->gap[c] - m, v = self->variance != NULL ? self->variance[c] : 0.0;
+        double d = gra_tilt_deviation(self, centre, c);
+        double v = self->variance != NULL ? self->variance[c] : 0.0;
         gra_sum_add(&variance, policy[c] * (d * d + v));
         gra_sum_add(&slope, -policy[c] * d * (d * d + v));
     }
@@ -90,7 +116,7 @@ static spread limit_spread(const gra_tilt *self, const double *policy, double m)
 
 static double limit_strength(const gra_tilt *self, const double *policy)
 {
-    spread s = limit_spread(self, policy, gra_tilt_mean_gap(self, policy));
+    spread s = limit_spread(self, policy, gra_tilt_find_centre(self, policy));
     return 1.0 / (sqrt(s.variance) + self->epsilon);
 }
 
@@ -124,8 +150,9 @@ static double slowest_gap(const gra_tilt *self)
 
 static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
 {
+    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
+    spread s = limit_spread(self, policy, centre);
     sample->mean_gap = gra_tilt_mean_gap(self, policy);
-    spread s = limit_spread(self, policy, sample->mean_gap);
     double sigma = sqrt(s.variance);
     sample->log_sigma = log(sigma);
     sample->sigma_slope = 0.5 * s.slope / s.variance;
@@ -189,11 +216,12 @@ static double limit_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
 
 static void limit_gradient(const gra_tilt *self, const double *policy, double *gradient)
 {
-    double m = gra_tilt_mean_gap(self, policy);
-    double sigma = sqrt(limit_spread(self, policy, m).variance);
+    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
+    double sigma = sqrt(limit_spread(self, policy, centre).variance);
     double strength = 1.0 / (sigma + self->epsilon);
     for (int64_t c = 0; c < self->classes; c++) {
-        double d = self->gap[c] - m, v = self->variance != NULL ? self->variance[c] : 0.0;
+        double d = gra_tilt_deviation(self, centre, c);
+        double v = self->variance != NULL ? self->variance[c] : 0.0;
         gradient[c] = sigma > 0.0 ? -strength * strength * (d * d + v) / (2.0 * sigma) : 0.0;
     }
 }
@@ -242,12 +270,13 @@ static void two_levels_sample(const gra_tilt *self, const double *policy, gra_ti
     double slope;
     success_probability(self, policy, &sample->p, &sample->q);
     double gap = gra_bernstein_gap(self->group_size, self->epsilon, sample->p, sample->q, &slope);
-    double m = gra_tilt_mean_gap(self, policy), variance = 0.0;
+    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
+    double variance = 0.0;
     for (int64_t c = 0; c < self->classes; c++) {
-        double d = self->gap[c] - m;
+        double d = gra_tilt_deviation(self, centre, c);
         variance += policy[c] * d * d;
     }
-    sample->mean_gap = m;
+    sample->mean_gap = gra_tilt_mean_gap(self, policy);
     sample->log_sigma = log(gap);
     sample->log_strength = log(self->factor * gap);
     sample->share = slope;

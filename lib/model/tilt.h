@@ -32,6 +32,7 @@ typedef struct gra_tilt gra_tilt;
 struct gra_tilt {
     int64_t classes;
     const double *gap; /* >= 0, smallest 0, not all 0 */
+    const double *reward; /* what the gaps are differences of, exact where the gaps are rounded; NULL for -gap */
     /* All strengths lie in [low, high]; high may be infinite. */
     double low, high;
     double (*strength)(const gra_tilt *self, const double *policy);
@@ -64,6 +65,19 @@ void gra_tilt_constant(gra_tilt *tilt, double strength);
 void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon);
 void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure,
                          int64_t group_size, double epsilon, double factor);
+
+/*
+ * The mean reward of a policy as pivot - offset, pivot being the reward of the class that weighs most: differences from the
+ * mean then keep their digits when that class holds nearly everything.
+ */
+typedef struct gra_tilt_centre {
+    double pivot, offset;
+} gra_tilt_centre;
+
+gra_tilt_centre gra_tilt_find_centre(const gra_tilt *tilt, const double *policy);
+
+/* How far class c falls short of the mean reward (negative where it exceeds it). */
+double gra_tilt_deviation(const gra_tilt *tilt, gra_tilt_centre centre, int64_t c);
 
 double gra_tilt_mean_gap(const gra_tilt *tilt, const double *policy);
 

@@ -99,7 +99,10 @@ static double price_at(double mass, double log_mass, double policy)
 /* ref (t log t - t + 1): sums to the same as pi log t, without its cancellation. */
 static double divergence(double reference, double policy, double ratio)
 {
-    return ratio > 1.0 ? policy * (ratio - 1.0) + reference : reference * gra_bregman(expm1(ratio));
+    if (policy == 0.0) {
+        return reference;
+    }
+    return fabs(ratio) > 1.0 ? policy * (ratio - 1.0) + reference : reference * gra_bregman(expm1(ratio));
 }
 
 /* log sum pi_ref exp(u / beta). */

@@ -125,7 +125,7 @@ static double price_at(double mass, double log_mass, double policy)
 /* ref (t - 1 - log t): sums to the same as -ref log t, without its cancellation. */
 static double divergence(double reference, double policy, double ratio)
 {
-    return ratio > 1.0 ? (policy - reference) - reference * ratio : reference * gra_k3(expm1(ratio));
+    return fabs(ratio) > 1.0 ? (policy - reference) - reference * ratio : reference * gra_k3(expm1(ratio));
 }
 
 static double normaliser(const gra_prior *prior, const double *advantage, double mean)

@@ -25,19 +25,20 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
         return -1;
     }
     tilt->gradient(tilt, answer->policy, gradient);
-    double m = gra_tilt_mean_gap(tilt, answer->policy), total = 0.0, mean_a = 0.0, mean_b = 0.0;
+    gra_tilt_centre centre = gra_tilt_find_centre(tilt, answer->policy);
+    double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
         double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
         q = fmin(q, 1e200);
         total += q;
-        mean_a += q * (tilt->gap[c] - m);
+        mean_a += q * gra_tilt_deviation(tilt, centre, c);
         mean_b += q * gradient[c];
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
         double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
         q = fmin(q, 1e200);
-        double a = (tilt->gap[c] - m) - mean_a / total, b = gradient[c] - mean_b / total;
+        double a = gra_tilt_deviation(tilt, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
         aa += q * a * a;
         bb += q * b * b;
         ab += q * a * b;

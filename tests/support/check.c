@@ -185,16 +185,31 @@ void plain_group_advantage(const double *levels, int64_t k, const double *w, int
     free(members);
 }
 
+/* The reward everything is measured from: that of the heaviest outcome, because its neighbours decide small spreads. */
+static long double origin_of(const plain_context *c, const double *policy)
+{
+    int64_t heaviest = 0;
+    for (int64_t o = 1; o < c->n; o++) {
+        heaviest = policy[o] > policy[heaviest] ? o : heaviest;
+    }
+    return (long double)c->rewards[heaviest];
+}
+
+/* The mean is relative to the origin; policies sum to 1 only within rounding, which matters where the spread is small. */
 static void plain_moments(const plain_context *c, const double *policy, long double *mean, long double *sigma)
 {
+    long double total = 0.0L, origin = origin_of(c, policy);
     *mean = 0.0L;
     for (int64_t o = 0; o < c->n; o++) {
-        *mean += (long double)policy[o] * (long double)c->rewards[o];
+        total += (long double)policy[o];
+    }
+    for (int64_t o = 0; o < c->n; o++) {
+        *mean += (long double)policy[o] / total * ((long double)c->rewards[o] - origin);
     }
     long double variance = 0.0L;
     for (int64_t o = 0; o < c->n; o++) {
-        long double d = (long double)c->rewards[o] - *mean;
-        variance += (long double)policy[o] * (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
+        long double d = (long double)c->rewards[o] - origin - *mean;
+        variance += (long double)policy[o] / total * (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
     }
     *sigma = sqrtl(variance);
 }
@@ -220,12 +235,13 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
         for (int64_t o = 0; o < n; o++) {
             for (int64_t l = 0; l < c->k; l++) {
                 w[l] += policy[o] * c->distribution[o * c->k + l];
-                mean += (long double)policy[o] * (long double)c->distribution[o * c->k + l] * (long double)c->support[l];
+                mean += (long double)policy[o] * (long double)c->distribution[o * c->k + l] *
+                        ((long double)c->support[l] - (long double)c->support[0]);
             }
         }
         if (c->unscaled) {
             for (int64_t l = 0; l < c->k; l++) {
-                a[l] = (1.0L - 1.0L / (long double)c->group_size) * ((long double)c->support[l] - mean);
+                a[l] = (1.0L - 1.0L / (long double)c->group_size) * ((long double)c->support[l] - (long double)c->support[0] - mean);
             }
         } else {
             plain_group_advantage(c->support, c->k, w, c->group_size, c->epsilon, c->ddof, a);
@@ -244,7 +260,7 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
         long double mean, sigma, share = c->limit ? 1.0L : 1.0L - 1.0L / (long double)c->group_size;
         plain_moments(c, policy, &mean, &sigma);
         for (int64_t o = 0; o < n; o++) {
-            long double d = (long double)c->rewards[o] - mean;
+            long double d = (long double)c->rewards[o] - origin_of(c, policy) - mean;
             advantage[o] = c->unscaled ? share * d : d == 0.0L ? 0.0L : d / (sigma + (long double)c->epsilon);
         }
         return;

@@ -1,0 +1,120 @@
+/* Penalties through the public header: responses put back into their definition, divergences against long double. */
+#include "check.h"
+
+enum { MOST = 12 };
+
+static void responses(void **state)
+{
+    (void)state;
+    randomness r = random_start(30);
+    for (int i = 0; i < 4000 * test_scale(); i++) {
+        int64_t n = 1 + random_below(&r, MOST);
+        double logs[MOST], u[MOST], policy[MOST], reference[MOST], normaliser, beta = pow(10.0, random_between(&r, -8.0, 6.0));
+        int32_t kind = i % 2 ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL;
+        random_reference(&r, (int)random_below(&r, REFERENCE_KINDS), n, logs);
+        for (int64_t o = 0; o < n; o++) {
+            u[o] = random_below(&r, 3) == 0 ? 0.5 : random_normal(&r);
+        }
+        grpoalign_reference *ref;
+        grpoalign_penalty *penalty;
+        CHECK_OK(grpoalign_reference_new_log(logs, n, &ref, NULL));
+        CHECK_OK(grpoalign_reference_probabilities(ref, reference, n, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_respond(penalty, ref, beta, u, n, policy, &normaliser, NULL));
+        long double sum = 0.0L;
+        for (int64_t o = 0; o < n; o++) {
+            assert_true(policy[o] >= 0.0);
+            sum += (long double)policy[o];
+            if (kind == GRPOALIGN_PENALTY_DIRECT_KL && policy[o] > 1e-280 && reference[o] > 0.0) {
+                long double lr = logl((long double)policy[o]) - logl((long double)reference[o]);
+                assert_near(lr, (long double)u[o] / (long double)beta - (long double)normaliser,
+                            1e-13 * (700.0 + fabs(u[o] / beta)));
+            }
+            if (kind == GRPOALIGN_PENALTY_REVERSE_KL) {
+                /* pi (c - u/beta) = ref; c is known to rounding relative to |u|/beta */
+                double off = policy[o] * (normaliser - u[o] / beta) - reference[o];
+                assert_near(off, 0.0, 4e-16 * policy[o] * (fabs(u[o]) / beta + fabs(normaliser)) + 1e-15);
+            }
+        }
+        assert_near((double)sum, 1.0, 4e-15);
+        grpoalign_reference_free(ref);
+        grpoalign_penalty_free(penalty);
+    }
+}
+
+static void divergences(void **state)
+{
+    (void)state;
+    randomness r = random_start(31);
+    for (int i = 0; i < 4000 * test_scale(); i++) {
+        int64_t n = 1 + random_below(&r, MOST);
+        double p[MOST], q[MOST], value;
+        random_policy(&r, n, p);
+        random_policy(&r, n, q);
+        if (i % 3 == 0) { /* very near each other */
+            for (int64_t o = 0; o < n; o++) {
+                q[o] = p[o] * (1.0 + 1e-7 * random_normal(&r));
+            }
+        }
+        long double sp = 0.0L, sq = 0.0L;
+        for (int64_t o = 0; o < n; o++) {
+            sp += (long double)p[o];
+            sq += (long double)q[o];
+        }
+        for (int kind = 1; kind <= 2; kind++) {
+            /* p is the policy, q the reference */
+            long double expected = 0.0L;
+            for (int64_t o = 0; o < n; o++) {
+                long double a = (kind == 1 ? (long double)q[o] / sq : (long double)p[o] / sp);
+                long double b = (kind == 1 ? (long double)p[o] / sp : (long double)q[o] / sq);
+                expected += a > 0.0L ? a * (logl(a) - logl(b)) : 0.0L;
+            }
+            grpoalign_reference *ref;
+            grpoalign_penalty *penalty;
+            CHECK_OK(grpoalign_reference_new(q, n, &ref, NULL));
+            CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+            CHECK_OK(grpoalign_penalty_divergence(penalty, ref, p, n, &value, NULL));
+            if (isinf((double)expected)) {
+                assert_true(isinf(value));
+            } else {
+                double about = fabs((double)expected);
+                assert_near(value, (double)expected, 1e-12 * about + 2e-19 * (double)n + 1e-16 * sqrt(about));
+                assert_true(value >= 0.0);
+            }
+            grpoalign_reference_free(ref);
+            grpoalign_penalty_free(penalty);
+        }
+    }
+}
+
+static void references(void **state)
+{
+    (void)state;
+    double p[4], logs[] = {-1e5, -1e5 - 1.0, -INFINITY, -2e5};
+    grpoalign_reference *ref;
+    CHECK_OK(grpoalign_reference_new_log(logs, 4, &ref, NULL));
+    CHECK_OK(grpoalign_reference_probabilities(ref, p, 4, NULL));
+    assert_near(p[0], 1.0 / (1.0 + exp(-1.0)), 2e-11);
+    assert_true(p[2] == 0.0 && p[3] == 0.0);
+    grpoalign_reference_free(ref);
+    CHECK_OK(grpoalign_reference_new_uniform(3, &ref, NULL));
+    assert_int_equal(grpoalign_reference_outcomes(ref), 3);
+    CHECK_OK(grpoalign_reference_probabilities(ref, p, 3, NULL));
+    assert_near(p[1], 1.0 / 3.0, 0.0);
+    grpoalign_reference_free(ref);
+    double rounded[] = {0.33333, 0.33333, 0.33333}; /* within 1e-4 of 1: normalised */
+    CHECK_OK(grpoalign_reference_new(rounded, 3, &ref, NULL));
+    CHECK_OK(grpoalign_reference_probabilities(ref, p, 3, NULL));
+    assert_near(p[0] + p[1] + p[2], 1.0, 2e-16);
+    grpoalign_reference_free(ref);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(responses),
+        cmocka_unit_test(divergences),
+        cmocka_unit_test(references),
+    };
+    return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
+}
