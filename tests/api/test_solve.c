@@ -71,7 +71,7 @@ static void every_model_and_penalty(void **state)
         }
         solved_free(&s);
     }
-    print_message("%d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0], statuses[1], statuses[2], statuses[3]);
+    print_message("# %d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0], statuses[1], statuses[2], statuses[3]);
 }
 
 /* Binary questions: the paper's (14), (15) and the shift-only forms; trainers.md section 5. */

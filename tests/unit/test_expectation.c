@@ -99,7 +99,7 @@ static void against_each_other(void **state)
         gra_expectation_free(&one);
         gra_expectation_free(&other);
     }
-    print_message("quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
+    print_message("# quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
                   closest);
 }
 
