@@ -9,7 +9,7 @@
  * leads to the smallest mu inside a wide neighbourhood of the path. The products are kept to their target, so that
  * small probabilities and small z keep their digits.
  *
- * tests/test_pairwise.c measures the number of factorisations; doc/numerics.md discusses the choice.
+ * tests/api/test_pairwise.c measures the number of factorisations; doc/numerics.md discusses the choice.
  */
 #include "solver/solver.h"
 
