@@ -312,7 +312,9 @@ def streams(checks):
     status = process.wait()
     checks.that(status == 1 and results[0]["status"] == "too_large" and results[1]["status"] == "ok",
                 "a line of a gigabyte: %s" % results)
-    checks.that(peak < 800, "peak memory %d MiB" % peak)
+    # The sanitizers' own memory is none of the command's.
+    if os.environ.get("GRPOALIGN_SANITIZED") != "1":
+        checks.that(peak < 800, "peak memory %d MiB" % peak)
     values = b'{"rewards": [' + b"0," * (21 << 20) + b"0]}\n"
     status, out, _ = run(["solve", "--format", "jsonl"], values + good)
     results = [json.loads(line) for line in out.splitlines()]
