@@ -1,0 +1,192 @@
+/*
+ * Whole solves through the public header, beside a baseline in the same run: for rewards one evaluation of the
+ * advantages, for pairwise preferences one LU factorisation of a matrix of that size, for preferences induced by
+ * rewards one sort of the rewards.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <grpoalign/grpoalign.h>
+
+#include "clock.h"
+#include "linalg/linalg.h"
+
+typedef struct job {
+    int64_t n;
+    double *rewards, *margins, *policy, *work;
+    int32_t *pivots;
+    double beta;
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+    grpoalign_report report;
+} job;
+
+static void fail(const char *message)
+{
+    fprintf(stderr, "bench: %s\n", message);
+    exit(1);
+}
+
+static void solve(void *context)
+{
+    job *self = context;
+    grpoalign_solution *solution = NULL;
+    grpoalign_error error;
+    grpoalign_solve_options options;
+    grpoalign_solve_options_init(&options, sizeof options);
+    options.skip_stability = 1;
+    if (grpoalign_solve(self->model, self->penalty, self->reference, self->beta, &options, &solution, &error) < 0) {
+        fail(error.message);
+    }
+    self->report.struct_size = sizeof self->report;
+    if (grpoalign_solution_report(solution, &self->report, NULL) < 0) {
+        fail("no report");
+    }
+    grpoalign_solution_free(solution);
+}
+
+static void evaluate(void *context)
+{
+    job *self = context;
+    if (grpoalign_model_advantage(self->model, self->policy, self->n, self->work, NULL) < 0) {
+        fail("no advantage");
+    }
+}
+
+static void factorise(void *context)
+{
+    job *self = context;
+    memcpy(self->work, self->margins, (size_t)(self->n * self->n) * sizeof(double));
+    for (int64_t i = 0; i < self->n; i++) {
+        self->work[i * self->n + i] = 1.0;
+    }
+    (void)gra_lu_factor(self->n, self->work, self->n, self->pivots);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void sort(void *context)
+{
+    job *self = context;
+    memcpy(self->work, self->rewards, (size_t)self->n * sizeof(double));
+    qsort(self->work, (size_t)self->n, sizeof(double), compare);
+}
+
+static double *take(int64_t count)
+{
+    double *memory = malloc((size_t)count * sizeof(double));
+    if (memory == NULL) {
+        fail("no memory");
+    }
+    return memory;
+}
+
+static job start(int64_t n, int square)
+{
+    job self = {.n = n};
+    uint64_t random = 11;
+    grpoalign_error error;
+    self.rewards = take(n);
+    self.policy = take(n);
+    self.work = take(square ? n * n : n);
+    self.margins = square ? take(n * n) : NULL;
+    self.pivots = square ? malloc((size_t)n * sizeof *self.pivots) : NULL;
+    double sum = 0.0;
+    for (int64_t o = 0; o < n; o++) {
+        self.rewards[o] = bench_uniform(&random);
+        sum += self.policy[o] = 0.05 + bench_uniform(&random);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        self.policy[o] /= sum;
+    }
+    for (int64_t i = 0; square && i < n; i++) {
+        self.margins[i * n + i] = 0.0;
+        for (int64_t j = 0; j < i; j++) {
+            self.margins[i * n + j] = 2.0 * bench_uniform(&random) - 1.0;
+            self.margins[j * n + i] = -self.margins[i * n + j];
+        }
+    }
+    if ((square && self.pivots == NULL) || grpoalign_reference_new(self.policy, n, &self.reference, &error) < 0) {
+        fail("cannot start");
+    }
+    return self;
+}
+
+static void stop(job *self)
+{
+    grpoalign_model_free(self->model);
+    grpoalign_penalty_free(self->penalty);
+    grpoalign_reference_free(self->reference);
+    free(self->rewards), free(self->policy), free(self->work), free(self->margins), free(self->pivots);
+}
+
+static void run(job *self, const char *name, int32_t kind, double beta, const char *baseline, bench_fn f)
+{
+    grpoalign_error error;
+    grpoalign_penalty_free(self->penalty);
+    if (grpoalign_penalty_new(kind, &self->penalty, &error) < 0) {
+        fail(error.message);
+    }
+    self->beta = beta;
+    double seconds = bench_time(solve, self), unit = bench_time(f, self);
+    printf("%-44s %-11s %7g %12.4f %6d %9.1e   %9.3g x one %s\n", name, grpoalign_penalty_name(kind), beta, 1e3 * seconds,
+           (int)self->report.factorizations, self->report.residual, seconds / unit, baseline);
+}
+
+int main(int count, char **arguments)
+{
+    int quick = count > 1 && strcmp(arguments[1], "--quick") == 0;
+    static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL};
+    static const int64_t groups[][2] = {{2, 8}, {2, 1024}, {5, 8}, {16, 8}, {64, 16}, {200, 16}, {1000, 8}};
+    static const int64_t pairs[] = {50, 200, 500, 1000, 2000}, many[] = {1000, 1000000, 10000000};
+    grpoalign_error error;
+    char name[64];
+    printf("%-44s %-11s %7s %12s %6s %9s   %s\n", "model", "penalty", "beta", "ms", "LU", "residual", "beside");
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        job self = start(groups[i][0], 0);
+        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model, &error) < 0) {
+            fail(error.message);
+        }
+        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1], (long long)groups[i][0]);
+        for (int k = 0; k < 2; k++) {
+            run(&self, name, kinds[k], 0.04, "evaluation", evaluate);
+        }
+        stop(&self);
+    }
+    for (size_t i = 0; i < sizeof many / sizeof *many - (size_t)quick; i++) {
+        job self = start(many[i], 0);
+        for (int limit = 0; limit < 2; limit++) {
+            grpoalign_model_free(self.model);
+            if ((limit ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model, &error)
+                       : grpoalign_model_new_ranked(self.rewards, self.n, &self.model, &error)) < 0) {
+                fail(error.message);
+            }
+            snprintf(name, sizeof name, "%s, %lld rewards", limit ? "limit" : "pairwise by reward", (long long)many[i]);
+            for (int k = 0; k < 2 - limit; k++) {
+                run(&self, name, kinds[k], 0.04, "sort", sort);
+            }
+        }
+        stop(&self);
+    }
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs - (size_t)quick; i++) {
+        job self = start(pairs[i], 1);
+        if (grpoalign_model_new_pairwise(self.margins, self.n, self.n, &self.model, &error) < 0) {
+            fail(error.message);
+        }
+        snprintf(name, sizeof name, "pairwise, random margins, %lld outcomes", (long long)pairs[i]);
+        for (int k = 0; k < 2; k++) {
+            for (double beta = 0.01; beta > 5e-7; beta *= 1e-4) {
+                run(&self, name, kinds[k], beta, "LU", factorise);
+            }
+        }
+        stop(&self);
+    }
+    return 0;
+}
