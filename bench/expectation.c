@@ -19,7 +19,7 @@ static void values(void *context)
 {
     job *self = context;
     gra_arena arena = GRA_ARENA_INIT;
-    (void)gra_expectation_advantage(&self->expectation, self->w, self->a, &arena);
+    (void)gra_expectation_advantage(&self->expectation, self->w, GRA_EXACT, self->a, &arena);
     gra_arena_free(&arena);
 }
 

@@ -75,7 +75,7 @@ static void settle_dominant(const gra_expectation *self, const double *w, double
     }
 }
 
-int gra_expectation_advantage(const gra_expectation *self, const double *w, double *a,
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
                               gra_arena *arena)
 {
     int done = 1;
@@ -89,7 +89,8 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, doub
     if (self->method == GRPOALIGN_EXPECTATION_ENUMERATION) {
         done = gra_enumeration_advantage(self, w, a, arena);
     } else {
-        done = gra_quadrature_evaluate(self, &self->fine, w, a, NULL, arena);
+        done = gra_quadrature_evaluate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, a,
+                                       NULL, arena);
     }
     if (done) {
         settle_dominant(self, w, a);
@@ -113,7 +114,7 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
                              double *jacobian, gra_arena *arena)
 {
     int done;
-    if (a != NULL && !gra_expectation_advantage(self, w, a, arena)) {
+    if (a != NULL && !gra_expectation_advantage(self, w, GRA_EXACT, a, arena)) {
         return 0;
     }
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {

@@ -47,8 +47,9 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
                                       grpoalign_error *error);
 void gra_expectation_free(gra_expectation *self);
 
-/* a[m] for every level m; w: level weights >= 0 summing to 1. Returns 0 when memory is short. */
-int gra_expectation_advantage(const gra_expectation *self, const double *w, double *a,
+/* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE. Returns 0 when memory is
+ * short. */
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
                               gra_arena *arena);
 
 /* jacobian[m][l] = d a_m / d w_l for changes of w that keep its sum, row-major with stride `levels`; and the

@@ -115,7 +115,7 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
         return GRPOALIGN_OK;
     }
     double *w = level_weights(model, policy, arena), *a = gra_arena_doubles(arena, model->levels);
-    if (w == NULL || a == NULL || !gra_expectation_advantage(&model->expectation, w, a, arena)) {
+    if (w == NULL || a == NULL || !gra_expectation_advantage(&model->expectation, w, GRA_EXACT, a, arena)) {
         return gra_fail_memory(error);
     }
     if (model->mix != NULL) {
@@ -186,11 +186,11 @@ typedef struct group_game {
     gra_expectation own; /* over the supported levels, when they are not all */
 } group_game;
 
-static int game_advantage(const gra_game *self, const double *w, double shift, double *a,
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
                           gra_arena *arena)
 {
     const group_game *game = self->data;
-    if (!gra_expectation_advantage(game->expectation, w, a, arena)) {
+    if (!gra_expectation_advantage(game->expectation, w, accuracy, a, arena)) {
         return 0;
     }
     for (int64_t l = 0; l < self->levels; l++) {
@@ -223,9 +223,52 @@ static void game_release(gra_game *self)
     gra_release(game);
 }
 
-/* A game over the levels at[0..levels-1] (ascending). */
+/*
+ * The limit of large groups over the game's classes: one unknown, and near the game under reverse KL even for groups of three,
+ * because both go to the best class alike.
+ */
+static int set_near(const group_model *model, const double *x, gra_game *game, gra_arena *arena)
+{
+    int64_t n = game->classes;
+    double *reward = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
+    double *variance = game->mix != NULL ? gra_arena_doubles(arena, n) : NULL;
+    gra_tilt *tilt = gra_arena_take(arena, 1, sizeof *tilt);
+    if (reward == NULL || gap == NULL || tilt == NULL || (game->mix != NULL && variance == NULL)) {
+        return 0;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        if (game->mix == NULL) {
+            reward[c] = x[c];
+            continue;
+        }
+        const double *row = game->mix + c * game->levels;
+        reward[c] = variance[c] = 0.0;
+        for (int64_t l = 0; l < game->levels; l++) {
+            reward[c] += row[l] * x[l];
+        }
+        for (int64_t l = 0; l < game->levels; l++) {
+            variance[c] += row[l] * (x[l] - reward[c]) * (x[l] - reward[c]);
+        }
+    }
+    double best = gra_max(reward, n);
+    for (int64_t c = 0; c < n; c++) {
+        gap[c] = best - reward[c];
+    }
+    memset(tilt, 0, sizeof *tilt);
+    tilt->classes = n;
+    tilt->gap = gap;
+    tilt->reward = reward;
+    if (gra_max(gap, n) > 0.0) {
+        gra_tilt_limit(tilt, variance, model->epsilon);
+        game->near = tilt;
+    }
+    return 1;
+}
+
+/* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a mix, `classes` rows of it. */
 static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels,
-                                  gra_structure *out, gra_arena *arena, grpoalign_error *error)
+                                  const double *mix, int64_t classes, gra_structure *out, gra_arena *arena,
+                                  grpoalign_error *error)
 {
     if (levels > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
@@ -240,23 +283,29 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
         return gra_fail_memory(error);
     }
     out->kind = GRA_GAME;
-    out->game.classes = out->game.levels = levels;
+    out->game.classes = classes;
+    out->game.levels = levels;
+    out->game.mix = mix;
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
     out->game.check = game_check;
     out->game.data = game;
     out->game.release = game_release;
     game->expectation = &model->expectation;
+    for (int64_t l = 0; l < levels; l++) {
+        x[l] = model->x[at[l]];
+    }
+    if (!set_near(model, x, &out->game, arena)) {
+        return gra_fail_memory(error);
+    }
     if (levels < model->levels) {
-        for (int64_t l = 0; l < levels; l++) {
-            x[l] = model->x[at[l]];
-        }
         game->expectation = &game->own;
         GRA_TRY(gra_expectation_init(&game->own, x, levels, model->convention.group_size, model->epsilon,
                                      model->convention.ddof, model->convention.expectation, error));
     }
     /* tests/unit/test_expectation.c measures it against Bernstein sums; every advantage is below sqrt(G). */
     out->game.error = 1e-14 * sqrt((double)model->convention.group_size);
+    out->game.coarse_error = 1e-4 * sqrt((double)model->convention.group_size);
     /* Moving one of the others changes an advantage by at most 2 sqrt(G-1); there are G-1 others, and the total
      * variation is half of sum |dw|. */
     out->game.contraction = pow((double)(model->convention.group_size - 1), 1.5);
@@ -460,10 +509,7 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
             mix[class_of[o] * levels + l] = model->mix[o * model->levels + at[l]];
         }
     }
-    GRA_TRY(make_game(model, at, levels, out, arena, error));
-    out->game.classes = kept;
-    out->game.mix = mix;
-    return GRPOALIGN_OK;
+    return make_game(model, at, levels, mix, kept, out, arena, error);
 }
 
 static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported,
@@ -510,7 +556,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
             return GRPOALIGN_OK;
         }
     }
-    return make_game(model, at, out->classes, out, arena, error);
+    return make_game(model, at, out->classes, NULL, out->classes, out, arena, error);
 }
 
 static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,

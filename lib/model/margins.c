@@ -40,10 +40,10 @@ static grpoalign_status margins_jacobian(const grpoalign_model *self, const doub
     return GRPOALIGN_OK;
 }
 
-static int game_advantage(const gra_game *self, const double *w, double shift, double *a,
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
                           gra_arena *arena)
 {
-    (void)arena;
+    (void)accuracy, (void)arena;
     gra_matvec_exact(self->classes, self->classes, self->margins, self->classes, w, shift, 0.0, a);
     return 1;
 }

@@ -21,13 +21,17 @@ typedef struct gra_game gra_game;
 struct gra_game {
     int64_t classes, levels;
     const double *mix; /* classes x levels, or NULL for the identity (classes == levels) */
-    /* a(w) - shift, rounded once where the game can do better than subtract; 0 on short memory */
-    int (*advantage)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
+    /* a(w) - shift, rounded once where the game can do better than subtract; accuracy GRA_EXACT or GRA_COARSE; 0 on short
+     * memory */
+    int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a,
+                     gra_arena *arena);
     /* levels x levels, row-major; accuracy GRA_EXACT or GRA_COARSE; 0 on short memory */
     int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian,
                     gra_arena *arena);
     /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is none; may be NULL */
     int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
+    const gra_tilt *near;  /* a tilt over the same classes whose stationary policies lie near, or NULL */
+    double coarse_error;   /* of a coarse advantage, absolute, roughly; 0 where coarse is exact */
     const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
     double error;          /* of an advantage, absolute: a bound derived from the method */
     double contraction;    /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */

@@ -28,6 +28,7 @@ typedef struct newton {
     const gra_game *game;
     gra_answer *answer;
     double beta;
+    int accuracy;               /* of the advantages: GRA_EXACT, or GRA_COARSE on the way */
     double level;               /* what u is relative to */
     double size;                /* max |r - mean r| of the current prices */
     /* classes */
@@ -91,7 +92,7 @@ static int evaluate(newton *s)
     }
     s->level = s->beta * gra_sum_value(mean_price);
     gra_game_to_levels(s->game, policy, s->w);
-    if (!s->game->advantage(s->game, s->w, s->level, s->a, s->problem->arena)) {
+    if (!s->game->advantage(s->game, s->w, s->level, s->accuracy, s->a, s->problem->arena)) {
         return 0;
     }
     gra_game_to_classes(s->game, s->a, s->u);
@@ -319,8 +320,8 @@ static void restore(newton *s)
 
 enum { NEWTON_DONE, NEWTON_FAILED };
 
-/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept while it leaves a tenth. */
-static const double KEEP_FACTORS = 0.1, SHORTEST = 1e-6;
+/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept while it leaves little. */
+static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
 /* Corrections of the policy below this are accepted unseen: rounding rules them. */
 static const double ROUNDING_REGION = 1e-9;
 
@@ -465,7 +466,7 @@ static grpoalign_status flow_run(newton *s, int *outcome, double *change)
 static grpoalign_status respond_to(newton *s, const double *policy)
 {
     gra_game_to_levels(s->game, policy, s->w);
-    if (!s->game->advantage(s->game, s->w, 0.0, s->a, s->problem->arena)) {
+    if (!s->game->advantage(s->game, s->w, 0.0, s->accuracy, s->a, s->problem->arena)) {
         return gra_fail_memory(s->problem->error);
     }
     gra_game_to_classes(s->game, s->a, s->answer->price);
@@ -485,8 +486,14 @@ static void at_reference(newton *s)
     (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
 }
 
-/* Points on the way to the wanted one are solved to this relative correction. */
-static const double NEAR_BRANCH = 1e-5;
+/* Points on the way to the wanted one are solved to this relative correction, with coarse advantages where those move no
+ * price by more than ON_THE_WAY. */
+static const double NEAR_BRANCH = 1e-5, ON_THE_WAY = 0.01;
+
+static int way_accuracy(const newton *s)
+{
+    return s->game->coarse_error <= ON_THE_WAY * s->beta ? GRA_COARSE : GRA_EXACT;
+}
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
@@ -530,6 +537,7 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
             memcpy(s->answer->price, base_price, bytes);
             memcpy(s->answer->policy, base_policy, bytes);
             s->beta = next > end ? exp(next) : problem->beta;
+            s->accuracy = next > end ? way_accuracy(s) : GRA_EXACT;
             move(s, tangent, next - here);
             memcpy(predicted, s->answer->policy, bytes);
             int found;
@@ -557,6 +565,7 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
         }
     }
     s->beta = problem->beta;
+    s->accuracy = GRA_EXACT;
     gra_arena_rewind(problem->arena, mark);
     return status;
 }
@@ -637,15 +646,18 @@ static grpoalign_status from_large_beta(newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     double large = fmax(problem->beta, 1.001 * s->game->contraction);
+    int on_the_way = problem->beta < large;
     s->beta = large;
+    s->accuracy = on_the_way ? way_accuracy(s) : GRA_EXACT;
     at_reference(s);
     GRA_TRY(respond_to(s, s->answer->policy));
-    GRA_TRY(newton_run(s, 60, 0.0, outcome, change));
-    if (*outcome == NEWTON_DONE && problem->beta < large) {
+    GRA_TRY(newton_run(s, 60, on_the_way ? NEAR_BRANCH : 0.0, outcome, change));
+    if (*outcome == NEWTON_DONE && on_the_way) {
         s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
         GRA_TRY(follow_branch(s, large, outcome, change));
     }
     s->beta = problem->beta;
+    s->accuracy = GRA_EXACT;
     return GRPOALIGN_OK;
 }
 
@@ -780,54 +792,101 @@ static grpoalign_status probe_beyond(newton *s, int *another)
     return status;
 }
 
+/* The largest advantage at the reference. */
+static double largest_advantage(newton *s)
+{
+    double largest = 0.0;
+    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes, s->problem->prior.mass, s->work);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        largest = fmax(largest, fabs(s->work[c]));
+    }
+    return largest;
+}
+
+/* Newton from the response to the advantages at a policy. */
+static grpoalign_status from_policy(newton *s, const double *policy, int limit, int *outcome, double *change)
+{
+    GRA_TRY(respond_to(s, policy));
+    return newton_run(s, limit, 0.0, outcome, change);
+}
+
+static grpoalign_status from_reference(newton *s, int *outcome, double *change)
+{
+    at_reference(s);
+    return from_policy(s, s->answer->policy, 60, outcome, change);
+}
+
+/* Newton from the stationary policy of a tilt that lies near. */
+static grpoalign_status from_near(newton *s, int *outcome, double *change)
+{
+    gra_structure structure = {.kind = GRA_TILT, .classes = s->game->classes};
+    structure.tilt = *s->game->near;
+    gra_problem tilted = *s->problem;
+    tilted.structure = &structure;
+    tilted.progress = NULL;
+    gra_answer start = {.price = s->answer->price, .policy = s->answer->policy};
+    GRA_TRY(gra_solve_tilt(&tilted, &start));
+    return from_policy(s, s->answer->policy, 30, outcome, change);
+}
+
+/* Pairwise preferences have one solution, whatever the start. */
+static grpoalign_status solve_margins(newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    s->answer->unique = s->answer->stable = 1;
+    /* Far above the advantages Newton from pi_ref converges by itself. */
+    if (problem->beta <= (problem->penalty->exponential ? 0.5 : 2.0) * largest_advantage(s)) {
+        GRA_TRY(gra_central_path(problem, s->answer));
+        return newton_run(s, 60, 0.0, outcome, change);
+    }
+    return problem->start != NULL ? from_policy(s, problem->start, 100, outcome, change)
+                                  : from_reference(s, outcome, change);
+}
+
+/* Reverse KL: from the tilt nearby, else from the reference, else by easing the reference. */
+static grpoalign_status solve_reverse(newton *s, int *outcome, double *change)
+{
+    if (s->game->near != NULL) {
+        GRA_TRY(from_near(s, outcome, change));
+    }
+    if (*outcome != NEWTON_DONE) {
+        GRA_TRY(from_reference(s, outcome, change));
+    }
+    return *outcome != NEWTON_DONE ? ease_reference(s, outcome, change) : GRPOALIGN_OK;
+}
+
+/* Direct KL, where several solutions are common: the branch that comes from the reference. */
+static grpoalign_status solve_direct(newton *s, int *outcome, double *change)
+{
+    GRA_TRY(from_large_beta(s, outcome, change));
+    /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
+    if (s->problem->beta >= 1.001 * s->game->contraction && *outcome == NEWTON_DONE) {
+        s->answer->unique = 1;
+    }
+    if (*outcome == NEWTON_DONE && !attracts(s)) {
+        *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that repels */
+    }
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
 {
     const gra_game *game = &problem->structure->game;
-    gra_arena *arena = problem->arena;
-    newton s = {.problem = problem, .game = game, .answer = answer, .beta = problem->beta};
+    newton s = {.problem = problem, .game = game, .answer = answer, .beta = problem->beta, .accuracy = GRA_EXACT};
     int outcome = NEWTON_FAILED, exponential = problem->penalty->exponential;
     double change = INFINITY;
-    int monotone = game->margins != NULL;
     answer->method = GRPOALIGN_METHOD_NEWTON;
-    answer->unique = monotone ? 1 : -1;
-    answer->stable = monotone ? 1 : -1;
-    if (monotone) {
-        /* Far above the advantages Newton from pi_ref converges by itself. */
-        double largest = 0.0, *u = gra_arena_doubles(arena, game->classes);
-        if (u == NULL) {
-            return gra_fail_memory(problem->error);
-        }
-        gra_matvec(game->classes, game->classes, game->margins, game->classes, problem->prior.mass, u);
-        for (int64_t c = 0; c < game->classes; c++) {
-            largest = fmax(largest, fabs(u[c]));
-        }
-        if (problem->beta <= (exponential ? 0.5 : 2.0) * largest) {
-            GRA_TRY(gra_central_path(problem, answer));
-            outcome = NEWTON_DONE;
-        }
-    }
-    if (!newton_take(&s, arena)) {
+    if (!newton_take(&s, problem->arena)) {
         return gra_fail_memory(problem->error);
     }
-    if (outcome == NEWTON_DONE) {
-        GRA_TRY(newton_run(&s, 60, 0.0, &outcome, &change));
+    if (game->margins != NULL) {
+        GRA_TRY(solve_margins(&s, &outcome, &change));
     } else if (problem->start != NULL) {
-        GRA_TRY(respond_to(&s, problem->start));
-        GRA_TRY(newton_run(&s, 100, 0.0, &outcome, &change));
-    } else if (monotone || !exponential) {
-        at_reference(&s);
-        GRA_TRY(respond_to(&s, answer->policy));
-        GRA_TRY(newton_run(&s, 60, 0.0, &outcome, &change));
+        GRA_TRY(from_policy(&s, problem->start, 100, &outcome, &change));
+    } else if (exponential) {
+        GRA_TRY(solve_direct(&s, &outcome, &change));
     } else {
-        GRA_TRY(from_large_beta(&s, &outcome, &change));
-        /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
-        answer->unique = problem->beta >= 1.001 * game->contraction && outcome == NEWTON_DONE ? 1 : -1;
-    }
-    if (outcome != NEWTON_DONE && !exponential && problem->start == NULL) {
-        GRA_TRY(ease_reference(&s, &outcome, &change));
-    }
-    if (outcome == NEWTON_DONE && exponential && problem->start == NULL && !attracts(&s)) {
-        outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that repels */
+        GRA_TRY(solve_reverse(&s, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {
         at_reference(&s);

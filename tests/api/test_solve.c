@@ -451,6 +451,33 @@ static void progress(void **state)
 
 /* Two hundred rewards in groups of sixteen, and a thousand in groups of three: solved, and stationary by the model's own
  * advantages. */
+/* Groups with many rewards under reverse KL: how many factorisations a solve takes. */
+static void effort(void **state)
+{
+    (void)state;
+    enum { N = 48 };
+    randomness r = random_start(48);
+    double total = 0.0;
+    int instances = 300 * test_scale(), worst = 0;
+    for (int i = 0; i < instances; i++) {
+        double rewards[N], log_reference[N];
+        int64_t n = 3 + random_below(&r, N - 2);
+        random_rewards(&r, REWARDS_UNIFORM, n, rewards);
+        random_reference(&r, (int)random_below(&r, REFERENCE_TINY), n, log_reference);
+        plain_context context = {.n = n, .rewards = rewards, .group_size = 3 + random_below(&r, 62)};
+        double beta = pow(10.0, random_between(&r, -4.0, 1.0));
+        solved got = solve_context(&context, GRPOALIGN_PENALTY_REVERSE_KL, beta, log_reference);
+        assert_int_equal(got.status, GRPOALIGN_OK);
+        total += got.report.factorizations;
+        worst = got.report.factorizations > worst ? got.report.factorizations : worst;
+        solved_free(&got);
+    }
+    print_message("# groups, reverse_kl: %.1f factorisations on average, %d at worst, over %d instances\n",
+                  total / instances, worst, instances);
+    assert_true(total / instances < 4.0);
+    assert_true(worst <= 30);
+}
+
 static void many_levels(void **state)
 {
     (void)state;
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test(every_model_and_penalty), cmocka_unit_test(closed_forms), cmocka_unit_test(several_and_none),
         cmocka_unit_test(properties),              cmocka_unit_test(edge_cases),   cmocka_unit_test(extremes),
         cmocka_unit_test(progress),                cmocka_unit_test(many_levels),
+        cmocka_unit_test(effort),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);
 }

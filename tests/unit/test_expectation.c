@@ -34,7 +34,7 @@ enum { MOST_LEVELS = 12 };
 static void advantages(const gra_expectation *e, const double *w, double *a)
 {
     gra_arena arena = GRA_ARENA_INIT;
-    assert_true(gra_expectation_advantage(e, w, a, &arena));
+    assert_true(gra_expectation_advantage(e, w, GRA_EXACT, a, &arena));
     gra_arena_free(&arena);
 }
 

@@ -1,0 +1,122 @@
+"""What a user would otherwise reach for: general root finders on the stationarity equations of pairwise preferences
+
+    pi_i (1 - (a_i - pi.a)/beta) = ref_i,   a = M pi,   M = P - P^T random,   ref ~ Dirichlet(1),
+
+all started at ref with tolerance 1e-12, beside this library. A solver succeeds when its answer is finite, positive, sums to 1 within
+1e-8 and has residual below 1e-8. Prints successes and the median milliseconds of each.
+
+    python3 bench/peers.py LIBRARY [--quick]      (needs numpy and scipy)
+"""
+import ctypes
+import sys
+import time
+import warnings
+
+import numpy
+from scipy import optimize
+
+BETAS = (0.5, 0.1, 0.04, 0.01)
+SIZES = ((5, 10), (50, 10), (500, 3))
+
+
+class Library:
+    def __init__(self, path):
+        self.lib = ctypes.CDLL(path)
+        self.lib.grpoalign_solution_outcomes.restype = ctypes.c_int64
+        self.penalty = self.make(self.lib.grpoalign_penalty_new, 1)
+
+    @staticmethod
+    def make(function, *arguments):
+        handle, error = ctypes.c_void_p(), ctypes.create_string_buffer(256)
+        if function(*arguments, ctypes.byref(handle), error) < 0:
+            raise RuntimeError(error.raw[16:].split(b"\0")[0].decode())
+        return handle
+
+    def __call__(self, margins, reference, beta):
+        n, lib = ctypes.c_int64(len(reference)), self.lib
+        pointer = ctypes.POINTER(ctypes.c_double)
+        model = self.make(lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n)
+        prior = self.make(lib.grpoalign_reference_new, reference.ctypes.data_as(pointer), n)
+        solution = self.make(lib.grpoalign_solve, model, self.penalty, prior, ctypes.c_double(beta), None)
+        policy = numpy.empty_like(reference)
+        lib.grpoalign_solution_policy(solution, policy.ctypes.data_as(pointer), n, None)
+        lib.grpoalign_solution_free(solution)
+        lib.grpoalign_reference_free(prior)
+        lib.grpoalign_model_free(model)
+        return policy
+
+
+def residual(margins, reference, beta, policy):
+    advantage = margins @ policy
+    return policy * (1.0 - (advantage - policy @ advantage) / beta) - reference
+
+
+def succeeded(margins, reference, beta, policy):
+    return (policy is not None and bool(numpy.all(numpy.isfinite(policy))) and policy.min() > 0.0
+            and abs(policy.sum() - 1.0) < 1e-8 and numpy.abs(residual(margins, reference, beta, policy)).max() < 1e-8)
+
+
+def picard(margins, reference, beta):
+    policy = reference.copy()
+    for _ in range(10000):
+        advantage = margins @ policy
+        following = reference / (1.0 - (advantage - policy @ advantage) / beta)
+        if numpy.abs(following - policy).max() < 1e-12 or not numpy.all(numpy.isfinite(following)):
+            return following
+        policy = following
+    return policy
+
+
+def steffensen(margins, reference, beta):
+    def step(policy):
+        advantage = margins @ policy
+        return reference / (1.0 - (advantage - policy @ advantage) / beta)
+    return optimize.fixed_point(step, reference, xtol=1e-12, maxiter=2000)
+
+
+def root(method):
+    options = {"fatol": 1e-12} if method in ("krylov", "anderson", "df-sane") else {}
+
+    def solve(margins, reference, beta):
+        return optimize.root(lambda x: residual(margins, reference, beta, x), reference, method=method, tol=1e-12,
+                             options=dict(options)).x
+    return solve
+
+
+def instances(n, count):
+    for seed in range(count):
+        random = numpy.random.default_rng(1000 * n + seed)
+        wins = random.random((n, n))
+        yield numpy.ascontiguousarray(wins - wins.T), random.dirichlet(numpy.ones(n))
+
+
+def main(path, quick):
+    solvers = [("Picard", picard), ("fixed_point", steffensen)]
+    solvers += [(method, root(method)) for method in ("hybr", "lm", "krylov", "anderson", "df-sane")]
+    solvers.append(("grpoalign", Library(path)))
+    print("%4s %6s " % ("n", "beta") + " ".join("%20s" % name for name, _ in solvers))
+    for n, count in SIZES[:2] if quick else SIZES:
+        for beta in BETAS:
+            cells = []
+            for name, solver in solvers:
+                if name == "lm" and n > 100:  # its dense Jacobians by differences take minutes
+                    cells.append("%20s" % "-")
+                    continue
+                good, times = 0, []
+                for margins, reference in instances(n, count):
+                    began = time.perf_counter()
+                    try:
+                        policy = solver(margins, reference, beta)
+                    except (ValueError, RuntimeError, FloatingPointError, numpy.linalg.LinAlgError,
+                            optimize.nonlin.NoConvergence):
+                        policy = None
+                    times.append(1e3 * (time.perf_counter() - began))
+                    good += succeeded(margins, reference, beta, policy)
+                cells.append("%6d/%d %9.3g ms" % (good, count, numpy.median(times)))
+            print("%4d %6g " % (n, beta) + " ".join("%20s" % cell for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    numpy.seterr(all="ignore")
+    main(sys.argv[1], "--quick" in sys.argv)
