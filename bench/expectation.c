@@ -81,9 +81,9 @@ static void show(double seconds)
 
 int main(void)
 {
-    static const int64_t shapes[][2] = {{2, 8},  {2, 1024}, {3, 8},   {3, 64},  {3, 256},  {4, 16},   {5, 8},  {8, 4},
-                                        {8, 8},  {16, 3},   {16, 4},  {16, 8},  {16, 64},  {50, 4},  {64, 16},
-                                        {200, 16}, {200, 1024}, {1000, 8}, {1000, 1024}};
+    static const int64_t shapes[][2] = {{2, 8},   {2, 1024}, {3, 8},      {3, 64},   {3, 256},    {4, 16},  {5, 8},
+                                        {8, 4},   {8, 8},    {16, 3},     {16, 4},   {16, 8},     {16, 64}, {50, 4},
+                                        {64, 16}, {200, 16}, {200, 1024}, {1000, 8}, {1000, 1024}};
     static const char *const names[] = {"auto", "bernstein", "enumeration", "quadrature"};
     printf("microseconds: advantages to full accuracy, and with the Jacobian of a Newton step\n");
     printf("%7s %6s %12s%12s%12s%12s%12s%12s  %-12s %s\n", "levels", "group", "enumerated", "with slopes", "quadrature",

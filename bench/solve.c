@@ -136,8 +136,8 @@ static void run(job *self, const char *name, int32_t kind, double beta, const ch
     }
     self->beta = beta;
     double seconds = bench_time(solve, self), unit = bench_time(f, self);
-    printf("%-44s %-11s %7g %12.4f %6d %9.1e   %9.3g x one %s\n", name, grpoalign_penalty_name(kind), beta, 1e3 * seconds,
-           (int)self->report.factorizations, self->report.residual, seconds / unit, baseline);
+    printf("%-44s %-11s %7g %12.4f %6d %9.1e   %9.3g x one %s\n", name, grpoalign_penalty_name(kind), beta,
+           1e3 * seconds, (int)self->report.factorizations, self->report.residual, seconds / unit, baseline);
 }
 
 int main(int count, char **arguments)

@@ -46,8 +46,8 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
     }
     if (strcmp(name, "group_size") == 0) {
         text_string(expected, "an integer from 2 to 2147483647");
-        return self->has_group_size = parse_integer(value, &self->group_size) && self->group_size >= 2 &&
-                                      self->group_size <= INT32_MAX;
+        return self->has_group_size =
+                   parse_integer(value, &self->group_size) && self->group_size >= 2 && self->group_size <= INT32_MAX;
     }
     if (strcmp(name, "scale") == 0) {
         self->scale = same(value, "none") ? GRPOALIGN_SCALE_NONE : GRPOALIGN_SCALE_STD;
@@ -188,8 +188,7 @@ static const char *contradiction(const context *c)
 
 /* ---- output --------------------------------------------------------------------------------------------------- */
 
-void write_error(text *out, int format, const char *id, const char *status, const char *place,
-                 const char *message)
+void write_error(text *out, int format, const char *id, const char *status, const char *place, const char *message)
 {
     if (format == FORMAT_TABLE) {
         text_format(out, "%s%s%s: %s (%s)\n\n", id != NULL ? "context " : "", id != NULL ? id : "",
@@ -249,8 +248,8 @@ static void write_json(const context *c, const result *r, text *out)
     json_number(out, "normaliser", report->normaliser);
     json_number(out, "residual", report->residual);
     json_number(out, "policy_error", report->policy_error);
-    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"",
-                (int)report->iterations, (int)report->factorizations, grpoalign_method_name(report->method));
+    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"", (int)report->iterations,
+                (int)report->factorizations, grpoalign_method_name(report->method));
     if (report->expectation != GRPOALIGN_EXPECTATION_AUTO) {
         text_format(out, ", \"expectation\": \"%s\"", grpoalign_expectation_name(report->expectation));
     }
@@ -295,8 +294,8 @@ static void write_table(const context *c, const result *r, text *out)
     static const char *const models[] = {"", "pairwise", "group", "limit"};
     const settings *s = &c->settings;
     const grpoalign_report *report = &r->report;
-    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "",
-                ": ", models[s->model]);
+    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "", ": ",
+                models[s->model]);
     if (s->model == MODEL_GROUP) {
         text_format(out, " of %lld", (long long)s->group_size);
     }
@@ -379,9 +378,9 @@ static void write_table(const context *c, const result *r, text *out)
     text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n\n",
                 grpoalign_status_name(report->status),
                 report->status == GRPOALIGN_COLLAPSED ? "no stationary policy, training ends here"
-                : report->unique > 0  ? "the only stationary policy"
-                : report->unique == 0 ? "others exist"
-                                      : "uniqueness not proved",
+                : report->unique > 0                  ? "the only stationary policy"
+                : report->unique == 0                 ? "others exist"
+                                                      : "uniqueness not proved",
                 report->stable > 0    ? "stable"
                 : report->stable == 0 ? "unstable"
                                       : "stability unknown",
@@ -408,14 +407,13 @@ static grpoalign_status build_model(const context *c, grpoalign_model **model, g
         return grpoalign_model_new_limit(c->rewards, c->reward_variances, c->outcomes, &options, model, error);
     }
     if (c->support != NULL) {
-        return grpoalign_model_new_group_random(c->support, c->levels, c->distribution, c->outcomes,
-                                                c->levels, s->group_size, &options, model, error);
+        return grpoalign_model_new_group_random(c->support, c->levels, c->distribution, c->outcomes, c->levels,
+                                                s->group_size, &options, model, error);
     }
     return grpoalign_model_new_group(c->rewards, c->outcomes, s->group_size, &options, model, error);
 }
 
-static grpoalign_status build_reference(const context *c, grpoalign_reference **reference,
-                                        grpoalign_error *error)
+static grpoalign_status build_reference(const context *c, grpoalign_reference **reference, grpoalign_error *error)
 {
     if (c->reference_logprobs != NULL) {
         return grpoalign_reference_new_log(c->reference_logprobs, c->outcomes, reference, error);
@@ -462,14 +460,13 @@ static grpoalign_status solve(const context *c, result *r, grpoalign_error *erro
 }
 
 /* The library names its arguments; a record's keys are called otherwise here and there. */
-static void write_library_error(text *out, int format, const context *c, grpoalign_status status,
-                                const char *place, const char *message)
+static void write_library_error(text *out, int format, const context *c, grpoalign_status status, const char *place,
+                                const char *message)
 {
     static const struct {
         const char *argument, *key;
-    } names[] = {{"log_probabilities", "reference_logprobs"},
-                 {"probabilities", "reference"},
-                 {"variances", "reward_variances"}};
+    } names[] = {
+        {"log_probabilities", "reference_logprobs"}, {"probabilities", "reference"}, {"variances", "reward_variances"}};
     text renamed = {0};
     for (size_t i = 0; i < sizeof names / sizeof *names && renamed.length == 0; i++) {
         size_t length = strlen(names[i].argument);
@@ -478,8 +475,7 @@ static void write_library_error(text *out, int format, const context *c, grpoali
             text_string(&renamed, message + length);
         }
     }
-    write_error(out, format, c->id, grpoalign_status_name(status), place,
-                renamed.length > 0 ? renamed.bytes : message);
+    write_error(out, format, c->id, grpoalign_status_name(status), place, renamed.length > 0 ? renamed.bytes : message);
     text_free(&renamed);
 }
 

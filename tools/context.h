@@ -34,9 +34,9 @@ typedef struct context {
     int64_t outcomes;
     char **labels; /* outcomes names, or NULL */
     double *reference, *reference_logprobs;
-    double *margins;                        /* outcomes x outcomes */
-    double *rewards, *reward_variances;     /* outcomes */
-    double *support, *distribution;         /* levels; outcomes x levels */
+    double *margins;                    /* outcomes x outcomes */
+    double *rewards, *reward_variances; /* outcomes */
+    double *support, *distribution;     /* levels; outcomes x levels */
     int64_t levels;
 } context;
 
@@ -49,7 +49,6 @@ enum { FORMAT_JSONL, FORMAT_TABLE };
 int context_solve(const context *self, const char *place, int format, text *out);
 
 /* Appends an error record. */
-void write_error(text *out, int format, const char *id, const char *status, const char *place,
-                 const char *message);
+void write_error(text *out, int format, const char *id, const char *status, const char *place, const char *message);
 
 #endif

@@ -14,7 +14,7 @@ struct queue {
     int (*done)(void *user, job *finished);
     void *user;
     int threads, started, stopped, closing;
-    slot *slots; /* a ring */
+    slot *slots;                          /* a ring */
     size_t room, submitted, taken, given; /* counts since the start */
     pthread_t *workers;
     pthread_mutex_t lock;
@@ -43,8 +43,7 @@ static void *worker(void *user)
     return NULL;
 }
 
-queue *queue_new(int threads, int (*run)(void *work, text *output), int (*done)(void *user, job *finished),
-                 void *user)
+queue *queue_new(int threads, int (*run)(void *work, text *output), int (*done)(void *user, job *finished), void *user)
 {
     queue *self = calloc(1, sizeof *self);
     if (self == NULL) {

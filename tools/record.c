@@ -66,8 +66,7 @@ static int read_vector(reader *r, const char *key, const json_t *value, double *
 }
 
 /* An array of equally long arrays of numbers into a new row-major matrix. */
-static int read_matrix(reader *r, const char *key, const json_t *value, double **out, int64_t *rows,
-                       int64_t *columns)
+static int read_matrix(reader *r, const char *key, const json_t *value, double **out, int64_t *rows, int64_t *columns)
 {
     if (!json_is_array(value)) {
         return FAIL(r, "shape", "%s is %s: expected an array of rows", key, kind_of(value));
@@ -87,8 +86,8 @@ static int read_matrix(reader *r, const char *key, const json_t *value, double *
             return FAIL(r, "shape", "%s[%zu] is %s: expected a row of numbers", key, i, kind_of(row));
         }
         if (json_array_size(row) != m) {
-            return FAIL(r, "shape", "%s[%zu] has %zu entries: expected %zu as in row 0", key, i,
-                        json_array_size(row), m);
+            return FAIL(r, "shape", "%s[%zu] has %zu entries: expected %zu as in row 0", key, i, json_array_size(row),
+                        m);
         }
         for (size_t j = 0; j < m; j++) {
             const json_t *item = json_array_get(row, j);
@@ -150,8 +149,8 @@ static int margins_from_wins(reader *r, double *wins, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
             if (!(wins[i * n + j] >= 0.0)) {
-                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0", (long long)i,
-                            (long long)j, wins[i * n + j]);
+                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0", (long long)i, (long long)j,
+                            wins[i * n + j]);
             }
         }
     }
@@ -171,8 +170,8 @@ static int margins_from_wins(reader *r, double *wins, int64_t n)
 
 /* The shapes, as far as they went into the context; -1 where a key is absent. */
 typedef struct shapes {
-    int64_t reference, logprobs, rewards, variances, support, margin_rows, margin_columns, wins_rows,
-        wins_columns, distribution_rows, distribution_columns;
+    int64_t reference, logprobs, rewards, variances, support, margin_rows, margin_columns, wins_rows, wins_columns,
+        distribution_rows, distribution_columns;
 } shapes;
 
 static int agree(reader *r, const char *key, int64_t size, const char *what)
@@ -185,8 +184,8 @@ static int agree(reader *r, const char *key, int64_t size, const char *what)
         return FAIL(r, "shape", "%s is empty: expected at least one %s", key, what);
     }
     if (*outcomes > 0 && size != *outcomes) {
-        return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key,
-                    (long long)size, what, (long long)*outcomes);
+        return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key, (long long)size,
+                    what, (long long)*outcomes);
     }
     *outcomes = size;
     return 1;
@@ -216,10 +215,8 @@ static int check_shapes(reader *r, const shapes *s)
     }
     c->levels = s->support;
     return agree(r, "margins", s->margin_rows, "rows") && agree(r, "wins", s->wins_rows, "rows") &&
-           agree(r, "rewards", s->rewards, "numbers") &&
-           agree(r, "distribution", s->distribution_rows, "rows") &&
-           agree(r, "reward_variances", s->variances, "numbers") &&
-           agree(r, "reference", s->reference, "numbers") &&
+           agree(r, "rewards", s->rewards, "numbers") && agree(r, "distribution", s->distribution_rows, "rows") &&
+           agree(r, "reward_variances", s->variances, "numbers") && agree(r, "reference", s->reference, "numbers") &&
            agree(r, "reference_logprobs", s->logprobs, "numbers");
 }
 
@@ -232,7 +229,8 @@ static int read_object(reader *r, json_t *object)
     json_t *value;
     const json_t *id = json_object_get(object, "id");
     int good = id == NULL || read_id(r, id);
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         if (!good) {
             break;
         }
@@ -296,9 +294,8 @@ int record_parse(const char *line, size_t length, context *out, const char **sta
     if (object == NULL) {
         return FAIL(&r, "json", "not a JSON object, at character %d: %s", error.position, error.text);
     }
-    int good = json_is_object(object)
-                   ? read_object(&r, object)
-                   : FAIL(&r, "json", "the record is %s: expected an object", kind_of(object));
+    int good = json_is_object(object) ? read_object(&r, object)
+                                      : FAIL(&r, "json", "the record is %s: expected an object", kind_of(object));
     json_decref(object);
     return good;
 }

@@ -302,8 +302,17 @@ static int usage_error(const char *format, ...)
     return 2;
 }
 
-enum { OPTION_SETTING = 256, OPTION_COLUMN, OPTION_ROLLOUTS, OPTION_BATTLES, OPTION_FORMAT, OPTION_THREADS,
-       OPTION_STRICT, OPTION_PROGRESS, OPTION_HELP };
+enum {
+    OPTION_SETTING = 256,
+    OPTION_COLUMN,
+    OPTION_ROLLOUTS,
+    OPTION_BATTLES,
+    OPTION_FORMAT,
+    OPTION_THREADS,
+    OPTION_STRICT,
+    OPTION_PROGRESS,
+    OPTION_HELP
+};
 
 static const struct option OPTIONS[] = {
     {"model", required_argument, NULL, OPTION_SETTING},
@@ -403,8 +412,8 @@ static int check_options(const run *self, int files)
         return usage_error("files of records and %s exclude each other",
                            self->rollouts != NULL ? "--rollouts" : "--battles");
     }
-    if (self->rollouts == NULL && (c->reward != NULL || c->logprob != NULL || c->outcome != NULL ||
-                                   c->count != NULL || c->reference != NULL)) {
+    if (self->rollouts == NULL &&
+        (c->reward != NULL || c->logprob != NULL || c->outcome != NULL || c->count != NULL || c->reference != NULL)) {
         return usage_error("--reward, --logprob, --outcome, --count and --reference name columns of --rollouts");
     }
     if (self->battles == NULL && c->weight != NULL) {

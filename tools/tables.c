@@ -99,8 +99,8 @@ typedef struct gathered {
     names outcomes;
     entry *entries;
     size_t count, room;
-    long line;   /* of the first row */
-    text wrong;  /* why the context cannot be built, if anything */
+    long line;  /* of the first row */
+    text wrong; /* why the context cannot be built, if anything */
     char status[24];
     long wrong_line;
 } gathered;
@@ -128,23 +128,22 @@ typedef struct table {
     long fatal_line;
 } table;
 
-static void fail_table(table *self, const char *status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static void fail_table(table *self, const char *status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void fail_context(table *self, gathered *into, const char *status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-#define KEEP_FIRST(target, state, at, ...)                                                         \
-    do {                                                                                           \
-        if ((target)->length == 0) {                                                               \
-            va_list arguments;                                                                     \
-            char message[512];                                                                     \
-            va_start(arguments, format);                                                           \
-            (void)vsnprintf(message, sizeof message, format, arguments);                           \
-            va_end(arguments);                                                                     \
-            text_string((target), message);                                                        \
-            (void)snprintf((state), sizeof(state), "%s", status);                                  \
-            (at) = self->row_line;                                                                 \
-        }                                                                                          \
+#define KEEP_FIRST(target, state, at, ...)                                                                             \
+    do {                                                                                                               \
+        if ((target)->length == 0) {                                                                                   \
+            va_list arguments;                                                                                         \
+            char message[512];                                                                                         \
+            va_start(arguments, format);                                                                               \
+            (void)vsnprintf(message, sizeof message, format, arguments);                                               \
+            va_end(arguments);                                                                                         \
+            text_string((target), message);                                                                            \
+            (void)snprintf((state), sizeof(state), "%s", status);                                                      \
+            (at) = self->row_line;                                                                                     \
+        }                                                                                                              \
     } while (0)
 
 static void fail_table(table *self, const char *status, const char *format, ...)
@@ -172,8 +171,8 @@ static int64_t need_column(table *self, const char *name, const char *option)
 {
     int64_t at = column_at(self, name);
     if (at < 0) {
-        fail_table(self, "column", "there is no column \"%.60s\" (--%s): the header names %zu others", name,
-                   option, self->header.count);
+        fail_table(self, "column", "there is no column \"%.60s\" (--%s): the header names %zu others", name, option,
+                   self->header.count);
     }
     return at;
 }
@@ -190,8 +189,7 @@ static void find_columns(table *self)
     self->first = self->second = self->winner = self->wins = self->losses = self->ties = -1;
     if (self->battles) {
         self->prompt = optional_column(self, wanted->prompt, "prompt");
-        self->count = wanted->weight != NULL ? need_column(self, wanted->weight, "weight")
-                                             : column_at(self, "weight");
+        self->count = wanted->weight != NULL ? need_column(self, wanted->weight, "weight") : column_at(self, "weight");
         self->first = column_at(self, "model_a");
         self->second = column_at(self, "model_b");
         self->winner = column_at(self, "winner");
@@ -650,8 +648,8 @@ static int hand_on(table *self, size_t at, const settings *defaults, context_sin
     return more;
 }
 
-static int read_table(FILE *file, const char *name, int battles, const columns *wanted,
-                      const settings *defaults, context_sink sink, void *user)
+static int read_table(FILE *file, const char *name, int battles, const columns *wanted, const settings *defaults,
+                      context_sink sink, void *user)
 {
     table *self = calloc(1, sizeof *self);
     context nothing;
@@ -689,14 +687,14 @@ static int read_table(FILE *file, const char *name, int battles, const columns *
     return whole;
 }
 
-int read_rollouts(FILE *file, const char *name, const columns *wanted, const settings *defaults,
-                  context_sink sink, void *user)
+int read_rollouts(FILE *file, const char *name, const columns *wanted, const settings *defaults, context_sink sink,
+                  void *user)
 {
     return read_table(file, name, 0, wanted, defaults, sink, user);
 }
 
-int read_battles(FILE *file, const char *name, const columns *wanted, const settings *defaults,
-                 context_sink sink, void *user)
+int read_battles(FILE *file, const char *name, const columns *wanted, const settings *defaults, context_sink sink,
+                 void *user)
 {
     return read_table(file, name, 1, wanted, defaults, sink, user);
 }

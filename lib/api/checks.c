@@ -5,8 +5,7 @@
 
 #include "base/numeric.h"
 
-grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position,
-                                   grpoalign_error *error)
+grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position, grpoalign_error *error)
 {
     if (pointer == NULL) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "%s must not be NULL", name);
@@ -19,8 +18,8 @@ grpoalign_status gra_check_finite(const double *values, int64_t n, const char *n
 {
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
-            return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, i,
-                            "%s[%lld] must be finite (got %g)", name, (long long)i, values[i]);
+            return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, i, "%s[%lld] must be finite (got %g)", name,
+                            (long long)i, values[i]);
         }
     }
     return GRPOALIGN_OK;
@@ -31,8 +30,8 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
 {
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
-            return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, first + i,
-                            "%s[%lld] must be finite (got %g)", name, (long long)i, values[i]);
+            return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, first + i, "%s[%lld] must be finite (got %g)",
+                            name, (long long)i, values[i]);
         }
         if (values[i] < 0.0 || values[i] > 1.0 + GRA_SUM_TOLERANCE) {
             return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, first + i,
@@ -42,8 +41,8 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
     double sum = gra_total(values, n);
     if (!(fabs(sum - 1.0) <= GRA_SUM_TOLERANCE)) {
         return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, first,
-                        "%s must sum to 1 within %g (its %lld entries sum to %.17g)", name,
-                        GRA_SUM_TOLERANCE, (long long)n, sum);
+                        "%s must sum to 1 within %g (its %lld entries sum to %.17g)", name, GRA_SUM_TOLERANCE,
+                        (long long)n, sum);
     }
     return GRPOALIGN_OK;
 }
@@ -51,8 +50,7 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
 grpoalign_status gra_check_beta(double beta, int32_t position, grpoalign_error *error)
 {
     if (!isfinite(beta)) {
-        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, -1, "beta must be finite (got %g)",
-                        beta);
+        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, -1, "beta must be finite (got %g)", beta);
     }
     if (!(beta >= 1e-150 && beta <= 1e150)) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
@@ -70,37 +68,40 @@ grpoalign_status gra_check_model(const grpoalign_model *model, int32_t position,
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position,
-                                   grpoalign_error *error)
+grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position, grpoalign_error *error)
 {
     GRA_TRY(gra_check_pointer(penalty, "penalty", position, error));
     if (penalty->magic != GRA_PENALTY_MAGIC) {
-        return gra_fail(error, GRPOALIGN_ERR_HANDLE, position, -1,
-                        "penalty is not a live penalty handle");
+        return gra_fail(error, GRPOALIGN_ERR_HANDLE, position, -1, "penalty is not a live penalty handle");
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position,
-                                     grpoalign_error *error)
+grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position, grpoalign_error *error)
 {
     GRA_TRY(gra_check_pointer(reference, "reference", position, error));
     if (reference->magic != GRA_REFERENCE_MAGIC) {
-        return gra_fail(error, GRPOALIGN_ERR_HANDLE, position, -1,
-                        "reference is not a live reference handle");
+        return gra_fail(error, GRPOALIGN_ERR_HANDLE, position, -1, "reference is not a live reference handle");
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position,
-                                    grpoalign_error *error)
+grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position, grpoalign_error *error)
 {
     if (given != expected) {
         return gra_fail(error, GRPOALIGN_ERR_DIMENSION, position, -1,
-                        "n must be the number of outcomes, %lld (got %lld)", (long long)expected,
-                        (long long)given);
+                        "n must be the number of outcomes, %lld (got %lld)", (long long)expected, (long long)given);
     }
     return GRPOALIGN_OK;
+}
+
+void gra_init_options(void *theirs, uint32_t size, const void *defaults, uint32_t defaults_size)
+{
+    if (theirs != NULL && size >= sizeof size) {
+        memset(theirs, 0, size);
+        memcpy(theirs, defaults, size < defaults_size ? size : defaults_size);
+        memcpy(theirs, &size, sizeof size);
+    }
 }
 
 grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs, int32_t position,
@@ -129,8 +130,8 @@ grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs,
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position,
-                                 double *out, grpoalign_error *error)
+grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position, double *out,
+                                 grpoalign_error *error)
 {
     GRA_TRY(gra_check_distribution(policy, n, 0, name, position, error));
     double sum = gra_total(policy, n);

@@ -13,9 +13,9 @@
 struct grpoalign_reference {
     uint64_t magic;
     int64_t outcomes;
-    int64_t supported;             /* outcomes with probability > 0 */
+    int64_t supported;               /* outcomes with probability > 0 */
     double *probability, *logarithm; /* normalised */
-    unsigned char *support;        /* per outcome: probability > 0 */
+    unsigned char *support;          /* per outcome: probability > 0 */
 };
 
 struct grpoalign_solution {
@@ -32,8 +32,7 @@ struct grpoalign_solution {
 #define GRA_SUM_TOLERANCE 1e-4
 
 /* Each fails with a message that names the argument (`name`, the `position`-th), the index and the rule. */
-grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position,
-                                   grpoalign_error *error);
+grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position, grpoalign_error *error);
 grpoalign_status gra_check_finite(const double *values, int64_t n, const char *name, int32_t position,
                                   grpoalign_error *error);
 /* n values >= 0, finite, summing to 1 within the tolerance: the part `name` of an argument, `first` being the index of
@@ -42,12 +41,12 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
                                         int32_t position, grpoalign_error *error);
 grpoalign_status gra_check_beta(double beta, int32_t position, grpoalign_error *error);
 grpoalign_status gra_check_model(const grpoalign_model *model, int32_t position, grpoalign_error *error);
-grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position,
-                                   grpoalign_error *error);
-grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position,
-                                     grpoalign_error *error);
-grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position,
-                                    grpoalign_error *error);
+grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position, grpoalign_error *error);
+grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position, grpoalign_error *error);
+grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position, grpoalign_error *error);
+
+/* Fills a caller's options of `size` bytes with our defaults; both start with their size. NULL is left alone. */
+void gra_init_options(void *theirs, uint32_t size, const void *defaults, uint32_t defaults_size);
 
 /*
  * Loads a caller's options: defaults in *ours (size bytes, already set), then the caller's first bytes. A struct newer than
@@ -57,7 +56,7 @@ grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs,
                                   grpoalign_error *error);
 
 /* A copy of a policy, normalised, after checking it. */
-grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position,
-                                 double *out, grpoalign_error *error);
+grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position, double *out,
+                                 grpoalign_error *error);
 
 #endif

@@ -19,11 +19,7 @@ static const grpoalign_reward_options REWARD_DEFAULTS = {
 
 void grpoalign_reward_options_init(grpoalign_reward_options *options, uint32_t size)
 {
-    if (options != NULL && size >= sizeof options->struct_size) {
-        memset(options, 0, size);
-        memcpy(options, &REWARD_DEFAULTS, size < sizeof REWARD_DEFAULTS ? size : sizeof REWARD_DEFAULTS);
-        options->struct_size = size;
-    }
+    gra_init_options(options, size, &REWARD_DEFAULTS, sizeof REWARD_DEFAULTS);
 }
 
 const char *grpoalign_expectation_name(int32_t expectation)
@@ -51,15 +47,13 @@ static grpoalign_status begin(const void *values, const char *name, int64_t n, i
     *out = NULL;
     GRA_TRY(gra_check_pointer(values, name, 1, error));
     if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, n_position, -1, "n must be >= 1 (got %lld)",
-                        (long long)n);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, n_position, -1, "n must be >= 1 (got %lld)", (long long)n);
     }
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status load_reward_options(const grpoalign_reward_options *options, int32_t position,
-                                            int groups, grpoalign_reward_options *loaded,
-                                            grpoalign_error *error)
+static grpoalign_status load_reward_options(const grpoalign_reward_options *options, int32_t position, int groups,
+                                            grpoalign_reward_options *loaded, grpoalign_error *error)
 {
     *loaded = REWARD_DEFAULTS;
     GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
@@ -71,14 +65,13 @@ static grpoalign_status load_reward_options(const grpoalign_reward_options *opti
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.ddof must be 0 or 1 (got %d)",
                         (int)loaded->ddof);
     }
-    if (loaded->expectation < GRPOALIGN_EXPECTATION_AUTO ||
-        loaded->expectation > GRPOALIGN_EXPECTATION_QUADRATURE) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.expectation must be 0 to 3 (got %d)", (int)loaded->expectation);
+    if (loaded->expectation < GRPOALIGN_EXPECTATION_AUTO || loaded->expectation > GRPOALIGN_EXPECTATION_QUADRATURE) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.expectation must be 0 to 3 (got %d)",
+                        (int)loaded->expectation);
     }
     if (!isfinite(loaded->epsilon) || loaded->epsilon < 0.0) {
-        return gra_fail(error, isfinite(loaded->epsilon) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE,
-                        position, -1, "options.epsilon must be finite and >= 0 (got %g)", loaded->epsilon);
+        return gra_fail(error, isfinite(loaded->epsilon) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE, position,
+                        -1, "options.epsilon must be finite and >= 0 (got %g)", loaded->epsilon);
     }
     if (loaded->scale == GRPOALIGN_SCALE_NONE && (loaded->ddof != 0 || loaded->epsilon != 0.0)) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
@@ -103,13 +96,13 @@ static grpoalign_status check_group_size(int64_t group_size, int32_t position, g
 /* Margins may be antisymmetric, and above one, by this much. */
 static const double MARGIN_TOLERANCE = 1e-9;
 
-grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, int64_t stride,
-                                              grpoalign_model **out, grpoalign_error *error)
+grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
+                                              grpoalign_error *error)
 {
     GRA_TRY(begin(margins, "margins", n, 2, out, 4, error));
     if (stride < n) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 3, -1, "stride must be >= n = %lld (got %lld)",
-                        (long long)n, (long long)stride);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 3, -1, "stride must be >= n = %lld (got %lld)", (long long)n,
+                        (long long)stride);
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j <= i; j++) {
@@ -117,20 +110,19 @@ grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, 
             if (!isfinite(here) || !isfinite(there)) {
                 int64_t row = isfinite(here) ? j : i, column = isfinite(here) ? i : j;
                 return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, row * n + column,
-                                "margins[%lld][%lld] must be finite (got %g)", (long long)row,
-                                (long long)column, margins[row * stride + column]);
+                                "margins[%lld][%lld] must be finite (got %g)", (long long)row, (long long)column,
+                                margins[row * stride + column]);
             }
             if (!(fabs(here) <= 1.0 + MARGIN_TOLERANCE)) {
                 return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, i * n + j,
-                                "margins[%lld][%lld] must lie in [-1, 1] (got %.17g)", (long long)i,
-                                (long long)j, here);
+                                "margins[%lld][%lld] must lie in [-1, 1] (got %.17g)", (long long)i, (long long)j,
+                                here);
             }
             if (!(fabs(here + there) <= MARGIN_TOLERANCE)) {
                 return gra_fail(error, GRPOALIGN_ERR_ANTISYMMETRY, 1, i * n + j,
                                 "margins[%lld][%lld] = %.17g must be minus margins[%lld][%lld] = %.17g "
                                 "within %g",
-                                (long long)i, (long long)j, here, (long long)j, (long long)i, there,
-                                MARGIN_TOLERANCE);
+                                (long long)i, (long long)j, here, (long long)j, (long long)i, there, MARGIN_TOLERANCE);
             }
         }
     }
@@ -154,16 +146,14 @@ grpoalign_status grpoalign_model_new_group(const double *rewards, int64_t n, int
     GRA_TRY(check_group_size(group_size, 3, error));
     GRA_TRY(load_reward_options(options, 4, 1, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
-    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation,
-                                       loaded.epsilon};
+    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation, loaded.epsilon};
     return gra_group_new(rewards, n, NULL, n, 0, &convention, out, error);
 }
 
-grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t k,
-                                                  const double *distribution, int64_t n, int64_t stride,
-                                                  int64_t group_size,
-                                                  const grpoalign_reward_options *options,
-                                                  grpoalign_model **out, grpoalign_error *error)
+grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t k, const double *distribution,
+                                                  int64_t n, int64_t stride, int64_t group_size,
+                                                  const grpoalign_reward_options *options, grpoalign_model **out,
+                                                  grpoalign_error *error)
 {
     grpoalign_reward_options loaded;
     GRA_TRY(begin(support, "support", n, 4, out, 8, error));
@@ -181,14 +171,13 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
         (void)snprintf(row, sizeof row, "distribution[%lld]", (long long)o);
         GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, row, 3, error));
     }
-    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation,
-                                       loaded.epsilon};
+    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation, loaded.epsilon};
     return gra_group_new(support, k, distribution, n, stride, &convention, out, error);
 }
 
 grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *variances, int64_t n,
-                                           const grpoalign_reward_options *options,
-                                           grpoalign_model **out, grpoalign_error *error)
+                                           const grpoalign_reward_options *options, grpoalign_model **out,
+                                           grpoalign_error *error)
 {
     grpoalign_reward_options loaded;
     GRA_TRY(begin(rewards, "rewards", n, 3, out, 5, error));
@@ -223,8 +212,7 @@ int64_t grpoalign_model_outcomes(const grpoalign_model *model)
 
 int32_t grpoalign_model_expectation(const grpoalign_model *model)
 {
-    return model != NULL && model->magic == GRA_MODEL_MAGIC ? model->expectation
-                                                            : GRPOALIGN_EXPECTATION_AUTO;
+    return model != NULL && model->magic == GRA_MODEL_MAGIC ? model->expectation : GRPOALIGN_EXPECTATION_AUTO;
 }
 
 grpoalign_status grpoalign_model_advantage(const grpoalign_model *model, const double *policy, int64_t n,
@@ -237,9 +225,8 @@ grpoalign_status grpoalign_model_advantage(const grpoalign_model *model, const d
     GRA_TRY(gra_check_pointer(advantage, "advantage", 4, error));
     gra_arena arena = GRA_ARENA_INIT;
     double *own = gra_arena_doubles(&arena, n), *u = gra_arena_doubles(&arena, n);
-    grpoalign_status status = own == NULL || u == NULL
-                                  ? gra_fail_memory(error)
-                                  : gra_load_policy(policy, n, "policy", 2, own, error);
+    grpoalign_status status =
+        own == NULL || u == NULL ? gra_fail_memory(error) : gra_load_policy(policy, n, "policy", 2, own, error);
     if (status >= 0) {
         status = model->ops->advantage(model, own, u, &arena, error);
     }
@@ -259,8 +246,8 @@ grpoalign_status grpoalign_model_jacobian(const grpoalign_model *model, const do
     GRA_TRY(gra_check_outcomes(n, model->outcomes, 3, error));
     GRA_TRY(gra_check_pointer(jacobian, "jacobian", 4, error));
     if (stride < n) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride must be >= n = %lld (got %lld)",
-                        (long long)n, (long long)stride);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride must be >= n = %lld (got %lld)", (long long)n,
+                        (long long)stride);
     }
     gra_arena arena = GRA_ARENA_INIT;
     double *own = gra_arena_doubles(&arena, n);

@@ -13,8 +13,8 @@ grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, gr
     *out = NULL;
     const gra_penalty_ops *ops = gra_penalty_find(kind);
     if (ops == NULL) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
-                        "kind must be 1 (reverse KL) or 2 (direct KL) (got %d)", (int)kind);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind must be 1 (reverse KL) or 2 (direct KL) (got %d)",
+                        (int)kind);
     }
     grpoalign_penalty *penalty = gra_alloc(1, sizeof *penalty);
     if (penalty == NULL) {
@@ -45,9 +45,8 @@ const char *grpoalign_penalty_name(int32_t kind)
     return ops != NULL ? ops->name : "unknown";
 }
 
-grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
-                                           const grpoalign_reference *reference, double beta,
-                                           const double *advantage, int64_t n, double *policy,
+grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
+                                           double beta, const double *advantage, int64_t n, double *policy,
                                            double *normaliser, grpoalign_error *error)
 {
     gra_clear(error);
@@ -86,9 +85,9 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty,
-                                              const grpoalign_reference *reference, const double *policy,
-                                              int64_t n, double *divergence, grpoalign_error *error)
+grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
+                                              const double *policy, int64_t n, double *divergence,
+                                              grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_penalty(penalty, 1, error));
@@ -102,8 +101,7 @@ grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty,
     for (int64_t o = 0; o < n; o++) {
         double p = policy[o] / total;
         if (reference->support[o]) {
-            gra_sum_add(&sum, penalty->ops->divergence(reference->probability[o], p,
-                                                       log(p) - reference->logarithm[o]));
+            gra_sum_add(&sum, penalty->ops->divergence(reference->probability[o], p, log(p) - reference->logarithm[o]));
         } else if (p > 0.0) {
             /* Mass where the reference has none: infinite for direct KL, nothing but the missing rest for reverse. */
             gra_sum_add(&sum, penalty->ops->exponential ? INFINITY : p);

@@ -46,8 +46,8 @@ static grpoalign_status begin(const void *values, const char *name, int64_t n, g
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
-                                         grpoalign_reference **out, grpoalign_error *error)
+grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n, grpoalign_reference **out,
+                                         grpoalign_error *error)
 {
     GRA_TRY(begin(probabilities, "probabilities", n, out, error));
     GRA_TRY(gra_check_distribution(probabilities, n, 0, "probabilities", 1, error));
@@ -65,8 +65,8 @@ grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n,
-                                             grpoalign_reference **out, grpoalign_error *error)
+grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n, grpoalign_reference **out,
+                                             grpoalign_error *error)
 {
     GRA_TRY(begin(log_probabilities, "log_probabilities", n, out, error));
     for (int64_t o = 0; o < n; o++) {
@@ -79,8 +79,7 @@ grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, in
     double top = gra_max(log_probabilities, n);
     if (isinf(top)) {
         return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, 1, -1,
-                        "log_probabilities must hold a finite entry (all %lld are -infinity)",
-                        (long long)n);
+                        "log_probabilities must hold a finite entry (all %lld are -infinity)", (long long)n);
     }
     /* Relative to the largest, so that the probabilities sum to 1 however far below 0 the logarithms lie. */
     gra_sum sum = {0.0, 0.0};
@@ -101,8 +100,7 @@ grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, in
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out,
-                                                 grpoalign_error *error)
+grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
@@ -139,8 +137,8 @@ int64_t grpoalign_reference_outcomes(const grpoalign_reference *reference)
     return reference != NULL && reference->magic == GRA_REFERENCE_MAGIC ? reference->outcomes : 0;
 }
 
-grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference, double *out,
-                                                   int64_t n, grpoalign_error *error)
+grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference, double *out, int64_t n,
+                                                   grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_reference(reference, 1, error));

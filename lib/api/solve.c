@@ -18,11 +18,7 @@ static const grpoalign_solve_options SOLVE_DEFAULTS = {
 
 void grpoalign_solve_options_init(grpoalign_solve_options *options, uint32_t size)
 {
-    if (options != NULL && size >= sizeof options->struct_size) {
-        memset(options, 0, size);
-        memcpy(options, &SOLVE_DEFAULTS, size < sizeof SOLVE_DEFAULTS ? size : sizeof SOLVE_DEFAULTS);
-        options->struct_size = size;
-    }
+    gra_init_options(options, size, &SOLVE_DEFAULTS, sizeof SOLVE_DEFAULTS);
 }
 
 const char *grpoalign_method_name(int32_t method)
@@ -52,16 +48,15 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
 {
     *loaded = SOLVE_DEFAULTS;
     GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
-    loaded->max_iterations =
-        loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
+    loaded->max_iterations = loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
     loaded->tolerance = loaded->tolerance == 0.0 ? SOLVE_DEFAULTS.tolerance : loaded->tolerance;
     if (loaded->max_iterations < 0) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.max_iterations must be >= 0 (got %d)", (int)loaded->max_iterations);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.max_iterations must be >= 0 (got %d)",
+                        (int)loaded->max_iterations);
     }
     if (!(loaded->tolerance > 0.0 && loaded->tolerance < 1.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.tolerance must lie in (0, 1) (got %g)", loaded->tolerance);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.tolerance must lie in (0, 1) (got %g)",
+                        loaded->tolerance);
     }
     if (loaded->reserved != 0) {
         return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1, "options.reserved must be 0 (got %d)",
@@ -72,8 +67,8 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
 
 /* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. share[o] is the part of an
  * outcome in its class. */
-static int build_prior(const grpoalign_reference *reference, const gra_structure *structure,
-                       gra_prior *prior, double *share, gra_arena *arena)
+static int build_prior(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+                       double *share, gra_arena *arena)
 {
     int64_t classes = structure->classes;
     double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
@@ -160,8 +155,7 @@ static grpoalign_solution *allocate_solution(int64_t outcomes)
  * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked with a raised one: a class that
  * holds no weight then follows its price, one that does keeps its probability.
  */
-static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability,
-                          double *log_ratio)
+static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability, double *log_ratio)
 {
     const double weightless = 1e-200;
     for (int64_t c = 0; c < problem->prior.classes; c++) {
@@ -178,9 +172,8 @@ static void settle_classes(const gra_problem *problem, const gra_answer *answer,
 }
 
 /* Outcomes of a class share its probability in proportion to the reference. */
-static void expand(const grpoalign_reference *reference, const gra_problem *problem,
-                   const double *share, const double *probability, const double *log_ratio,
-                   grpoalign_solution *solution)
+static void expand(const grpoalign_reference *reference, const gra_problem *problem, const double *share,
+                   const double *probability, const double *log_ratio, grpoalign_solution *solution)
 {
     const int64_t *class_of = problem->structure->class_of;
     for (int64_t o = 0; o < solution->outcomes; o++) {
@@ -204,8 +197,7 @@ static double divergence_value(gra_sum sum)
 
 /* Where probabilities too small for a double would leave a group without spread, the prices still know the advantages:
  * u = beta (mean price - price). */
-static void advantages_by_price(const gra_problem *problem, const gra_answer *answer,
-                                grpoalign_solution *solution)
+static void advantages_by_price(const gra_problem *problem, const gra_answer *answer, grpoalign_solution *solution)
 {
     gra_sum level = {0.0, 0.0};
     for (int64_t c = 0; c < problem->prior.classes; c++) {
@@ -221,8 +213,8 @@ static void advantages_by_price(const gra_problem *problem, const gra_answer *an
 
 /* Everything that follows from policy and advantage, from the outcomes' own data. */
 static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                    const grpoalign_reference *reference, double beta,
-                                    grpoalign_solution *solution, gra_arena *arena, grpoalign_error *error)
+                                    const grpoalign_reference *reference, double beta, grpoalign_solution *solution,
+                                    gra_arena *arena, grpoalign_error *error)
 {
     grpoalign_report *report = &solution->report;
     int64_t n = solution->outcomes, kept = 0;
@@ -276,8 +268,8 @@ static grpoalign_status fill_report(const grpoalign_model *model, const grpoalig
 
 /* The spectrum over outcomes, where the classes did not settle stability. */
 static int32_t spectrum(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                        const grpoalign_reference *reference, double beta,
-                        const grpoalign_solution *solution, gra_arena *arena)
+                        const grpoalign_reference *reference, double beta, const grpoalign_solution *solution,
+                        gra_arena *arena)
 {
     int64_t n = solution->outcomes, kept = reference->supported;
     if (n > GRA_SPECTRUM_LIMIT) {
@@ -311,9 +303,9 @@ static int32_t spectrum(const grpoalign_model *model, const grpoalign_penalty *p
 }
 
 static grpoalign_status solve(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                              const grpoalign_reference *reference, double beta,
-                              const grpoalign_solve_options *options, gra_structure *structure,
-                              gra_arena *arena, grpoalign_solution *solution, grpoalign_error *error)
+                              const grpoalign_reference *reference, double beta, const grpoalign_solve_options *options,
+                              gra_structure *structure, gra_arena *arena, grpoalign_solution *solution,
+                              grpoalign_error *error)
 {
     gra_problem problem = {.structure = structure,
                            .penalty = penalty->ops,
@@ -401,17 +393,16 @@ grpoalign_status grpoalign_solve(const grpoalign_model *model, const grpoalign_p
     GRA_TRY(gra_check_beta(beta, 4, error));
     GRA_TRY(load_options(options, 5, &loaded, error));
     if (reference->outcomes != model->outcomes) {
-        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1,
-                        "reference has %lld outcomes, the model has %lld", (long long)reference->outcomes,
-                        (long long)model->outcomes);
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1, "reference has %lld outcomes, the model has %lld",
+                        (long long)reference->outcomes, (long long)model->outcomes);
     }
     gra_arena arena = GRA_ARENA_INIT;
     gra_structure structure;
     memset(&structure, 0, sizeof structure);
     grpoalign_solution *solution = allocate_solution(model->outcomes);
-    grpoalign_status status =
-        solution == NULL ? gra_fail_memory(error)
-                         : model->ops->structure(model, reference->support, &structure, &arena, error);
+    grpoalign_status status = solution == NULL
+                                  ? gra_fail_memory(error)
+                                  : model->ops->structure(model, reference->support, &structure, &arena, error);
     if (status >= 0) {
         status = solve(model, penalty, reference, beta, &loaded, &structure, &arena, solution, error);
     }
@@ -450,8 +441,8 @@ static grpoalign_status check_solution(const grpoalign_solution *solution, grpoa
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status copy_out(const grpoalign_solution *solution, const double *values, double *out,
-                                 int64_t n, grpoalign_error *error)
+static grpoalign_status copy_out(const grpoalign_solution *solution, const double *values, double *out, int64_t n,
+                                 grpoalign_error *error)
 {
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
     GRA_TRY(gra_check_outcomes(n, solution->outcomes, 3, error));

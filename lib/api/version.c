@@ -12,8 +12,7 @@ int32_t grpoalign_version(void)
 
 const char *grpoalign_version_string(void)
 {
-    return TEXT(GRPOALIGN_VERSION_MAJOR) "." TEXT(GRPOALIGN_VERSION_MINOR) "." TEXT(
-        GRPOALIGN_VERSION_PATCH);
+    return TEXT(GRPOALIGN_VERSION_MAJOR) "." TEXT(GRPOALIGN_VERSION_MINOR) "." TEXT(GRPOALIGN_VERSION_PATCH);
 }
 
 const char *grpoalign_build_info(void)

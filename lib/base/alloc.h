@@ -25,7 +25,10 @@ typedef struct gra_arena_mark_t {
     size_t used;
 } gra_arena_mark_t;
 
-#define GRA_ARENA_INIT {NULL, NULL}
+#define GRA_ARENA_INIT                                                                                                 \
+    {                                                                                                                  \
+        NULL, NULL                                                                                                     \
+    }
 
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size);
 double *gra_arena_doubles(gra_arena *arena, int64_t count);

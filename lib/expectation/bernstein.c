@@ -23,8 +23,7 @@ static const double NEGLIGIBLE = 1e-19;
  * E[f(k)] for k ~ Binomial(n, p), f = contrast or its forward difference. The probabilities come from their
  * ratios, outwards from the mode, and are normalised by their own sum, which takes out their common error.
  */
-static double binomial_mean(double n, double p, double q, double group_size, double epsilon,
-                            int difference)
+static double binomial_mean(double n, double p, double q, double group_size, double epsilon, int difference)
 {
     double mode = floor((n + 1.0) * p);
     mode = mode > n ? n : mode;

@@ -73,8 +73,7 @@ static void finish(const enumeration *run, const partial_group *group)
     }
 }
 
-static void place(const enumeration *run, int64_t level, int64_t remaining,
-                  const partial_group *group)
+static void place(const enumeration *run, int64_t level, int64_t remaining, const partial_group *group)
 {
     if (remaining == 0) {
         finish(run, group);
@@ -98,8 +97,8 @@ static void place(const enumeration *run, int64_t level, int64_t remaining,
     }
 }
 
-static int enumerate(const gra_expectation *self, const double *w, int64_t members, double *a,
-                     double *jacobian, gra_arena *arena)
+static int enumerate(const gra_expectation *self, const double *w, int64_t members, double *a, double *jacobian,
+                     gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double *tail = gra_arena_doubles(arena, self->levels);
@@ -118,15 +117,13 @@ static int enumerate(const gra_expectation *self, const double *w, int64_t membe
     return tail != NULL && slopes != NULL;
 }
 
-int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a,
-                              gra_arena *arena)
+int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena)
 {
     memset(a, 0, (size_t)self->levels * sizeof(double));
     return enumerate(self, w, self->group_size - 1, a, NULL, arena);
 }
 
-int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian,
-                             gra_arena *arena)
+int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena)
 {
     memset(jacobian, 0, (size_t)(self->levels * self->levels) * sizeof(double));
     return enumerate(self, w, self->group_size - 2, NULL, jacobian, arena);
@@ -148,7 +145,6 @@ double gra_enumeration_cost(const gra_expectation *self)
     /* Measured (bench/expectation.c): a square root and a division per level of each composition. */
     double levels = (double)self->levels;
     double values = gra_enumeration_count(self->levels, self->group_size - 1) * (20.0 + 4.0 * levels);
-    double slopes = gra_enumeration_count(self->levels, self->group_size - 2) * levels *
-                    (15.0 + 5.0 * levels);
+    double slopes = gra_enumeration_count(self->levels, self->group_size - 2) * levels * (15.0 + 5.0 * levels);
     return values + slopes;
 }

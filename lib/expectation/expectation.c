@@ -8,9 +8,8 @@
 /* No quadrature costs as many nanoseconds where enumeration does. */
 static const double WORTH_COMPARING = 1e9;
 
-grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels,
-                                      int64_t group_size, double epsilon, int32_t ddof, int32_t method,
-                                      grpoalign_error *error)
+grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels, int64_t group_size,
+                                      double epsilon, int32_t ddof, int32_t method, grpoalign_error *error)
 {
     memset(self, 0, sizeof *self);
     self->levels = levels;
@@ -25,8 +24,7 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
     memcpy(self->x, x, (size_t)levels * sizeof(double));
     if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 0, -1,
-                        "expectation = bernstein needs two reward levels, these are %lld",
-                        (long long)levels);
+                        "expectation = bernstein needs two reward levels, these are %lld", (long long)levels);
     }
     if (method == GRPOALIGN_EXPECTATION_ENUMERATION &&
         gra_enumeration_count(levels, group_size - 1) > GRA_ENUMERATION_LIMIT) {
@@ -75,8 +73,7 @@ static void settle_dominant(const gra_expectation *self, const double *w, double
     }
 }
 
-int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
-                              gra_arena *arena)
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a, gra_arena *arena)
 {
     int done = 1;
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {
@@ -89,8 +86,7 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, int 
     if (self->method == GRPOALIGN_EXPECTATION_ENUMERATION) {
         done = gra_enumeration_advantage(self, w, a, arena);
     } else {
-        done = gra_quadrature_evaluate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, a,
-                                       NULL, arena);
+        done = gra_quadrature_evaluate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, a, NULL, arena);
     }
     if (done) {
         settle_dominant(self, w, a);
@@ -110,8 +106,8 @@ int gra_expectation_check(const gra_expectation *self, const double *w, double *
     return 1;
 }
 
-int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,
-                             double *jacobian, gra_arena *arena)
+int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a, double *jacobian,
+                             gra_arena *arena)
 {
     int done;
     if (a != NULL && !gra_expectation_advantage(self, w, GRA_EXACT, a, arena)) {
@@ -130,8 +126,8 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
     if (self->method == GRPOALIGN_EXPECTATION_ENUMERATION) {
         done = gra_enumeration_jacobian(self, w, jacobian, arena);
     } else {
-        done = gra_quadrature_evaluate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w,
-                                       NULL, jacobian, arena);
+        done = gra_quadrature_evaluate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, NULL, jacobian,
+                                       arena);
     }
     return done;
 }

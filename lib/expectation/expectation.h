@@ -42,32 +42,28 @@ typedef struct gra_expectation {
  * Sets up the expectation for `levels` strictly ascending rewards (copied), already scaled. method may be
  * AUTO. Free with gra_expectation_free, also after failure.
  */
-grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels,
-                                      int64_t group_size, double epsilon, int32_t ddof, int32_t method,
-                                      grpoalign_error *error);
+grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels, int64_t group_size,
+                                      double epsilon, int32_t ddof, int32_t method, grpoalign_error *error);
 void gra_expectation_free(gra_expectation *self);
 
 /* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE. Returns 0 when memory is
  * short. */
-int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
-                              gra_arena *arena);
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a, gra_arena *arena);
 
 /* jacobian[m][l] = d a_m / d w_l for changes of w that keep its sum, row-major with stride `levels`; and the
  * advantages in `a` unless NULL. Returns 0 when memory is short. */
-int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,
-                             double *jacobian, gra_arena *arena);
+int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a, double *jacobian,
+                             gra_arena *arena);
 
 /* The advantages once more with other roundings and other nodes, to measure the error of the first. Returns 0 when memory is
  * short, -1 when there is no second way. */
 int gra_expectation_check(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
 
 /* The methods, used through the interface above (and by the tests side by side). */
-int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
-                            double *a, double *jacobian, gra_arena *arena);
-int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a,
-                              gra_arena *arena);
-int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian,
-                             gra_arena *arena);
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
+                            double *jacobian, gra_arena *arena);
+int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
+int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena);
 
 /* Two levels one unit apart: the gap h = a_1 - a_0 when a member succeeds with probability p = 1 - q, and
  * its derivative in p (NULL to skip). a_1 = q h, a_0 = -p h. epsilon in units of the distance of the levels.

@@ -35,39 +35,33 @@ typedef struct node {
 
 /* Compressed lower halves, for t in units of t0 (weights are for dt). */
 static const node FINE_LOW[] = {
-    {0.014704576916911100068, 0.037532933106445334322},
-    {0.075707340605542186147, 0.083381400001745494109},
-    {0.17842444698933215287, 0.12015139877438890813},
-    {0.31157707525603040741, 0.1436688890825002136},
-    {0.46041538890096821586, 0.15121088870017387984},
-    {0.60848331693493654953, 0.14243140274467340419},
-    {0.74243425992539414798, 0.12599920776182302488},
-    {0.86631778671657649018, 0.12586568637635709434},
+    {0.014704576916911100068, 0.037532933106445334322}, {0.075707340605542186147, 0.083381400001745494109},
+    {0.17842444698933215287, 0.12015139877438890813},   {0.31157707525603040741, 0.1436688890825002136},
+    {0.46041538890096821586, 0.15121088870017387984},   {0.60848331693493654953, 0.14243140274467340419},
+    {0.74243425992539414798, 0.12599920776182302488},   {0.86631778671657649018, 0.12586568637635709434},
     {0.99999519383600852877, 0.14288686697083201462},
 };
 static const node COARSE_LOW[] = {
-    {0.038951960738233159356, 0.098285627175456630794},
-    {0.19095613999291931638, 0.19716257654515747524},
-    {0.41319926700324288195, 0.23861220308369725842},
-    {0.66702757950176898491, 0.27903164233719123943},
+    {0.038951960738233159356, 0.098285627175456630794}, {0.19095613999291931638, 0.19716257654515747524},
+    {0.41319926700324288195, 0.23861220308369725842},   {0.66702757950176898491, 0.27903164233719123943},
     {0.99996655210490657433, 0.40020586354639193885},
 };
-static const double FINE_SCALE_STEP = 1.0 / 7.0;     /* exp(-pi^2 7/2) = 1e-15 */
-static const double COARSE_SCALE_STEP = 2.0 / 5.0;   /* 4e-6 */
-static const double FINE_LOCATION_STEP = 33.0 / 64;  /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that node
+static const double FINE_SCALE_STEP = 1.0 / 7.0;      /* exp(-pi^2 7/2) = 1e-15 */
+static const double COARSE_SCALE_STEP = 2.0 / 5.0;    /* 4e-6 */
+static const double FINE_LOCATION_STEP = 33.0 / 64;   /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that node
                                                         offsets are exact */
 static const double COARSE_LOCATION_STEP = 63.0 / 64; /* 8e-5 */
 static const double CHECK_LOCATION_STEP = 31.0 / 64;  /* other nodes than the fine ones, */
 static const double CHECK_SHIFT = 0.93;               /* in scale as well */
 
 enum { LANES = 16, STACK_ROWS = 8 * LANES };
-static const double REACH = 6.25; /* exp(-REACH^2) = 1e-17 */
-static const double BAND = 6.25;  /* k(BAND sqrt(G)) = 1e-17 */
+static const double REACH = 6.25;                 /* exp(-REACH^2) = 1e-17 */
+static const double BAND = 6.25;                  /* k(BAND sqrt(G)) = 1e-17 */
 static const double NEGLIGIBLE_LOG_POWER = -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
-static const int64_t LARGE_GROUP = 32; /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
+static const int64_t LARGE_GROUP = 32;            /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
 
-static int rule_build(gra_scale_rule *rule, const node *low, int lows, double scale_step,
-                      double location_step, double t0, double end, double epsilon)
+static int rule_build(gra_scale_rule *rule, const node *low, int lows, double scale_step, double location_step,
+                      double t0, double end, double epsilon)
 {
     int64_t highs = end > t0 ? (int64_t)ceil(log(end / t0) / scale_step) : 0;
     rule->step = location_step;
@@ -107,8 +101,8 @@ int gra_scale_rules_init(gra_expectation *self)
                       FINE_LOCATION_STEP, t0, end, self->epsilon) &&
            rule_build(&self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
                       CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end, self->epsilon) &&
-           rule_build(&self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW),
-                      COARSE_SCALE_STEP, COARSE_LOCATION_STEP, t0, end, self->epsilon);
+           rule_build(&self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW), COARSE_SCALE_STEP,
+                      COARSE_LOCATION_STEP, t0, end, self->epsilon);
 }
 
 void gra_scale_rule_free(gra_scale_rule *rule)
@@ -121,15 +115,15 @@ void gra_scale_rule_free(gra_scale_rule *rule)
 typedef struct sweep {
     const gra_expectation *e;
     const double *w;
-    const double *before;  /* before[l] = sum of w below level l */
-    double least_mass;     /* a block with less mass in its band cannot matter */
-    double step, constant; /* of the location rule; factor of the whole integral */
+    const double *before;                         /* before[l] = sum of w below level l */
+    double least_mass;                            /* a block with less mass in its band cannot matter */
+    double step, constant;                        /* of the location rule; factor of the whole integral */
     double lane_scale[LANES], lane_offset[LANES]; /* exp(-(i s)^2 / G) and i s */
-    double *y, *k;         /* positions about the block's centre, and kernels (levels x LANES) */
-    double *d;             /* positions about the heaviest level of the block */
-    double *low, *high;    /* per level and lane: sums for the advantages, or NULL */
-    double *left, *right;  /* stacked rows for the Jacobian, or NULL */
-    int64_t rows, row_from, row_to; /* of the stack, with the levels it covers */
+    double *y, *k;                                /* positions about the block's centre, and kernels (levels x LANES) */
+    double *d;                                    /* positions about the heaviest level of the block */
+    double *low, *high;                           /* per level and lane: sums for the advantages, or NULL */
+    double *left, *right;                         /* stacked rows for the Jacobian, or NULL */
+    int64_t rows, row_from, row_to;               /* of the stack, with the levels it covers */
     double *jacobian;
 } sweep;
 
@@ -173,8 +167,8 @@ static void block_kernels(const sweep *s, int64_t count, int large)
         double centre = exp(-y * y * inverse), up = exp(2.0 * y * s->step * inverse), down = 1.0 / up;
         double up2 = up * up, up4 = up2 * up2, down2 = down * down, down4 = down2 * down2;
         double ups[8] = {1.0, up, up2, up2 * up, up4, up4 * up, up4 * up2, up4 * (up2 * up)};
-        double downs[8] = {down4 * down4, down4 * (down2 * down), down4 * down2, down4 * down, down4,
-                           down2 * down,  down2,                  down};
+        double downs[8] = {down4 * down4, down4 * (down2 * down), down4 * down2, down4 * down,
+                           down4,         down2 * down,           down2,         down};
         for (int i = 0; i < 8; i++) {
             k[i] = centre * downs[i] * s->lane_scale[i];
             k[i + 8] = centre * ups[i] * s->lane_scale[i + 8];
@@ -299,8 +293,7 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
         if (near == b) {
             break;
         }
-        if (t * (x[near] - x[a]) > right + REACH || to - from < 2 ||
-            s->before[to] - s->before[from] < s->least_mass) {
+        if (t * (x[near] - x[a]) > right + REACH || to - from < 2 || s->before[to] - s->before[from] < s->least_mass) {
             continue;
         }
         /* Positions about the block's centre. The distance from the first level to the block's own is carried
@@ -321,8 +314,8 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
     }
 }
 
-int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
-                            double *a, double *jacobian, gra_arena *arena)
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
+                            double *jacobian, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     int64_t levels = self->levels;
@@ -365,8 +358,7 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     double chain = BAND * size / sqrt(size - 1.0);
     for (int64_t n = 0; n < rule->count; n++) {
         for (int64_t first = 0, last; first < levels; first = last) {
-            for (last = first + 1;
-                 last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
+            for (last = first + 1; last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
             }
             if (last - first > 1) {
                 cluster(&s, rule->t[n], constant * rule->weight[n], first, last);
@@ -404,9 +396,8 @@ double gra_quadrature_cost(const gra_expectation *self)
                 double before = l > 0 ? t * (x[l] - x[l - 1]) : 2.0 * REACH;
                 double locations = fmin(before, 2.0 * REACH + width);
                 double reach = 2.0 * band + width;
-                double in_reach = fmin((double)self->levels,
-                                       1.0 + reach * (double)(self->levels - 1) /
-                                                 fmax(t * (x[self->levels - 1] - x[0]), 1e-300));
+                double in_reach = fmin((double)self->levels, 1.0 + reach * (double)(self->levels - 1) /
+                                                                       fmax(t * (x[self->levels - 1] - x[0]), 1e-300));
                 double kernels = locations / rules[r]->step * in_reach;
                 cost += r == 0 ? 2.0 * kernels : kernels * (3.0 + 0.4 * in_reach);
             }

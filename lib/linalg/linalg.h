@@ -10,35 +10,30 @@
 #include "base/alloc.h"
 
 /* y = A x, A rows x columns. */
-void gra_matvec(int64_t rows, int64_t columns, const double *a, int64_t stride, const double *x,
-                double *y);
+void gra_matvec(int64_t rows, int64_t columns, const double *a, int64_t stride, const double *x, double *y);
 
 /* y = A^T x. */
-void gra_matvec_transposed(int64_t rows, int64_t columns, const double *a, int64_t stride,
-                           const double *x, double *y);
+void gra_matvec_transposed(int64_t rows, int64_t columns, const double *a, int64_t stride, const double *x, double *y);
 
 /* C = alpha A B + beta C, C rows x columns, inner dimension `inner`. */
-void gra_matmul(int64_t rows, int64_t columns, int64_t inner, double alpha, const double *a,
-                int64_t a_stride, const double *b, int64_t b_stride, double beta, double *c,
-                int64_t c_stride);
+void gra_matmul(int64_t rows, int64_t columns, int64_t inner, double alpha, const double *a, int64_t a_stride,
+                const double *b, int64_t b_stride, double beta, double *c, int64_t c_stride);
 
 /* C = A B^T, A rows x inner, B columns x inner. */
-void gra_matmul_by_transposed(int64_t rows, int64_t columns, int64_t inner, const double *a,
-                              int64_t a_stride, const double *b, int64_t b_stride, double *c,
-                              int64_t c_stride);
+void gra_matmul_by_transposed(int64_t rows, int64_t columns, int64_t inner, const double *a, int64_t a_stride,
+                              const double *b, int64_t b_stride, double *c, int64_t c_stride);
 
 /* C = alpha A^T B + beta C, A inner x rows, B inner x columns. */
-void gra_matmul_transposed(int64_t rows, int64_t columns, int64_t inner, double alpha,
-                           const double *a, int64_t a_stride, const double *b, int64_t b_stride,
-                           double beta, double *c, int64_t c_stride);
+void gra_matmul_transposed(int64_t rows, int64_t columns, int64_t inner, double alpha, const double *a,
+                           int64_t a_stride, const double *b, int64_t b_stride, double beta, double *c,
+                           int64_t c_stride);
 
 /* LU factors of a square matrix, in place. pivots: n entries. Returns 0, or k > 0 when the k-th pivot is
  * exactly zero. */
 int64_t gra_lu_factor(int64_t n, double *a, int64_t stride, int32_t *pivots);
 
 /* Solves A X = B with the factors; B is n x columns, stored column after column (each n long). */
-void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_t *pivots,
-                  int64_t columns, double *b);
+void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_t *pivots, int64_t columns, double *b);
 
 /* The sign of the determinant from the factors: -1, 0 or 1. */
 int gra_lu_sign(int64_t n, const double *factors, int64_t stride, const int32_t *pivots);

@@ -13,11 +13,11 @@ typedef struct group_model {
     grpoalign_model base;
     gra_group_convention convention;
     int64_t levels;
-    double *x;         /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
-    double unit;       /* caller's units per unit of the scale */
-    double epsilon;    /* in the scale */
-    int64_t *level_of; /* per outcome, or NULL for random rewards */
-    double *mix;       /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
+    double *x;                   /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
+    double unit;                 /* caller's units per unit of the scale */
+    double epsilon;              /* in the scale */
+    int64_t *level_of;           /* per outcome, or NULL for random rewards */
+    double *mix;                 /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
     gra_expectation expectation; /* set up when there are two levels or more and scale is std */
 } group_model;
 
@@ -93,8 +93,8 @@ static double *level_weights(const group_model *model, const double *policy, gra
     return w;
 }
 
-static grpoalign_status group_advantage(const grpoalign_model *self, const double *policy,
-                                        double *advantage, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status group_advantage(const grpoalign_model *self, const double *policy, double *advantage,
+                                        gra_arena *arena, grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     int64_t n = self->outcomes;
@@ -128,9 +128,8 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status group_jacobian(const grpoalign_model *self, const double *policy,
-                                       double *jacobian, int64_t stride, gra_arena *arena,
-                                       grpoalign_error *error)
+static grpoalign_status group_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
+                                       int64_t stride, gra_arena *arena, grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     int64_t n = self->outcomes, levels = model->levels;
@@ -209,8 +208,7 @@ static int game_check(const gra_game *self, const double *w, double shift, doubl
     return done;
 }
 
-static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
-                         gra_arena *arena)
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
 {
     const group_game *game = self->data;
     return gra_expectation_jacobian(game->expectation, w, accuracy, NULL, jacobian, arena);
@@ -266,9 +264,8 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
 }
 
 /* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a mix, `classes` rows of it. */
-static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels,
-                                  const double *mix, int64_t classes, gra_structure *out, gra_arena *arena,
-                                  grpoalign_error *error)
+static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels, const double *mix,
+                                  int64_t classes, gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     if (levels > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
@@ -323,9 +320,8 @@ static gra_tilt *make_tilt(gra_structure *out, const double *gap)
 }
 
 /* Two levels, `low` and `high`: classes by the probability of the upper one. */
-static grpoalign_status two_level_structure(const group_model *model, const unsigned char *supported,
-                                            int64_t low, int64_t high, gra_structure *out,
-                                            gra_arena *arena, grpoalign_error *error)
+static grpoalign_status two_level_structure(const group_model *model, const unsigned char *supported, int64_t low,
+                                            int64_t high, gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0;
     double *key = gra_arena_doubles(arena, n), *tie = gra_arena_doubles(arena, n);
@@ -335,10 +331,8 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
         return gra_fail_memory(error);
     }
     for (int64_t o = 0; o < n; o++) {
-        key[o] = model->mix != NULL ? model->mix[o * model->levels + high]
-                                    : (double)(model->level_of[o] == high);
-        tie[o] = model->mix != NULL ? -model->mix[o * model->levels + low]
-                                    : -(double)(model->level_of[o] == low);
+        key[o] = model->mix != NULL ? model->mix[o * model->levels + high] : (double)(model->level_of[o] == high);
+        tie[o] = model->mix != NULL ? -model->mix[o * model->levels + low] : -(double)(model->level_of[o] == low);
     }
     if (!gra_levels_build(key, tie, n, level_of, first, &levels, arena) ||
         !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena)) {
@@ -364,14 +358,14 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
     gra_tilt *tilt = make_tilt(out, gap);
     if (out->kind == GRA_TILT) {
         double distance = model->x[high] - model->x[low], factor = model->expectation.factor;
-        gra_tilt_two_levels(tilt, success, failure, model->convention.group_size,
-                            model->expectation.epsilon / distance, factor);
+        gra_tilt_two_levels(tilt, success, failure, model->convention.group_size, model->expectation.epsilon / distance,
+                            factor);
     }
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status constant_structure(const group_model *model, const unsigned char *supported,
-                                           gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status constant_structure(const group_model *model, const unsigned char *supported, gra_structure *out,
+                                           gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0;
     double *mean = mean_rewards(model, arena), *reward, *gap;
@@ -408,9 +402,8 @@ static double pair_margin(const gra_expectation *e, double a, double b)
 }
 
 /* Groups of two are pairwise preferences: a matrix over the classes of equal rows. */
-static grpoalign_status pair_structure(const group_model *model, const unsigned char *supported,
-                                       const int64_t *at, int64_t levels, gra_structure *out,
-                                       gra_arena *arena, grpoalign_error *error)
+static grpoalign_status pair_structure(const group_model *model, const unsigned char *supported, const int64_t *at,
+                                       int64_t levels, gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes;
     double *margins = gra_arena_doubles(arena, levels * levels);
@@ -465,8 +458,8 @@ static grpoalign_status pair_structure(const group_model *model, const unsigned 
 /* The matrix of pairs of outcomes is preferred to the game over levels up to this many outcomes. */
 static const int64_t PAIR_LIMIT = 2048;
 
-static grpoalign_status random_structure(const group_model *model, const unsigned char *supported,
-                                         gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status random_structure(const group_model *model, const unsigned char *supported, gra_structure *out,
+                                         gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0, kept = 0;
     int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
@@ -512,8 +505,8 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     return make_game(model, at, levels, mix, kept, out, arena, error);
 }
 
-static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported,
-                                        gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
+                                        gra_arena *arena, grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     if (is_constant(model) && model->levels > 1) {
@@ -523,8 +516,8 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         return random_structure(model, supported, out, arena, error);
     }
     int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
-    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported,
-                                               out, &class_at, arena)) {
+    if (at == NULL ||
+        !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
     if (out->classes == 1) {
@@ -547,8 +540,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
             }
             for (int64_t i = 0; i < out->classes; i++) {
                 for (int64_t j = 0; j < out->classes; j++) {
-                    margins[i * out->classes + j] =
-                        pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
+                    margins[i * out->classes + j] = pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
                 }
             }
             out->kind = GRA_GAME;
@@ -559,17 +551,14 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
     return make_game(model, at, out->classes, NULL, out->classes, out, arena, error);
 }
 
-static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,
-                                        group_structure};
+static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian, group_structure};
 
 /* ---- construction -------------------------------------------------------------------------------------- */
 
-static int build_mix(group_model *model, int64_t k, const double *distribution, int64_t stride,
-                     const int64_t *level_of)
+static int build_mix(group_model *model, int64_t k, const double *distribution, int64_t stride, const int64_t *level_of)
 {
     int64_t n = model->base.outcomes, elements;
-    model->mix = __builtin_mul_overflow(n, model->levels, &elements) ? NULL
-                                                                     : gra_alloc(elements, sizeof(double));
+    model->mix = __builtin_mul_overflow(n, model->levels, &elements) ? NULL : gra_alloc(elements, sizeof(double));
     if (model->mix == NULL) {
         return 0;
     }
@@ -583,9 +572,8 @@ static int build_mix(group_model *model, int64_t k, const double *distribution, 
     return 1;
 }
 
-static grpoalign_status build(group_model *model, const double *rewards, int64_t k,
-                              const double *distribution, int64_t stride, gra_arena *arena,
-                              grpoalign_error *error)
+static grpoalign_status build(group_model *model, const double *rewards, int64_t k, const double *distribution,
+                              int64_t stride, gra_arena *arena, grpoalign_error *error)
 {
     int64_t *first = gra_arena_take(arena, k, sizeof *first);
     int64_t *level_of = gra_alloc(k, sizeof *level_of);
@@ -593,8 +581,8 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     if (distribution == NULL) {
         model->level_of = level_of;
     }
-    int built = first != NULL && level_of != NULL &&
-                gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena);
+    int built =
+        first != NULL && level_of != NULL && gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena);
     model->x = built ? gra_alloc(model->levels, sizeof(double)) : NULL;
     built = model->x != NULL;
     for (int64_t l = 0; built && l < model->levels; l++) {
@@ -621,22 +609,20 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     }
     if (model->levels > 1 && !is_constant(model)) {
         const gra_group_convention *c = &model->convention;
-        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, c->group_size,
-                                     model->epsilon, c->ddof, c->expectation, error));
+        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, c->group_size, model->epsilon,
+                                     c->ddof, c->expectation, error));
         model->base.expectation = model->expectation.method;
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n,
-                               int64_t stride, const gra_group_convention *convention,
-                               grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
+                               const gra_group_convention *convention, grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     gra_arena arena = GRA_ARENA_INIT;
-    if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD &&
-        convention->epsilon == 0.0 && convention->expectation == GRPOALIGN_EXPECTATION_AUTO &&
-        distribution == NULL) {
+    if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD && convention->epsilon == 0.0 &&
+        convention->expectation == GRPOALIGN_EXPECTATION_AUTO && distribution == NULL) {
         /* Two members differ from their mean by half their distance, which is also their std. */
         return gra_ranked_new(rewards, n, sqrt((2.0 - convention->ddof) / 2.0), out, error);
     }
@@ -644,9 +630,8 @@ grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *d
     base->rewards = gra_alloc(n, sizeof(double));
     group_model *model = (group_model *)base;
     model->convention = *convention;
-    grpoalign_status status = base->rewards != NULL
-                                  ? build(model, rewards, k, distribution, stride, &arena, error)
-                                  : gra_fail_memory(error);
+    grpoalign_status status =
+        base->rewards != NULL ? build(model, rewards, k, distribution, stride, &arena, error) : gra_fail_memory(error);
     gra_arena_free(&arena);
     if (status < 0) {
         grpoalign_model_free(base);

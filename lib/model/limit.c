@@ -27,8 +27,7 @@ static void limit_release(grpoalign_model *self)
 }
 
 /* The tilt over the levels listed in at[0..classes-1]. */
-static int limit_tilt(const limit_model *model, const int64_t *at, int64_t classes, gra_tilt *tilt,
-                      gra_arena *arena)
+static int limit_tilt(const limit_model *model, const int64_t *at, int64_t classes, gra_tilt *tilt, gra_arena *arena)
 {
     double *gap = gra_arena_doubles(arena, classes), *reward = gra_arena_doubles(arena, classes);
     double *variance = NULL;
@@ -61,8 +60,7 @@ static int limit_tilt(const limit_model *model, const int64_t *at, int64_t class
     return 1;
 }
 
-static int all_levels(const limit_model *model, const double *policy, gra_tilt *tilt, double **mass,
-                      gra_arena *arena)
+static int all_levels(const limit_model *model, const double *policy, gra_tilt *tilt, double **mass, gra_arena *arena)
 {
     int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
     *mass = gra_arena_doubles(arena, model->levels);
@@ -79,8 +77,8 @@ static int all_levels(const limit_model *model, const double *policy, gra_tilt *
     return limit_tilt(model, at, model->levels, tilt, arena);
 }
 
-static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy,
-                                        double *advantage, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy, double *advantage,
+                                        gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     gra_tilt tilt;
@@ -98,9 +96,8 @@ static grpoalign_status limit_advantage(const grpoalign_model *self, const doubl
 }
 
 /* u_o = strength (m - gap_o): d u_o = strength dm + (m - gap_o) d strength. */
-static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy,
-                                       double *jacobian, int64_t stride, gra_arena *arena,
-                                       grpoalign_error *error)
+static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
+                                       int64_t stride, gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     gra_tilt tilt;
@@ -122,13 +119,13 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported,
-                                        gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
+                                        gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
-    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported,
-                                               out, &class_at, arena)) {
+    if (at == NULL ||
+        !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
     int equal = 1;
@@ -147,11 +144,10 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian,
-                                        limit_structure};
+static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian, limit_structure};
 
-grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale,
-                               double epsilon, grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale, double epsilon,
+                               grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));

@@ -18,8 +18,8 @@ static void margins_release(grpoalign_model *self)
     gra_release(((margins_model *)self)->margins);
 }
 
-static grpoalign_status margins_advantage(const grpoalign_model *self, const double *policy,
-                                          double *advantage, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status margins_advantage(const grpoalign_model *self, const double *policy, double *advantage,
+                                          gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = self->outcomes;
     (void)arena, (void)error;
@@ -27,15 +27,13 @@ static grpoalign_status margins_advantage(const grpoalign_model *self, const dou
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status margins_jacobian(const grpoalign_model *self, const double *policy,
-                                         double *jacobian, int64_t stride, gra_arena *arena,
-                                         grpoalign_error *error)
+static grpoalign_status margins_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
+                                         int64_t stride, gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = self->outcomes;
     (void)policy, (void)arena, (void)error;
     for (int64_t i = 0; i < n; i++) {
-        memcpy(jacobian + i * stride, ((const margins_model *)self)->margins + i * n,
-               (size_t)n * sizeof(double));
+        memcpy(jacobian + i * stride, ((const margins_model *)self)->margins + i * n, (size_t)n * sizeof(double));
     }
     return GRPOALIGN_OK;
 }
@@ -48,8 +46,7 @@ static int game_advantage(const gra_game *self, const double *w, double shift, i
     return 1;
 }
 
-static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
-                         gra_arena *arena)
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
 {
     (void)w, (void)accuracy, (void)arena;
     memcpy(jacobian, self->margins, (size_t)(self->classes * self->classes) * sizeof(double));
@@ -86,8 +83,8 @@ static int compare_rows(const void *left, const void *right)
  * keeps the equations regular when several tied outcomes share the support of the solution. Gives
  * class_of[i] for rows 0..n-1 and the representative of each class.
  */
-static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, int64_t *first,
-                            int64_t *classes, gra_arena *arena)
+static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, int64_t *first, int64_t *classes,
+                            gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     row_key *keys = gra_arena_take(arena, n, sizeof *keys);
@@ -133,8 +130,8 @@ static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, 
     return 1;
 }
 
-grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
-                                       int64_t *class_of, gra_arena *arena, grpoalign_error *error)
+grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out, int64_t *class_of,
+                                       gra_arena *arena, grpoalign_error *error)
 {
     int64_t classes, *first = gra_arena_take(arena, n, sizeof *first);
     if (first == NULL || !merge_equal_rows(margins, n, class_of, first, &classes, arena)) {
@@ -173,8 +170,7 @@ grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_str
 }
 
 static grpoalign_status margins_structure(const grpoalign_model *self, const unsigned char *supported,
-                                          gra_structure *out, gra_arena *arena,
-                                          grpoalign_error *error)
+                                          gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = self->outcomes, kept = 0;
     const double *margins = ((const margins_model *)self)->margins;
@@ -212,11 +208,10 @@ static grpoalign_status margins_structure(const grpoalign_model *self, const uns
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops MARGINS_OPS = {margins_release, margins_advantage, margins_jacobian,
-                                          margins_structure};
+static const gra_model_ops MARGINS_OPS = {margins_release, margins_advantage, margins_jacobian, margins_structure};
 
-grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
-                                 grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
+                                 grpoalign_error *error)
 {
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(margins_model), &MARGINS_OPS, n, NULL, &base, error));

@@ -23,11 +23,9 @@ struct gra_game {
     const double *mix; /* classes x levels, or NULL for the identity (classes == levels) */
     /* a(w) - shift, rounded once where the game can do better than subtract; accuracy GRA_EXACT or GRA_COARSE; 0 on short
      * memory */
-    int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a,
-                     gra_arena *arena);
+    int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a, gra_arena *arena);
     /* levels x levels, row-major; accuracy GRA_EXACT or GRA_COARSE; 0 on short memory */
-    int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian,
-                    gra_arena *arena);
+    int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena);
     /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is none; may be NULL */
     int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
     const gra_tilt *near;  /* a tilt over the same classes whose stationary policies lie near, or NULL */
@@ -45,8 +43,7 @@ void gra_game_to_levels(const gra_game *game, const double *classes, double *lev
 void gra_game_to_classes(const gra_game *game, const double *levels, double *classes);
 
 /* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is short. */
-int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
-                            gra_arena *arena);
+int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian, gra_arena *arena);
 
 /* What a solver may exploit. Classes partition the outcomes that the reference supports. */
 enum {
@@ -70,12 +67,12 @@ typedef struct gra_model_ops {
     /* policy: normalised probabilities of all outcomes. Return GRPOALIGN_OK or an error. */
     grpoalign_status (*advantage)(const grpoalign_model *self, const double *policy, double *advantage,
                                   gra_arena *arena, grpoalign_error *error);
-    grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy, double *jacobian,
-                                 int64_t stride, gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy, double *jacobian, int64_t stride,
+                                 gra_arena *arena, grpoalign_error *error);
     /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the arena; call
      * gra_structure_release afterwards, also on failure. */
-    grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported,
-                                  gra_structure *out, gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
+                                  gra_arena *arena, grpoalign_error *error);
 } gra_model_ops;
 
 struct grpoalign_model {
@@ -94,26 +91,24 @@ struct grpoalign_model {
 void gra_structure_release(gra_structure *structure);
 
 /* Sets *out to a zeroed model of `size` bytes with its head filled. */
-grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
-                                    const double *rewards, grpoalign_model **out,
-                                    grpoalign_error *error);
+grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes, const double *rewards,
+                                    grpoalign_model **out, grpoalign_error *error);
 
 /*
  * Distinct rewards of a list, ascending: order is a permutation that sorts (keys, then ties); level_of and
  * level_value are filled, *levels is their number. `ties` (may be NULL) splits equal rewards further.
  * Returns 0 when memory is short.
  */
-int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of,
-                     int64_t *first, int64_t *levels, gra_arena *arena);
+int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of, int64_t *first,
+                     int64_t *levels, gra_arena *arena);
 
 /*
  * Classes from levels: the levels with a supported outcome become classes, in the same order. Fills classes and
  * class_of of the structure, sets kind to GRA_FLAT, and gives the class of every level (-1 for none) in *class_at
  * unless NULL. Returns 0 when memory is short.
  */
-int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels,
-                            const unsigned char *supported, gra_structure *out, int64_t **class_at,
-                            gra_arena *arena);
+int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels, const unsigned char *supported,
+                            gra_structure *out, int64_t **class_at, gra_arena *arena);
 
 /* The power of two that brings max - min into [1/2, 1): value = reward * 2^-exponent. 0 when all are equal. */
 int gra_range_exponent(const double *rewards, int64_t n);
@@ -123,16 +118,16 @@ void gra_game_from_margins(gra_game *game, const double *margins, int64_t classe
 
 /* The structure of an antisymmetric n x n matrix (borrowed): equal rows are merged, class_of[0..n-1] is filled,
  * and kind, classes and what goes with them are set. */
-grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
-                                       int64_t *class_of, gra_arena *arena, grpoalign_error *error);
+grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out, int64_t *class_of,
+                                       gra_arena *arena, grpoalign_error *error);
 
 /* Constructors after argument checks. */
-grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
-                                 grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
+                                 grpoalign_error *error);
 grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale, grpoalign_model **out,
                                 grpoalign_error *error);
-grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale,
-                               double epsilon, grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale, double epsilon,
+                               grpoalign_model **out, grpoalign_error *error);
 
 typedef struct gra_group_convention {
     int64_t group_size;
@@ -141,8 +136,7 @@ typedef struct gra_group_convention {
 } gra_group_convention;
 
 /* distribution: NULL for one reward per outcome (then k == n), else n x k rows that sum to 1. */
-grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n,
-                               int64_t stride, const gra_group_convention *convention,
-                               grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
+                               const gra_group_convention *convention, grpoalign_model **out, grpoalign_error *error);
 
 #endif

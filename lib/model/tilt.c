@@ -55,8 +55,8 @@ static void constant_sample(const gra_tilt *self, const double *policy, gra_tilt
     sample->slope = 0.0;
 }
 
-static void constant_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a,
-                                  const gra_tilt_sample *b, double *low, double *high)
+static void constant_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
+                                  double *high)
 {
     (void)self, (void)a, (void)b;
     *low = *high = 0.0;
@@ -171,18 +171,16 @@ static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sa
  * log sigma = X/2 - log Z, where Z = sum R e^(-theta g) and X = log(sigma^2 Z^2) are logarithms of sums of
  * exponentials in theta with positive coefficients, hence convex: their slopes only grow.
  */
-static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a,
-                               const gra_tilt_sample *b, double *low, double *high)
+static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
+                               double *high)
 {
     double half_x_a = a->sigma_slope - a->mean_gap, half_x_b = b->sigma_slope - b->mean_gap;
     double falls = half_x_a + b->mean_gap, rises = half_x_b + a->mean_gap; /* of log sigma */
     double share_low = 1.0, share_high = 1.0;
     if (self->epsilon > 0.0) {
         double width = b->theta - a->theta;
-        double top = fmin(a->log_sigma + fmax(rises, 0.0) * width,
-                          b->log_sigma + fmax(-falls, 0.0) * width);
-        double bottom = fmax(a->log_sigma + fmin(falls, 0.0) * width,
-                             b->log_sigma - fmax(rises, 0.0) * width);
+        double top = fmin(a->log_sigma + fmax(rises, 0.0) * width, b->log_sigma + fmax(-falls, 0.0) * width);
+        double bottom = fmax(a->log_sigma + fmin(falls, 0.0) * width, b->log_sigma - fmax(rises, 0.0) * width);
         share_high = 1.0 / (1.0 + self->epsilon * exp(-top));
         share_low = a->share > 0.0 && b->share > 0.0 ? 1.0 / (1.0 + self->epsilon * exp(-bottom)) : 0.0;
     }
@@ -288,8 +286,8 @@ static void two_levels_sample(const gra_tilt *self, const double *policy, gra_ti
  * d log gap / d theta = (gap'(p) / gap(p)) Var(success). gap is convex in p with its minimum at 1/2, p grows with
  * theta; Var Z^2 and Z are sums of decaying exponentials, so both fall as theta grows.
  */
-static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a,
-                                    const gra_tilt_sample *b, double *low, double *high)
+static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b,
+                                    double *low, double *high)
 {
     double most = exp(fmin(a->log_spread - 2.0 * b->log_z, 0.0));
     double least = exp(fmin(b->log_spread - 2.0 * a->log_z, 0.0));
@@ -326,8 +324,8 @@ static void two_levels_gradient(const gra_tilt *self, const double *policy, doub
     }
 }
 
-void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure,
-                         int64_t group_size, double epsilon, double factor)
+void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, int64_t group_size,
+                         double epsilon, double factor)
 {
     tilt->success = success;
     tilt->failure = failure;

@@ -18,20 +18,20 @@
 typedef struct gra_tilt_sample {
     double theta;
     double log_strength;
-    double slope;      /* d log strength / d theta along the family */
-    double mean_gap;   /* m; -d log Z / d theta */
-    double share;      /* sigma / (sigma + epsilon); two levels: the derivative of the gap in p */
-    double log_sigma;  /* two levels: the gap of the advantages */
+    double slope;       /* d log strength / d theta along the family */
+    double mean_gap;    /* m; -d log Z / d theta */
+    double share;       /* sigma / (sigma + epsilon); two levels: the derivative of the gap in p */
+    double log_sigma;   /* two levels: the gap of the advantages */
     double sigma_slope; /* d log sigma / d theta */
-    double p, q;       /* two levels: probabilities of success and failure */
-    double log_spread; /* two levels: log variance of success + 2 log Z */
+    double p, q;        /* two levels: probabilities of success and failure */
+    double log_spread;  /* two levels: log variance of success + 2 log Z */
     double log_z;
 } gra_tilt_sample;
 
 typedef struct gra_tilt gra_tilt;
 struct gra_tilt {
     int64_t classes;
-    const double *gap; /* >= 0, smallest 0, not all 0 */
+    const double *gap;    /* >= 0, smallest 0, not all 0 */
     const double *reward; /* what the gaps are differences of, exact where the gaps are rounded; NULL for -gap */
     /* All strengths lie in [low, high]; high may be infinite. */
     double low, high;
@@ -41,8 +41,8 @@ struct gra_tilt {
     /* Fills a sample for a policy of the family, given theta and log Z. */
     void (*sample)(const gra_tilt *self, const double *policy, gra_tilt_sample *sample);
     /* Bounds on d log strength / d theta over [a->theta, b->theta]. */
-    void (*slope_bounds)(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b,
-                         double *low, double *high);
+    void (*slope_bounds)(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
+                         double *high);
     /* An upper bound on the strength for all theta >= a->theta; infinite if there is none. */
     double (*ceiling)(const gra_tilt *self, const gra_tilt_sample *a, const double *policy);
     /* A lower bound on d log strength / d theta for all theta >= a->theta. */
@@ -52,19 +52,19 @@ struct gra_tilt {
     int reverse_unique; /* the stationary policy under reverse KL is proved unique */
 
     /* What the strengths need. */
-    double constant;           /* unscaled */
-    const double *variance;    /* large groups: per class, or NULL */
-    double epsilon;            /* in units of the gaps */
+    double constant;                 /* unscaled */
+    const double *variance;          /* large groups: per class, or NULL */
+    double epsilon;                  /* in units of the gaps */
     const double *success, *failure; /* two levels: probabilities of the upper and the lower */
     int64_t group_size;
-    double factor;             /* of the gap of the advantages */
+    double factor; /* of the gap of the advantages */
 };
 
 /* Each sets the strength-specific part; classes and gap are set before. */
 void gra_tilt_constant(gra_tilt *tilt, double strength);
 void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon);
-void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure,
-                         int64_t group_size, double epsilon, double factor);
+void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, int64_t group_size,
+                         double epsilon, double factor);
 
 /*
  * The mean reward of a policy as pivot - offset, pivot being the reward of the class that weighs most: differences from the

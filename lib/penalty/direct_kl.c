@@ -75,8 +75,8 @@ static double ray(const gra_prior *prior, const double *gap, double x, double *p
     return theta;
 }
 
-static void ray_bracket(const gra_prior *prior, const double *gap, double low, double high,
-                        double *x_low, double *x_high)
+static void ray_bracket(const gra_prior *prior, const double *gap, double low, double high, double *x_low,
+                        double *x_high)
 {
     (void)prior, (void)gap;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;

@@ -54,8 +54,8 @@ typedef struct gra_penalty_ops {
      */
     double (*ray)(const gra_prior *prior, const double *gap, double x, double *price, double *policy);
     /* An interval of x that contains low <= theta <= high (high may be infinite). */
-    void (*ray_bracket)(const gra_prior *prior, const double *gap, double low, double high,
-                        double *x_low, double *x_high);
+    void (*ray_bracket)(const gra_prior *prior, const double *gap, double low, double high, double *x_low,
+                        double *x_high);
     /* The policy of a class whose price is level + slope * policy, slope > 0: their only meeting point. */
     double (*meet)(double mass, double log_mass, double level, double slope);
     /* The price of a class that holds `policy` > 0. */
@@ -65,8 +65,7 @@ typedef struct gra_penalty_ops {
     /* c or log Z, from advantages over beta per outcome and their mean under the policy. */
     double (*normaliser)(const gra_prior *prior, const double *advantage, double mean);
     /* The residual of one outcome as grpoalign_report defines it; advantage is u / beta. */
-    double (*residual)(double reference, double policy, double log_ratio, double advantage,
-                       double normaliser);
+    double (*residual)(double reference, double policy, double log_ratio, double advantage, double normaliser);
     /* Stationary policies of a tilt form a family pi ~ pi_ref exp(-theta gap). */
     int exponential;
 } gra_penalty_ops;

@@ -95,8 +95,8 @@ static double ray(const gra_prior *prior, const double *gap, double x, double *p
     return theta;
 }
 
-static void ray_bracket(const gra_prior *prior, const double *gap, double low, double high,
-                        double *x_low, double *x_high)
+static void ray_bracket(const gra_prior *prior, const double *gap, double low, double high, double *x_low,
+                        double *x_high)
 {
     /* mass(gap 0) / e <= theta <= 1/e and theta >= 1 / (widest + e). */
     double top = 0.0;

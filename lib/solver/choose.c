@@ -36,8 +36,7 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
     }
 }
 
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta,
-                                     double change)
+grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)
 {
     if (problem->progress == NULL) {
         return GRPOALIGN_OK;

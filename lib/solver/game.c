@@ -28,23 +28,23 @@ typedef struct newton {
     const gra_game *game;
     gra_answer *answer;
     double beta;
-    int accuracy;               /* of the advantages: GRA_EXACT, or GRA_COARSE on the way */
-    double level;               /* what u is relative to */
-    double size;                /* max |r - mean r| of the current prices */
+    int accuracy; /* of the advantages: GRA_EXACT, or GRA_COARSE on the way */
+    double level; /* what u is relative to */
+    double size;  /* max |r - mean r| of the current prices */
     /* classes */
     double *u, *r, *step, *trial, *saved_price, *saved_policy, *work, *first;
-    double *slope, *log_slope;  /* q = -d pi/d price, and q / pi, where the equations were set up */
-    double *q;                  /* q as used in the equations over levels */
-    int32_t *stiff;             /* the unknown of a class in the equations over classes is its probability */
+    double *slope, *log_slope; /* q = -d pi/d price, and q / pi, where the equations were set up */
+    double *q;                 /* q as used in the equations over levels */
+    int32_t *stiff;            /* the unknown of a class in the equations over classes is its probability */
     int64_t stiff_count;
-    double *w, *a;              /* levels */
-    int over_levels;            /* which equations */
-    int64_t order;              /* of the matrix */
+    double *w, *a;   /* levels */
+    int over_levels; /* which equations */
+    int64_t order;   /* of the matrix */
     double *slopes, *matrix, *spread, *y;
-    double slack;               /* of the last factors */
+    double slack; /* of the last factors */
     int32_t *pivots;
     int factored;
-    int valid;                  /* the answer, when it was last looked at */
+    int valid; /* the answer, when it was last looked at */
 } newton;
 
 /* Over levels, -d pi/d price is cut off where it would make the equations stiffer than this. */
@@ -59,8 +59,8 @@ static const int64_t FEW_CLASSES = 512;
 static int newton_take(newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u,           &s->r,    &s->q,     &s->step, &s->saved_price,
-                          &s->saved_policy, &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
+    double **vectors[] = {&s->u,    &s->r,     &s->q,     &s->step,  &s->saved_price, &s->saved_policy,
+                          &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
@@ -134,8 +134,7 @@ static int fill_over_levels(newton *s)
                 strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
             }
         }
-        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k, from > 0 ? 1.0 : 0.0,
-                              s->spread, k);
+        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k, from > 0 ? 1.0 : 0.0, s->spread, k);
     }
     gra_arena_rewind(s->problem->arena, mark);
     gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
@@ -547,8 +546,8 @@ static grpoalign_status follow_branch(newton *s, double beta_from, int *outcome,
                 correction += fabs(s->answer->policy[c] - predicted[c]);
                 travelled += fabs(s->answer->policy[c] - base_policy[c]);
             }
-            accepted = status >= 0 && found == NEWTON_DONE &&
-                       s->answer->regular == sign && correction < 0.02 + 0.2 * travelled && travelled < 0.5;
+            accepted = status >= 0 && found == NEWTON_DONE && s->answer->regular == sign &&
+                       correction < 0.02 + 0.2 * travelled && travelled < 0.5;
             if (accepted) {
                 here = next;
                 stride *= correction < 0.005 ? 2.0 : 1.0;
@@ -737,8 +736,8 @@ static int attracts(newton *s)
     double *jacobian = gra_arena_doubles(problem->arena, n * n);
     gra_game_to_levels(s->game, s->answer->policy, s->w);
     if (jacobian != NULL && gra_game_class_jacobian(s->game, s->w, GRA_EXACT, jacobian, problem->arena)) {
-        stable = gra_stability_spectrum(problem->penalty, s->beta, n, s->answer->price, s->answer->policy,
-                                        jacobian, problem->arena);
+        stable = gra_stability_spectrum(problem->penalty, s->beta, n, s->answer->price, s->answer->policy, jacobian,
+                                        problem->arena);
     }
     gra_arena_rewind(problem->arena, mark);
     return stable != 0;

@@ -35,13 +35,12 @@ static double equation(void *context, double x)
     line *self = context;
     const gra_problem *problem = self->problem;
     self->calls++;
-    double theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price,
-                                         self->answer->policy);
+    double theta =
+        problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price, self->answer->policy);
     double log_strength = log(self->tilt->strength(self->tilt, self->answer->policy));
     if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
         for (int64_t c = 0; c < problem->prior.classes; c++) {
-            self->log_policy[c] = problem->prior.log_mass[c] +
-                                  problem->penalty->log_ratio(self->answer->price[c]);
+            self->log_policy[c] = problem->prior.log_mass[c] + problem->penalty->log_ratio(self->answer->price[c]);
         }
         log_strength = self->tilt->log_strength(self->tilt, self->log_policy);
     }
@@ -51,8 +50,7 @@ static double equation(void *context, double x)
 static void set_answer(line *self, double x)
 {
     const gra_problem *problem = self->problem;
-    (void)problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price,
-                                self->answer->policy);
+    (void)problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price, self->answer->policy);
 }
 
 /* How much the policy moves when F is off by the rounding of its terms. */
@@ -89,8 +87,8 @@ static double solve_single(line *self)
     const gra_problem *problem = self->problem;
     const gra_tilt *tilt = self->tilt;
     double low, high;
-    problem->penalty->ray_bracket(&problem->prior, tilt->gap, tilt->low / problem->beta,
-                                  tilt->high / problem->beta, &low, &high);
+    problem->penalty->ray_bracket(&problem->prior, tilt->gap, tilt->low / problem->beta, tilt->high / problem->beta,
+                                  &low, &high);
     double f_low = equation(self, low), f_high = NAN;
     /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one from below, because far
      * beyond the root probabilities may be too small for a double. */
@@ -204,8 +202,7 @@ static int search_all(line *self)
         if (end <= a.theta) {
             return 0; /* F < 0 from here on */
         }
-        if (isinf(ceiling) && value(self, &a) > 0.0 &&
-            tilt->tail_slope(tilt, &a) - 1.0 / a.theta >= 0.0) {
+        if (isinf(ceiling) && value(self, &a) > 0.0 && tilt->tail_slope(tilt, &a) - 1.0 / a.theta >= 0.0) {
             return 1;
         }
         if (isinf(a.log_strength)) {
@@ -277,9 +274,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
             answer->policy_error = DBL_EPSILON;
             return GRPOALIGN_OK;
         }
-        answer->unique = self.roots == 1 && !collapses && !self.doubtful ? 1
-                         : self.roots > 1 || collapses                   ? 0
-                                                                         : -1;
+        answer->unique = self.roots == 1 && !collapses && !self.doubtful ? 1 : self.roots > 1 || collapses ? 0 : -1;
         double low = log(self.first_low), high = log(self.first_high);
         double f_low = equation(&self, low), f_high = equation(&self, high);
         /* Rounding of log theta may have moved an end across the root it is next to. */

@@ -34,9 +34,9 @@ static double descend(descent *self, double level)
         double base = level + self->slope * lead;
         double policy = problem->penalty->meet(prior->mass[c], prior->log_mass[c], base, self->slope);
         self->answer->policy[c] = policy;
-        self->answer->price[c] =
-            policy >= DBL_MIN ? problem->penalty->price_at(prior->mass[c], prior->log_mass[c], policy)
-                              : base + self->slope * policy;
+        self->answer->price[c] = policy >= DBL_MIN
+                                     ? problem->penalty->price_at(prior->mass[c], prior->log_mass[c], policy)
+                                     : base + self->slope * policy;
         gra_sum_add(&above, policy);
     }
     return gra_sum_value(above);

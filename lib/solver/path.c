@@ -41,10 +41,10 @@ typedef struct path {
     double *pi, *z, *barrier;
     double *matrix, *row_scale, *unit; /* factors, row scaling, solution for a right side of ones */
     int32_t *pivots;
-    double *residual;    /* of the dual equation */
-    double mass_missing; /* 1 - sum pi */
-    double *d_pi, *d_z, *image, *rhs;      /* n x TARGETS, one target after the other */
-    double *product, *bend;                /* second-order terms, the same shape */
+    double *residual;                 /* of the dual equation */
+    double mass_missing;              /* 1 - sum pi */
+    double *d_pi, *d_z, *image, *rhs; /* n x TARGETS, one target after the other */
+    double *product, *bend;           /* second-order terms, the same shape */
     double *best_pi, *best_z;
     double d_level[TARGETS];
 } path;
@@ -182,8 +182,8 @@ static int take(path *p, gra_arena *arena)
     p->bend = gra_arena_doubles(arena, n * TARGETS);
     p->best_pi = gra_arena_doubles(arena, n);
     p->best_z = gra_arena_doubles(arena, n);
-    return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale && p->unit && p->pivots &&
-           p->residual && p->d_pi && p->d_z && p->image && p->rhs && p->product && p->bend;
+    return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale && p->unit &&
+           p->pivots && p->residual && p->d_pi && p->d_z && p->image && p->rhs && p->product && p->bend;
 }
 
 /* The uniform centre: pi = 1/n and z large enough to be on the path for some mu. */
@@ -203,8 +203,7 @@ static void start(path *p)
         bottom = fmin(bottom, p->z[i]);
         most_barrier = fmax(most_barrier, p->barrier[i]);
     }
-    p->level = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest),
-                          fmax(p->problem->beta, (double)n * most_barrier));
+    p->level = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest), fmax(p->problem->beta, (double)n * most_barrier));
     p->mu = 0.0;
     for (int64_t i = 0; i < n; i++) {
         p->z[i] = p->level - p->z[i];
@@ -248,14 +247,8 @@ static int advance(path *p, gra_answer *answer, double *change)
         }
     }
     double left = (1.0 - reach) * (1.0 - reach);
-    const double shares[TARGETS] = {0.0,
-                                    0.1 * left,
-                                    left,
-                                    fmax(left, 1e-4),
-                                    fmax(left, 1e-2),
-                                    fmax(left, 0.1),
-                                    fmax(left, 0.3),
-                                    1.0};
+    const double shares[TARGETS] = {
+        0.0, 0.1 * left, left, fmax(left, 1e-4), fmax(left, 1e-2), fmax(left, 0.1), fmax(left, 0.3), 1.0};
     second_order(p, 0, reach, 0.0, 1);
     for (int t = 0; t < TARGETS; t++) {
         mu[t] = fmax(shares[t] * p->mu, 0.1 * end);

@@ -76,8 +76,8 @@ static int symmetric_part_definite(int64_t n, const double *root_q, double *matr
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j <= i; j++) {
-            matrix[i * n + j] += (-root_q[i] * sv[j] - sv[i] * root_q[j]) / norm +
-                                 (1.0 + vsv / norm) * root_q[i] * root_q[j] / norm;
+            matrix[i * n + j] +=
+                (-root_q[i] * sv[j] - sv[i] * root_q[j]) / norm + (1.0 + vsv / norm) * root_q[i] * root_q[j] / norm;
         }
     }
     return gra_is_positive_definite(n, matrix, n);
@@ -97,8 +97,8 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
         return -1;
     }
     for (int64_t c = 0; c < n; c++) {
-        root_q[c] = sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) /
-                         problem->beta);
+        root_q[c] =
+            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) / problem->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
     if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {
@@ -131,9 +131,8 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int64_t n,
-                               const double *price, const double *policy, double *jacobian,
-                               gra_arena *arena)
+int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
+                               const double *policy, double *jacobian, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double *shift = gra_arena_doubles(arena, n), largest = 0.0;

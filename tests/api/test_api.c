@@ -6,16 +6,16 @@ static void expect(grpoalign_status status, const grpoalign_error *error, grpoal
 {
     if (status != wanted || error->status != wanted || error->argument != argument || error->index != index ||
         strstr(error->message, word) == NULL || strchr(error->message, '\n') != NULL) {
-        print_error("line %d: status %d (wanted %d), argument %d (%d), index %lld (%lld): %s (%s)\n", line, status, wanted,
-                    error->argument, argument, (long long)error->index, (long long)index, error->message, word);
+        print_error("line %d: status %d (wanted %d), argument %d (%d), index %lld (%lld): %s (%s)\n", line, status,
+                    wanted, error->argument, argument, (long long)error->index, (long long)index, error->message, word);
         fail();
     }
 }
 
-#define EXPECT(call, wanted, argument, index, word)                                                \
-    do {                                                                                           \
-        memset(&error, 0x5a, sizeof error);                                                        \
-        expect((call), &error, (wanted), (argument), (index), (word), __LINE__);                    \
+#define EXPECT(call, wanted, argument, index, word)                                                                    \
+    do {                                                                                                               \
+        memset(&error, 0x5a, sizeof error);                                                                            \
+        expect((call), &error, (wanted), (argument), (index), (word), __LINE__);                                       \
     } while (0)
 
 static void references(void **state)
@@ -29,11 +29,14 @@ static void references(void **state)
     EXPECT(grpoalign_reference_new(good, 2, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
     EXPECT(grpoalign_reference_new(good, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1");
     EXPECT(grpoalign_reference_new(good, -5, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "-5");
-    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1, "probabilities[1]");
+    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
+           "probabilities[1]");
     EXPECT(grpoalign_reference_new((double[]){-0.5, 1.5}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1, 0, "[0, 1]");
     EXPECT(grpoalign_reference_new((double[]){0.5, 0.4}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1, 0, "sum to 1");
-    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1, "log_probabilities[1]");
-    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1, -1, "finite");
+    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
+           "log_probabilities[1]");
+    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1,
+           -1, "finite");
     EXPECT(grpoalign_reference_new_uniform(0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be");
     EXPECT(grpoalign_reference_new_uniform(INT64_MAX, &out, &error), GRPOALIGN_ERR_MEMORY, 0, -1, "memory");
     assert_null(out);
@@ -62,7 +65,8 @@ static void models(void **state)
     EXPECT(grpoalign_model_new_ranked(r, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
     EXPECT(grpoalign_model_new_pairwise(margins, 3, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "stride");
     margins[5] = 0.2;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 7, "margins[2][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 7,
+           "margins[2][1]");
     margins[5] = INFINITY;
     EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 5, "margins[1][2]");
     margins[5] = -1.1;
@@ -71,10 +75,12 @@ static void models(void **state)
     margins[5] = 0.1;
     margins[7] = -0.1;
     margins[4] = 1e-3;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 4, "margins[1][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 4,
+           "margins[1][1]");
     margins[4] = 0.0;
     EXPECT(grpoalign_model_new_group(r, 3, 1, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "group_size");
-    EXPECT(grpoalign_model_new_group(r, 3, INT64_C(1) << 40, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "group_size");
+    EXPECT(grpoalign_model_new_group(r, 3, INT64_C(1) << 40, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
+           "group_size");
     o.scale = 2;
     EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "scale");
     o.scale = 0;
@@ -98,13 +104,18 @@ static void models(void **state)
     o.struct_size = 3;
     EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, -1, "struct_size");
     EXPECT(grpoalign_model_new_limit(r, bad, 3, NULL, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 2, 1, "variances[1]");
-    EXPECT(grpoalign_model_new_limit(r, (double[]){0, -1, 0}, 3, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, 1, "variances[1]");
-    EXPECT(grpoalign_model_new_group_random(r, 2, NULL, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "distribution");
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 1, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride");
+    EXPECT(grpoalign_model_new_limit(r, (double[]){0, -1, 0}, 3, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, 1,
+           "variances[1]");
+    EXPECT(grpoalign_model_new_group_random(r, 2, NULL, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
+           "distribution");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 1, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
+           "stride");
     rows[3] = 0.4;
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 2, "distribution[1] must sum");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 2,
+           "distribution[1] must sum");
     rows[3] = -0.5;
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 3, "distribution[1][1]");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 3,
+           "distribution[1][1]");
     assert_null(out);
 
     CHECK_OK(grpoalign_model_new_pairwise(margins, 3, 3, &out, NULL));
@@ -112,12 +123,14 @@ static void models(void **state)
     EXPECT(grpoalign_model_advantage(out, NULL, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "policy");
     EXPECT(grpoalign_model_advantage(out, p, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "advantage");
     EXPECT(grpoalign_model_advantage(NULL, p, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "model");
-    EXPECT(grpoalign_model_advantage(out, (double[]){0.5, 0.5, 0.5}, 3, u, &error), GRPOALIGN_ERR_PROBABILITY, 2, 0, "policy must sum");
+    EXPECT(grpoalign_model_advantage(out, (double[]){0.5, 0.5, 0.5}, 3, u, &error), GRPOALIGN_ERR_PROBABILITY, 2, 0,
+           "policy must sum");
     EXPECT(grpoalign_model_jacobian(out, p, 3, j, 2, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride");
     assert_true(u[0] == 7 && u[2] == 7); /* untouched by failures */
     /* Something that is no model, and one that is a penalty. */
     uint64_t nothing[8] = {0};
-    EXPECT(grpoalign_model_advantage((grpoalign_model *)nothing, p, 3, u, &error), GRPOALIGN_ERR_HANDLE, 1, -1, "handle");
+    EXPECT(grpoalign_model_advantage((grpoalign_model *)nothing, p, 3, u, &error), GRPOALIGN_ERR_HANDLE, 1, -1,
+           "handle");
     assert_int_equal(grpoalign_model_outcomes((grpoalign_model *)nothing), 0);
     grpoalign_model_free((grpoalign_model *)nothing);
     grpoalign_model_free(out);
@@ -144,28 +157,42 @@ static void solving(void **state)
     CHECK_OK(grpoalign_reference_new_uniform(3, &other, NULL));
     assert_int_equal(grpoalign_penalty_kind(penalty), GRPOALIGN_PENALTY_DIRECT_KL);
     assert_int_equal(grpoalign_penalty_kind(NULL), 0);
-    EXPECT(grpoalign_solve(NULL, penalty, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "model");
-    EXPECT(grpoalign_solve(model, NULL, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "penalty");
-    EXPECT(grpoalign_solve(model, penalty, NULL, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "reference");
+    EXPECT(grpoalign_solve(NULL, penalty, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "model");
+    EXPECT(grpoalign_solve(model, NULL, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "penalty");
+    EXPECT(grpoalign_solve(model, penalty, NULL, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
+           "reference");
     EXPECT(grpoalign_solve(model, penalty, reference, 1, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 6, -1, "out");
-    EXPECT(grpoalign_solve(model, penalty, other, 1, NULL, &solution, &error), GRPOALIGN_ERR_DIMENSION, 3, -1, "3 outcomes");
-    EXPECT(grpoalign_solve(model, penalty, reference, 0, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, -1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "-1");
-    EXPECT(grpoalign_solve(model, penalty, reference, NAN, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, INFINITY, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
-    EXPECT(grpoalign_solve((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_HANDLE, 1, -1, "model");
-    EXPECT(grpoalign_solve(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
+    EXPECT(grpoalign_solve(model, penalty, other, 1, NULL, &solution, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
+           "3 outcomes");
+    EXPECT(grpoalign_solve(model, penalty, reference, 0, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "beta");
+    EXPECT(grpoalign_solve(model, penalty, reference, -1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "-1");
+    EXPECT(grpoalign_solve(model, penalty, reference, NAN, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1,
+           "beta");
+    EXPECT(grpoalign_solve(model, penalty, reference, INFINITY, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4,
+           -1, "beta");
+    EXPECT(grpoalign_solve((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_HANDLE, 1, -1, "model");
+    EXPECT(grpoalign_solve(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
     o.max_iterations = -1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1, "max_iterations");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
+           "max_iterations");
     o.max_iterations = 0;
     o.tolerance = 2.0;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1, "tolerance");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
+           "tolerance");
     o.tolerance = 0.0;
     o.reserved = 1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_STRUCT_SIZE, 5, -1, "reserved");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_STRUCT_SIZE, 5, -1,
+           "reserved");
     o.reserved = 0;
     o.start = (double[]){0.5, 0.6};
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_PROBABILITY, 5, 0, "options.start");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_PROBABILITY, 5, 0,
+           "options.start");
     assert_null(solution);
     CHECK_OK(grpoalign_solve(model, penalty, reference, 1, NULL, &solution, NULL));
     assert_int_equal(grpoalign_solution_outcomes(solution), 2);
@@ -206,7 +233,8 @@ static void sized_structs(void **state)
     CHECK_OK(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error));
     grpoalign_model_free(model);
     newer.bytes[100] = 1;
-    EXPECT(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, 100, "newer");
+    EXPECT(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, 100,
+           "newer");
     grpoalign_reward_options_init(&newer.options, 8); /* a caller that knows size and scale only */
     newer.options.scale = GRPOALIGN_SCALE_NONE;
     newer.options.epsilon = 5.0; /* not the library's to read */
@@ -254,8 +282,8 @@ static void names(void **state)
     assert_string_equal(grpoalign_method_name(0), "unknown");
     assert_string_equal(grpoalign_expectation_name(-1), "unknown");
     char version[32];
-    (void)snprintf(version, sizeof version, "%d.%d.%d", grpoalign_version() / 1000000, grpoalign_version() / 1000 % 1000,
-                   grpoalign_version() % 1000);
+    (void)snprintf(version, sizeof version, "%d.%d.%d", grpoalign_version() / 1000000,
+                   grpoalign_version() / 1000 % 1000, grpoalign_version() % 1000);
     assert_string_equal(version, grpoalign_version_string());
     assert_non_null(strstr(grpoalign_build_info(), version));
 }

@@ -211,8 +211,10 @@ static void known_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_plain_definitions), cmocka_unit_test(slopes_against_differences),
-        cmocka_unit_test(invariances),               cmocka_unit_test(corners),
+        cmocka_unit_test(against_plain_definitions),
+        cmocka_unit_test(slopes_against_differences),
+        cmocka_unit_test(invariances),
+        cmocka_unit_test(corners),
         cmocka_unit_test(known_numbers),
     };
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);

@@ -60,10 +60,12 @@ static void thousand_instances(void **state)
         grpoalign_model_free(model);
     }
     for (int p = 0; p < 2; p++) {
-        print_message("# %s: %.1f factorisations on average, %lld at worst, over %d instances (", grpoalign_penalty_name(PENALTIES[p]),
-                      (double)total[p] / instances, (long long)worst[p], instances);
+        print_message("# %s: %.1f factorisations on average, %lld at worst, over %d instances (",
+                      grpoalign_penalty_name(PENALTIES[p]), (double)total[p] / instances, (long long)worst[p],
+                      instances);
         for (int kind = 0; kind < MARGINS_KINDS; kind++) {
-            print_message("%s%s %.1f", kind > 0 ? ", " : "", MARGINS_NAMES[kind], (double)by_kind[p][kind] / (double)(of_kind[kind] + !of_kind[kind]));
+            print_message("%s%s %.1f", kind > 0 ? ", " : "", MARGINS_NAMES[kind],
+                          (double)by_kind[p][kind] / (double)(of_kind[kind] + !of_kind[kind]));
         }
         print_message(")\n");
     }
@@ -89,8 +91,9 @@ static void two_thousand_outcomes(void **state)
             assert_int_equal(s.status, GRPOALIGN_OK);
             assert_true(s.report.factorizations <= MOST_FACTORIZATIONS[p]);
             assert_true(s.report.policy_error < 1e-12);
-            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n", N, MARGINS_NAMES[cases[i].kind],
-                          grpoalign_penalty_name(PENALTIES[p]), cases[i].beta, s.report.factorizations, s.report.residual);
+            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n", N,
+                          MARGINS_NAMES[cases[i].kind], grpoalign_penalty_name(PENALTIES[p]), cases[i].beta,
+                          s.report.factorizations, s.report.residual);
             assert_near(s.report.residual, 0.0, 1e-11 + 3e-15 / cases[i].beta);
             solved_free(&s);
         }

@@ -9,7 +9,8 @@ static void responses(void **state)
     randomness r = random_start(30);
     for (int i = 0; i < 4000 * test_scale(); i++) {
         int64_t n = 1 + random_below(&r, MOST);
-        double logs[MOST], u[MOST], policy[MOST], reference[MOST], normaliser, beta = pow(10.0, random_between(&r, -8.0, 6.0));
+        double logs[MOST], u[MOST], policy[MOST], reference[MOST], normaliser,
+            beta = pow(10.0, random_between(&r, -8.0, 6.0));
         int32_t kind = i % 2 ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL;
         random_reference(&r, (int)random_below(&r, REFERENCE_KINDS), n, logs);
         for (int64_t o = 0; o < n; o++) {

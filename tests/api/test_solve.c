@@ -71,7 +71,8 @@ static void every_model_and_penalty(void **state)
         }
         solved_free(&s);
     }
-    print_message("# %d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0], statuses[1], statuses[2], statuses[3]);
+    print_message("# %d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0], statuses[1], statuses[2],
+                  statuses[3]);
 }
 
 /* Binary questions: the paper's (14), (15) and the shift-only forms; trainers.md section 5. */
@@ -95,7 +96,8 @@ static void closed_forms(void **state)
             }
             plain_context limit = {.n = 2, .rewards = rewards, .limit = 1};
             solved s = solve_context(&limit, GRPOALIGN_PENALTY_REVERSE_KL, beta, logs);
-            long double p = (2.0L * b * b * q + 1.0L + sqrtl(1.0L + 4.0L * b * b * q * (1.0L - q))) / (2.0L * (1.0L + b * b));
+            long double p =
+                (2.0L * b * b * q + 1.0L + sqrtl(1.0L + 4.0L * b * b * q * (1.0L - q))) / (2.0L * (1.0L + b * b));
             assert_near(s.policy[1], p, 4e-15);
             assert_int_equal(s.report.unique, 1);
             solved_free(&s);
@@ -254,7 +256,8 @@ static void properties(void **state)
         /* For large beta the policy is the reference, and off by u/beta. */
         t = solve_context(&c, penalty, 1e6, logs);
         assert_true(t.report.kl_policy_ref < 1e-10 && t.report.kl_ref_policy < 1e-10);
-        assert_near(t.report.kl_policy_ref / (t.report.kl_ref_policy + 1e-300), 1.0, t.report.kl_ref_policy > 0.0 ? 1e-3 : 1.0);
+        assert_near(t.report.kl_policy_ref / (t.report.kl_ref_policy + 1e-300), 1.0,
+                    t.report.kl_ref_policy > 0.0 ? 1e-3 : 1.0);
         solved_free(&t);
         /* Training does not lower the expected reward. */
         assert_true(s.report.expected_reward >= s.report.expected_reward_reference - 1e-12);
@@ -313,7 +316,8 @@ static void edge_cases(void **state)
             plain_context pair = all[i];
             pair.n = 2;
             pair.rewards = two;
-            solved s = solve_context(&all[i], PENALTIES[p], 0.7, without), t = solve_context(&pair, PENALTIES[p], 0.7, two_logs);
+            solved s = solve_context(&all[i], PENALTIES[p], 0.7, without),
+                   t = solve_context(&pair, PENALTIES[p], 0.7, two_logs);
             assert_true(s.policy[1] == 0.0 && s.log_policy[1] == -INFINITY);
             assert_near(s.policy[0], t.policy[0], 1e-15);
             assert_near(s.policy[2], t.policy[1], 1e-15);
@@ -510,9 +514,14 @@ static void many_levels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_model_and_penalty), cmocka_unit_test(closed_forms), cmocka_unit_test(several_and_none),
-        cmocka_unit_test(properties),              cmocka_unit_test(edge_cases),   cmocka_unit_test(extremes),
-        cmocka_unit_test(progress),                cmocka_unit_test(many_levels),
+        cmocka_unit_test(every_model_and_penalty),
+        cmocka_unit_test(closed_forms),
+        cmocka_unit_test(several_and_none),
+        cmocka_unit_test(properties),
+        cmocka_unit_test(edge_cases),
+        cmocka_unit_test(extremes),
+        cmocka_unit_test(progress),
+        cmocka_unit_test(many_levels),
         cmocka_unit_test(effort),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);

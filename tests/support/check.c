@@ -137,8 +137,9 @@ void random_rewards(randomness *self, int kind, int64_t n, double *rewards)
         rewards[o] = kind == REWARDS_UNIFORM     ? random_between(self, -1.0, 1.0)
                      : kind == REWARDS_INTEGER   ? (double)random_below(self, 4)
                      : kind == REWARDS_GEOMETRIC ? pow(10.0, -(double)o)
-                     : kind == REWARDS_NEAR_TIES ? 1.0 + (double)random_below(self, 3) + 1e-9 * (double)random_below(self, 2)
-                                                 : 0.7;
+                     : kind == REWARDS_NEAR_TIES
+                         ? 1.0 + (double)random_below(self, 3) + 1e-9 * (double)random_below(self, 2)
+                         : 0.7;
     }
 }
 
@@ -209,7 +210,8 @@ static void plain_moments(const plain_context *c, const double *policy, long dou
     long double variance = 0.0L;
     for (int64_t o = 0; o < c->n; o++) {
         long double d = (long double)c->rewards[o] - origin - *mean;
-        variance += (long double)policy[o] / total * (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
+        variance +=
+            (long double)policy[o] / total * (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
     }
     *sigma = sqrtl(variance);
 }
@@ -241,7 +243,8 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
         }
         if (c->unscaled) {
             for (int64_t l = 0; l < c->k; l++) {
-                a[l] = (1.0L - 1.0L / (long double)c->group_size) * ((long double)c->support[l] - (long double)c->support[0] - mean);
+                a[l] = (1.0L - 1.0L / (long double)c->group_size) *
+                       ((long double)c->support[l] - (long double)c->support[0] - mean);
             }
         } else {
             plain_group_advantage(c->support, c->k, w, c->group_size, c->epsilon, c->ddof, a);
@@ -268,10 +271,12 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
     plain_group_advantage(c->rewards, n, policy, c->group_size, c->epsilon, c->ddof, advantage);
 }
 
-double plain_residual(const plain_context *c, int32_t penalty, double beta, const double *log_reference, const double *policy)
+double plain_residual(const plain_context *c, int32_t penalty, double beta, const double *log_reference,
+                      const double *policy)
 {
     int64_t n = c->n;
-    long double *u = malloc((size_t)n * sizeof *u), mean = 0.0L, total = 0.0L, top = -INFINITY, z = 0.0L, ref_top = -INFINITY;
+    long double *u = malloc((size_t)n * sizeof *u), mean = 0.0L, total = 0.0L, top = -INFINITY, z = 0.0L,
+                ref_top = -INFINITY;
     double worst = 0.0;
     plain_advantage(c, policy, u);
     for (int64_t o = 0; o < n; o++) {
@@ -293,7 +298,8 @@ double plain_residual(const plain_context *c, int32_t penalty, double beta, cons
         if (penalty == GRPOALIGN_PENALTY_REVERSE_KL) {
             r = (long double)policy[o] * (1.0L - (u[o] - mean) / (long double)beta) - expl(lr);
         } else {
-            r = policy[o] > 1e-250 ? logl((long double)policy[o]) - lr - u[o] / (long double)beta + top + logl(z) : 0.0L;
+            r = policy[o] > 1e-250 ? logl((long double)policy[o]) - lr - u[o] / (long double)beta + top + logl(z)
+                                   : 0.0L;
         }
         worst = fmax(worst, (double)fabsl(r));
     }
@@ -315,9 +321,8 @@ grpoalign_model *make_model(const plain_context *c)
         : c->support != NULL ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
                                                                 c->group_size, &options, &model, &error)
         : c->limit           ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, &model, &error)
-        : c->group_size > 0
-            ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
-            : grpoalign_model_new_ranked(c->rewards, c->n, &model, &error);
+        : c->group_size > 0  ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
+                             : grpoalign_model_new_ranked(c->rewards, c->n, &model, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
@@ -375,8 +380,8 @@ void solved_free(solved *self)
 void _assert_near(double actual, double expected, double tolerance, const char *what, const char *file, int line)
 {
     if (!(fabs(actual - expected) <= tolerance)) {
-        print_error("%s is %.17g: expected %.17g within %g (off by %.3g; seed %llu)\n", what, actual, expected, tolerance,
-                    fabs(actual - expected), (unsigned long long)seed_of_run());
+        print_error("%s is %.17g: expected %.17g within %g (off by %.3g; seed %llu)\n", what, actual, expected,
+                    tolerance, fabs(actual - expected), (unsigned long long)seed_of_run());
         _fail(file, line);
     }
 }

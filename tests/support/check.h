@@ -35,8 +35,17 @@ void random_reference(randomness *self, int kind, int64_t n, double *log_probabi
 /* n probabilities that sum to 1, some zero, some concentrated. */
 void random_policy(randomness *self, int64_t n, double *policy);
 
-enum { MARGINS_DENSE, MARGINS_SIGN, MARGINS_BRADLEY_TERRY, MARGINS_NOISY, MARGINS_SPARSE, MARGINS_CYCLE,
-       MARGINS_RANKED, MARGINS_ZERO, MARGINS_KINDS };
+enum {
+    MARGINS_DENSE,
+    MARGINS_SIGN,
+    MARGINS_BRADLEY_TERRY,
+    MARGINS_NOISY,
+    MARGINS_SPARSE,
+    MARGINS_CYCLE,
+    MARGINS_RANKED,
+    MARGINS_ZERO,
+    MARGINS_KINDS
+};
 extern const char *const MARGINS_NAMES[];
 void random_margins(randomness *self, int kind, int64_t n, double *margins);
 
@@ -46,15 +55,15 @@ void random_rewards(randomness *self, int kind, int64_t n, double *rewards);
 /* ---- plain answers in long double; nothing here comes from the library ---- */
 
 /* A[level] for one member at each level and size-1 others drawn from w: every sequence of others, one after the other. */
-void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size, double epsilon,
-                           int ddof, long double *advantage);
+void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size, double epsilon, int ddof,
+                           long double *advantage);
 
 /* A context for the plain answers; what does not apply is NULL or 0. */
 typedef struct plain_context {
     int64_t n;
     const double *margins;
-    const double *rewards;              /* pairwise by reward, group, limit */
-    const double *variances;            /* limit */
+    const double *rewards;   /* pairwise by reward, group, limit */
+    const double *variances; /* limit */
     const double *support, *distribution;
     int64_t k, group_size;
     int limit, unscaled, ddof;
@@ -83,7 +92,7 @@ solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, c
 solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference);
 void solved_free(solved *self);
 
-#define assert_near(actual, expected, tolerance)                                                   \
+#define assert_near(actual, expected, tolerance)                                                                       \
     _assert_near((double)(actual), (double)(expected), (double)(tolerance), #actual, __FILE__, __LINE__)
 void _assert_near(double actual, double expected, double tolerance, const char *what, const char *file, int line);
 

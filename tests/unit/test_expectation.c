@@ -4,7 +4,8 @@
 
 #include "expectation/expectation.h"
 
-static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof, int32_t method)
+static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof,
+                   int32_t method)
 {
     grpoalign_error error;
     grpoalign_status status = gra_expectation_init(e, x, k, size, epsilon, ddof, method, &error);
@@ -73,7 +74,10 @@ static void against_each_other(void **state)
     randomness r = random_start(11);
     double worst = 0.0, closest = 0.0;
     for (int i = 0; i < 150 * test_scale(); i++) {
-        int64_t k = 2 + random_below(&r, 9), size = 2 + random_below(&r, k == 2 ? 1000 : k == 3 ? 300 : k == 4 ? 40 : 7);
+        int64_t k = 2 + random_below(&r, 9), size = 2 + random_below(&r, k == 2   ? 1000
+                                                                         : k == 3 ? 300
+                                                                         : k == 4 ? 40
+                                                                                  : 7);
         int ddof = (int)random_below(&r, 2);
         double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS], b[MOST_LEVELS];
         double epsilon = random_below(&r, 2) ? 0.0 : pow(10.0, random_between(&r, -8.0, 3.0));
@@ -99,8 +103,9 @@ static void against_each_other(void **state)
         gra_expectation_free(&one);
         gra_expectation_free(&other);
     }
-    print_message("# quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
-                  closest);
+    print_message(
+        "# quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
+        closest);
 }
 
 /* What every expectation satisfies, at sizes where no other method reaches. */
@@ -204,7 +209,8 @@ static void slopes(void **state)
                 }
                 advantages(&e, moved, values[point]);
             }
-            static const double WEIGHTS[9] = {-761.0 / 280, 8.0, -14.0, 56.0 / 3, -35.0 / 2, 56.0 / 5, -14.0 / 3, 8.0 / 7, -1.0 / 8};
+            static const double WEIGHTS[9] = {-761.0 / 280, 8.0,       -14.0,   56.0 / 3, -35.0 / 2,
+                                              56.0 / 5,     -14.0 / 3, 8.0 / 7, -1.0 / 8};
             for (int64_t m = 0; m < k; m++) {
                 double slope = 0.0, expected = 0.0, size_of = 0.0;
                 for (int64_t l = 0; l < k; l++) {
@@ -214,7 +220,7 @@ static void slopes(void **state)
                 for (int point = 0; point <= 8; point++) {
                     expected += 8.0 * WEIGHTS[point] * values[point][m];
                 }
-assert_near(slope, expected, 1e-11 * (1.0 + size_of));
+                assert_near(slope, expected, 1e-11 * (1.0 + size_of));
             }
             gra_arena_free(&arena);
             gra_expectation_free(&e);
@@ -228,7 +234,8 @@ static void coarse_slopes(void **state)
     randomness r = random_start(14);
     for (int i = 0; i < 40; i++) {
         int64_t k = 3 + random_below(&r, 8), size = 3 + random_below(&r, 60);
-        double x[MOST_LEVELS], w[MOST_LEVELS], fine[MOST_LEVELS * MOST_LEVELS], coarse[MOST_LEVELS * MOST_LEVELS], largest = 0.0;
+        double x[MOST_LEVELS], w[MOST_LEVELS], fine[MOST_LEVELS * MOST_LEVELS], coarse[MOST_LEVELS * MOST_LEVELS],
+            largest = 0.0;
         gra_expectation e;
         gra_arena arena = GRA_ARENA_INIT;
         random_levels(&r, k, x);
@@ -277,7 +284,8 @@ static void choices(void **state)
     set_up(&e, x, 40, 16, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
     assert_int_equal(e.method, GRPOALIGN_EXPECTATION_QUADRATURE);
     gra_expectation_free(&e);
-    assert_int_equal(gra_expectation_init(&e, x, 3, 4, 0.0, 0, GRPOALIGN_EXPECTATION_BERNSTEIN, &error), GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(gra_expectation_init(&e, x, 3, 4, 0.0, 0, GRPOALIGN_EXPECTATION_BERNSTEIN, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     gra_expectation_free(&e);
     assert_int_equal(gra_expectation_init(&e, x, 40, 40, 0.0, 0, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
                      GRPOALIGN_ERR_TOO_LARGE);
@@ -287,9 +295,15 @@ static void choices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_every_sequence), cmocka_unit_test(against_each_other), cmocka_unit_test(properties),
-        cmocka_unit_test(enormous_groups),        cmocka_unit_test(scales),             cmocka_unit_test(slopes),
-        cmocka_unit_test(coarse_slopes),          cmocka_unit_test(the_gap_is_convex),  cmocka_unit_test(choices),
+        cmocka_unit_test(against_every_sequence),
+        cmocka_unit_test(against_each_other),
+        cmocka_unit_test(properties),
+        cmocka_unit_test(enormous_groups),
+        cmocka_unit_test(scales),
+        cmocka_unit_test(slopes),
+        cmocka_unit_test(coarse_slopes),
+        cmocka_unit_test(the_gap_is_convex),
+        cmocka_unit_test(choices),
     };
     return cmocka_run_group_tests_name("expectation", tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ static void divergence_integrands(void **state)
         if (fabs(d) < 1e-3) { /* the series, where even long double cancels */
             k3 = x * x / 2 - x * x * x / 3 + x * x * x * x / 4 - x * x * x * x * x / 5 + x * x * x * x * x * x / 6 -
                  x * x * x * x * x * x * x / 7;
-            bregman = x * x / 2 - x * x * x / 6 + x * x * x * x / 12 - x * x * x * x * x / 20 + x * x * x * x * x * x / 30;
+            bregman =
+                x * x / 2 - x * x * x / 6 + x * x * x * x / 12 - x * x * x * x * x / 20 + x * x * x * x * x * x / 30;
         } else {
             k3 = x - log1pl(x);
             bregman = (1 + x) * log1pl(x) - x;
@@ -118,8 +119,12 @@ static void arenas(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(divergence_integrands), cmocka_unit_test(std_weight), cmocka_unit_test(wright_omega),
-        cmocka_unit_test(roots),                 cmocka_unit_test(sums),       cmocka_unit_test(arenas),
+        cmocka_unit_test(divergence_integrands),
+        cmocka_unit_test(std_weight),
+        cmocka_unit_test(wright_omega),
+        cmocka_unit_test(roots),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(arenas),
     };
     return cmocka_run_group_tests_name("numeric", tests, NULL, NULL);
 }
