@@ -42,13 +42,17 @@ typedef struct context {
 
 void context_free(context *self);
 
-/* How results are written. */
-enum { FORMAT_JSONL, FORMAT_TABLE };
+/* What contradicts what, or is missing; NULL when all is well. */
+const char *context_contradiction(const context *self);
 
-/* Solves a context and appends the result; what goes wrong becomes an error record at `place`. Returns 1 when it was solved. */
-int context_solve(const context *self, const char *place, int format, text *out);
+/* The library's view of a context. Close it also after failure. */
+typedef struct handles {
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+} handles;
 
-/* Appends an error record. */
-void write_error(text *out, int format, const char *id, const char *status, const char *place, const char *message);
+grpoalign_status handles_open(const context *self, handles *out, grpoalign_error *error);
+void handles_close(handles *self);
 
 #endif
