@@ -1,0 +1,363 @@
+#include "solver/newton.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+#include "linalg/linalg.h"
+
+/* Over levels, -d pi/d price is cut off where it would make the equations stiffer than this. */
+static const double STIFFEST = 1e10;
+/* Corrections below which a solution is done: of any probability, and in proportion of the smallest. */
+static const double STILL = 2e-15, SETTLED = 1e-13;
+/* Iterations that only move probabilities below STILL: at ties of the support these halve nearly without end. */
+static const int MOST_IDLE = 4;
+/* Up to this many classes the equations are over classes, which can be as stiff as they like. */
+static const int64_t FEW_CLASSES = 512;
+
+int gra_newton_take(gra_newton *s, gra_arena *arena)
+{
+    int64_t n = s->game->classes, k = s->game->levels;
+    double **vectors[] = {&s->u,    &s->r,     &s->q,     &s->step,  &s->saved_price, &s->saved_policy,
+                          &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        *vectors[i] = gra_arena_doubles(arena, n);
+        if (*vectors[i] == NULL) {
+            return 0;
+        }
+    }
+    s->over_levels = s->game->mix != NULL && n > FEW_CLASSES;
+    s->order = s->over_levels ? k : n;
+    s->stiff = gra_arena_take(arena, n, sizeof *s->stiff);
+    s->w = gra_arena_doubles(arena, k);
+    s->a = gra_arena_doubles(arena, k);
+    s->y = gra_arena_doubles(arena, 2 * s->order);
+    s->slopes = gra_arena_doubles(arena, s->order * s->order);
+    s->matrix = gra_arena_doubles(arena, s->order * s->order);
+    s->pivots = gra_arena_take(arena, s->order, sizeof *s->pivots);
+    s->spread = s->over_levels ? gra_arena_doubles(arena, k * k) : NULL;
+    return s->stiff && s->w && s->a && s->y && s->slopes && s->matrix && s->pivots &&
+           (!s->over_levels || s->spread != NULL);
+}
+
+int gra_newton_evaluate(gra_newton *s)
+{
+    int64_t n = s->game->classes;
+    const double *price = s->answer->price, *policy = s->answer->policy;
+    gra_sum mean_price = {0.0, 0.0}, mean = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        gra_sum_add_product(&mean_price, policy[c], policy[c] > 0.0 ? price[c] : 0.0);
+    }
+    s->level = s->beta * gra_sum_value(mean_price);
+    gra_game_to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, s->level, s->accuracy, s->a, s->problem->arena)) {
+        return 0;
+    }
+    gra_game_to_classes(s->game, s->a, s->u);
+    for (int64_t c = 0; c < n; c++) {
+        s->r[c] = price[c] + s->u[c] / s->beta;
+        gra_sum_add_product(&mean, policy[c], s->r[c]);
+    }
+    s->size = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        s->r[c] -= gra_sum_value(mean);
+        s->size = fmax(s->size, fabs(s->r[c]));
+    }
+    return 1;
+}
+
+/* The equations over levels, for many more classes than levels: I - (1/beta) A mix^T Q mix. */
+static int fill_over_levels(gra_newton *s)
+{
+    const gra_game *game = s->game;
+    int64_t n = game->classes, k = game->levels;
+    double largest = 0.0;
+    for (int64_t i = 0; i < k * k; i++) {
+        largest = fmax(largest, fabs(s->slopes[i]));
+    }
+    for (int64_t c = 0; c < n; c++) {
+        s->q[c] = fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->slack);
+    }
+    /* mix^T Q mix in strips of outcomes. */
+    enum { STRIP = 256 };
+    gra_arena_mark_t mark = gra_arena_mark(s->problem->arena);
+    double *strip = gra_arena_doubles(s->problem->arena, STRIP * k);
+    if (strip == NULL) {
+        return 0;
+    }
+    for (int64_t from = 0; from < n; from += STRIP) {
+        int64_t rows = n - from < STRIP ? n - from : STRIP;
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t l = 0; l < k; l++) {
+                strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
+            }
+        }
+        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k, from > 0 ? 1.0 : 0.0, s->spread, k);
+    }
+    gra_arena_rewind(s->problem->arena, mark);
+    gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
+    for (int64_t i = 0; i < k; i++) {
+        s->matrix[i * k + i] += 1.0;
+    }
+    return 1;
+}
+
+/*
+ * The equations over classes. The unknown of a class is the change of its price, or where that is stiff the change of its
+ * probability: no entry is then larger than the slopes over beta, and no small change is a difference of large ones.
+ */
+static void fill_over_classes(gra_newton *s)
+{
+    int64_t n = s->game->classes;
+    double largest = 0.0, self = 1.0 + s->slack;
+    for (int64_t i = 0; i < n * n; i++) {
+        largest = fmax(largest, fabs(s->slopes[i]));
+    }
+    s->stiff_count = 0;
+    for (int64_t c = 0; c < n; c++) {
+        s->stiff[c] = s->slope[c] * largest > s->beta * self;
+        s->stiff_count += s->stiff[c];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double slope = s->slopes[i * n + j] / s->beta;
+            s->matrix[i * n + j] = s->stiff[j] ? slope : -slope * s->slope[j];
+        }
+        s->matrix[i * n + i] += s->stiff[i] ? -self / s->slope[i] : self;
+    }
+}
+
+int gra_newton_factorise(gra_newton *s, double slack)
+{
+    const gra_game *game = s->game;
+    int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
+    s->slack = slack;
+    for (int64_t c = 0; c < game->classes; c++) {
+        s->log_slope[c] = s->problem->penalty->log_slope(s->answer->price[c]);
+        s->slope[c] = s->answer->policy[c] * s->log_slope[c];
+    }
+    gra_game_to_levels(game, s->answer->policy, s->w);
+    if (s->over_levels) {
+        if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena) || !fill_over_levels(s)) {
+            return 0;
+        }
+    } else {
+        if (!gra_game_class_jacobian(game, s->w, accuracy, s->slopes, s->problem->arena)) {
+            return 0;
+        }
+        fill_over_classes(s);
+    }
+    s->answer->factorizations++;
+    s->factored = gra_lu_factor(s->order, s->matrix, s->order, s->pivots) == 0;
+    return 1;
+}
+
+/* The change of prices for a right side -r, and for a rise of the level by one: dp = dlevel * by_level - by_r. */
+static void solve_over_levels(gra_newton *s, const double *r, double *by_r, double *by_level)
+{
+    const gra_game *game = s->game;
+    int64_t n = game->classes, k = game->levels;
+    for (int side = 0; side < 2; side++) {
+        for (int64_t c = 0; c < n; c++) {
+            by_level[c] = s->q[c] * (side == 0 ? r[c] : 1.0) / s->beta;
+        }
+        gra_game_to_levels(game, by_level, s->w);
+        gra_matvec(k, k, s->slopes, k, s->w, s->y + side * k);
+    }
+    gra_lu_solve(k, s->matrix, k, s->pivots, 2, s->y);
+    gra_game_to_classes(game, s->y, by_r);
+    gra_game_to_classes(game, s->y + k, by_level);
+    for (int64_t c = 0; c < n; c++) {
+        /* In terms of the true slope: the probability moves as the equations say. */
+        double scale = s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + s->slack);
+        by_r[c] = scale * (r[c] + by_r[c]);
+        by_level[c] = scale * (1.0 + by_level[c]);
+    }
+}
+
+static void solve_over_classes(gra_newton *s, const double *r, double *by_r, double *by_level)
+{
+    int64_t n = s->game->classes;
+    for (int64_t c = 0; c < n; c++) {
+        s->y[c] = r[c];
+        s->y[n + c] = 1.0;
+    }
+    gra_lu_solve(n, s->matrix, n, s->pivots, 2, s->y);
+    for (int64_t c = 0; c < n; c++) {
+        double scale = s->stiff[c] ? -1.0 / s->slope[c] : 1.0;
+        by_r[c] = scale * s->y[c];
+        by_level[c] = scale * s->y[n + c];
+    }
+}
+
+int gra_newton_direction(gra_newton *s, const double *r, double *step)
+{
+    int64_t n = s->game->classes;
+    int sign = gra_lu_sign(s->order, s->matrix, s->order, s->pivots);
+    if (s->over_levels) {
+        solve_over_levels(s, r, s->work, step);
+    } else {
+        solve_over_classes(s, r, s->work, step);
+        sign = s->stiff_count % 2 != 0 ? -sign : sign;
+    }
+    gra_sum with_r = {0.0, 0.0}, with_level = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        gra_sum_add_product(&with_r, s->slope[c], s->work[c]);
+        gra_sum_add_product(&with_level, s->slope[c], step[c]);
+    }
+    double bottom = gra_sum_value(with_level), level = gra_sum_value(with_r) / bottom;
+    for (int64_t c = 0; c < n; c++) {
+        step[c] = level * step[c] - s->work[c];
+    }
+    return bottom < 0.0 ? -sign : bottom > 0.0 ? sign : 0;
+}
+
+gra_extent gra_newton_measure(const gra_newton *s, const double *step)
+{
+    gra_extent result = {0.0, 0.0, 0.0};
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double change = fabs(s->slope[c] * step[c]);
+        if (isnan(change)) {
+            result.change = result.relative = result.growth = INFINITY;
+            break;
+        }
+        double relative = s->log_slope[c] * fabs(step[c]);
+        result.change = fmax(result.change, change);
+        result.relative = fmax(result.relative, relative);
+        result.growth = step[c] < 0.0 ? fmax(result.growth, relative) : result.growth;
+    }
+    return result;
+}
+
+/* A class below this may gain by its price without disturbing the others. */
+static const double SLIGHT = 1e-5;
+
+void gra_newton_move(gra_newton *s, const double *step, double length)
+{
+    const gra_penalty_ops *penalty = s->problem->penalty;
+    const gra_prior *prior = &s->problem->prior;
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double *price = &s->answer->price[c], d = length * step[c];
+        if (d >= 0.0) {
+            *price += d;
+            continue;
+        }
+        double by_price = fmax(*price + d, penalty->price_at(prior->mass[c], prior->log_mass[c], SLIGHT));
+        double by_policy = penalty->grown(*price, -d * s->log_slope[c]);
+        *price = fmin(by_price, by_policy);
+    }
+    (void)penalty->respond(prior, s->answer->price, s->answer->policy);
+}
+
+void gra_newton_save(gra_newton *s)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(s->saved_price, s->answer->price, bytes);
+    memcpy(s->saved_policy, s->answer->policy, bytes);
+}
+
+void gra_newton_restore(gra_newton *s)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(s->answer->price, s->saved_price, bytes);
+    memcpy(s->answer->policy, s->saved_policy, bytes);
+}
+
+/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept while it leaves little. */
+static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
+/* Corrections of the policy below this are accepted unseen: rounding rules them. */
+static const double ROUNDING_REGION = 1e-9;
+
+grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    int have_step = 0, fresh = 0, idle = 0;
+    /* Prices carry the rounding of advantages over beta. */
+    double rounding = DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
+    double noise = fmax(0.01, 1e3 * rounding), settled = fmax(SETTLED, 16.0 * rounding);
+    *outcome = NEWTON_FAILED;
+    *change = INFINITY;
+    if (!gra_newton_evaluate(s)) {
+        return gra_fail_memory(problem->error);
+    }
+    for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
+        gra_newton_save(s);
+        if (!have_step) {
+            if (!gra_newton_factorise(s, 0.0)) {
+                return gra_fail_memory(problem->error);
+            }
+            if (!s->factored) {
+                return GRPOALIGN_OK;
+            }
+            s->answer->regular = gra_newton_direction(s, s->r, s->step);
+            fresh = 1;
+        }
+        gra_extent now = gra_newton_measure(s, s->step), next;
+        double length = 1.0;
+        if (!isfinite(now.change)) {
+            return GRPOALIGN_OK;
+        }
+        for (;;) {
+            gra_newton_move(s, s->step, length);
+            if (!gra_newton_evaluate(s)) {
+                return gra_fail_memory(problem->error);
+            }
+            (void)gra_newton_direction(s, s->r, s->trial);
+            next = gra_newton_measure(s, s->trial);
+            if (next.relative <= (1.0 - 0.5 * length) * now.relative || now.change < ROUNDING_REGION) {
+                break;
+            }
+            gra_newton_restore(s);
+            length *= 0.5;
+            if (length < SHORTEST) {
+                return gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
+            }
+        }
+        *change = 0.0;
+        for (int64_t c = 0; c < s->game->classes; c++) {
+            *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
+        }
+        s->answer->iterations++;
+        GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
+        /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
+        int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
+        idle = now.change <= STILL && next.change <= STILL && next.growth < 1.0 ? idle + 1 : 0;
+        if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
+            (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE || next.relative < enough) {
+            *outcome = NEWTON_DONE;
+            return GRPOALIGN_OK;
+        }
+        have_step = length == 1.0 && next.relative < KEEP_FACTORS * now.relative;
+        fresh = 0;
+        if (have_step) {
+            double *swap = s->step;
+            s->step = s->trial;
+            s->trial = swap;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_newton_respond(gra_newton *s, const double *policy)
+{
+    gra_game_to_levels(s->game, policy, s->w);
+    if (!s->game->advantage(s->game, s->w, 0.0, s->accuracy, s->a, s->problem->arena)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    gra_game_to_classes(s->game, s->a, s->answer->price);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = -s->answer->price[c] / s->beta;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    return GRPOALIGN_OK;
+}
+
+void gra_newton_at_reference(gra_newton *s)
+{
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = s->problem->penalty->unit_price;
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+}
