@@ -37,7 +37,7 @@ static void solve(void *context)
     grpoalign_error error;
     grpoalign_solve_options options;
     grpoalign_solve_options_init(&options, sizeof options);
-    options.skip_stability = 1;
+    options.stability = GRPOALIGN_STABILITY_SKIP;
     if (grpoalign_solve(self->model, self->penalty, self->reference, self->beta, &options, &solution, &error) < 0) {
         fail(error.message);
     }

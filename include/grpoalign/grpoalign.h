@@ -23,6 +23,7 @@
 #include <grpoalign/export.h>
 #include <grpoalign/model.h>
 #include <grpoalign/penalty.h>
+#include <grpoalign/points.h>
 #include <grpoalign/reference.h>
 #include <grpoalign/solve.h>
 #include <grpoalign/status.h>

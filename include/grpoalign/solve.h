@@ -46,6 +46,13 @@ typedef struct grpoalign_progress {
  */
 typedef int32_t (*grpoalign_progress_fn)(void *user, const grpoalign_progress *progress);
 
+/* What is found out about the stability of a solution under mean-field training, d theta/dt in logits. */
+enum {
+    GRPOALIGN_STABILITY_SIGN = 0,     /* `stable`, the cheapest way */
+    GRPOALIGN_STABILITY_SPECTRUM = 1, /* `rate` too: the eigenvalues of the flow, up to 400 outcomes */
+    GRPOALIGN_STABILITY_SKIP = 2      /* nothing */
+};
+
 /**
  * Options of grpoalign_solve. Fill with grpoalign_solve_options_init, then set fields.
  * Only grows at its end; a new field means its default when 0.
@@ -62,7 +69,7 @@ typedef struct grpoalign_solve_options {
                                        where several exist */
     grpoalign_progress_fn progress; /* or NULL */
     void *user;                     /* handed to progress */
-    int32_t skip_stability;         /* non-zero: leave `stable` unknown and save its cost */
+    int32_t stability;              /* GRPOALIGN_STABILITY_*; default SIGN */
     int32_t reserved;               /* 0 */
 } grpoalign_solve_options;
 
@@ -89,6 +96,10 @@ typedef struct grpoalign_report {
     double kl_ref_policy;  /* KL(pi_ref || pi), nats */
     double kl_policy_ref;  /* KL(pi || pi_ref), nats */
     double entropy;        /* of the policy, nats */
+    double beta;           /* that the policy is stationary at */
+    double rate;           /* the largest real part of the eigenvalues of the training flow on the tangent space, per
+                              unit of learning rate x steps: how fast training closes in (< 0) or leaves (> 0).
+                              NaN unless asked for (STABILITY_SPECTRUM) or needed for `stable` */
 } grpoalign_report;
 
 /**

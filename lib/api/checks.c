@@ -47,14 +47,14 @@ grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_check_beta(double beta, int32_t position, grpoalign_error *error)
+grpoalign_status gra_check_beta(double beta, const char *name, int32_t position, int64_t index, grpoalign_error *error)
 {
     if (!isfinite(beta)) {
-        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, -1, "beta must be finite (got %g)", beta);
+        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, position, index, "%s must be finite (got %g)", name, beta);
     }
     if (!(beta >= 1e-150 && beta <= 1e150)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "beta must be > 0, from 1e-150 to 1e150 (got %.17g)", beta);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, index,
+                        "%s must be > 0, from 1e-150 to 1e150 (got %.17g)", name, beta);
     }
     return GRPOALIGN_OK;
 }

@@ -52,7 +52,7 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
     gra_clear(error);
     GRA_TRY(gra_check_penalty(penalty, 1, error));
     GRA_TRY(gra_check_reference(reference, 2, error));
-    GRA_TRY(gra_check_beta(beta, 3, error));
+    GRA_TRY(gra_check_beta(beta, "beta", 3, -1, error));
     GRA_TRY(gra_check_pointer(advantage, "advantage", 4, error));
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 5, error));
     GRA_TRY(gra_check_pointer(policy, "policy", 6, error));

@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 16 };
 
@@ -69,6 +70,22 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
 double *gra_arena_doubles(gra_arena *arena, int64_t count)
 {
     return gra_arena_take(arena, count, sizeof(double));
+}
+
+void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size)
+{
+    if (count < *capacity) {
+        return items;
+    }
+    int64_t room = 2 * *capacity + 8;
+    void *grown = gra_arena_take(arena, room, size);
+    if (grown != NULL) {
+        if (count > 0) {
+            memcpy(grown, items, (size_t)count * size);
+        }
+        *capacity = room;
+    }
+    return grown;
 }
 
 gra_arena_mark_t gra_arena_mark(const gra_arena *arena)

@@ -32,6 +32,9 @@ typedef struct gra_arena_mark_t {
 
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size);
 double *gra_arena_doubles(gra_arena *arena, int64_t count);
+
+/* The items of a list, moved where they must be so that one more fits after `count` of them; NULL when memory is short. */
+void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size);
 gra_arena_mark_t gra_arena_mark(const gra_arena *arena);
 void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark);
 void gra_arena_free(gra_arena *arena);

@@ -55,10 +55,9 @@ static void constant_sample(const gra_tilt *self, const double *policy, gra_tilt
     sample->slope = 0.0;
 }
 
-static void constant_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
-                                  double *high)
+static void constant_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
 {
-    (void)self, (void)a, (void)b;
+    (void)self, (void)piece;
     *low = *high = 0.0;
 }
 
@@ -91,6 +90,7 @@ void gra_tilt_constant(gra_tilt *tilt, double strength)
     tilt->ceiling = constant_ceiling;
     tilt->tail_slope = constant_tail_slope;
     tilt->gradient = constant_gradient;
+    tilt->any_ray = 1;
     tilt->reverse_unique = 1;
 }
 
@@ -171,9 +171,9 @@ static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sa
  * log sigma = X/2 - log Z, where Z = sum R e^(-theta g) and X = log(sigma^2 Z^2) are logarithms of sums of
  * exponentials in theta with positive coefficients, hence convex: their slopes only grow.
  */
-static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
-                               double *high)
+static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
 {
+    const gra_tilt_sample *a = piece->a, *b = piece->b;
     double half_x_a = a->sigma_slope - a->mean_gap, half_x_b = b->sigma_slope - b->mean_gap;
     double falls = half_x_a + b->mean_gap, rises = half_x_b + a->mean_gap; /* of log sigma */
     double share_low = 1.0, share_high = 1.0;
@@ -265,39 +265,28 @@ static double two_levels_strength(const gra_tilt *self, const double *policy)
 
 static void two_levels_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
 {
-    double slope;
-    success_probability(self, policy, &sample->p, &sample->q);
-    double gap = gra_bernstein_gap(self->group_size, self->epsilon, sample->p, sample->q, &slope);
-    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
-    double variance = 0.0;
-    for (int64_t c = 0; c < self->classes; c++) {
-        double d = gra_tilt_deviation(self, centre, c);
-        variance += policy[c] * d * d;
-    }
+    double slope, q;
+    success_probability(self, policy, &sample->p, &q);
+    double gap = gra_bernstein_gap(self->group_size, self->epsilon, sample->p, q, &slope);
     sample->mean_gap = gra_tilt_mean_gap(self, policy);
     sample->log_sigma = log(gap);
     sample->log_strength = log(self->factor * gap);
     sample->share = slope;
-    sample->slope = slope / gap * variance;
-    sample->log_spread = log(variance) + 2.0 * sample->log_z;
+    sample->slope = slope / gap * sample->spread;
 }
 
-/*
- * d log gap / d theta = (gap'(p) / gap(p)) Var(success). gap is convex in p with its minimum at 1/2, p grows with
- * theta; Var Z^2 and Z are sums of decaying exponentials, so both fall as theta grows.
- */
-static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b,
-                                    double *low, double *high)
+/* d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with theta and the gap is convex in
+ * p with its minimum at 1/2. */
+static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
 {
-    double most = exp(fmin(a->log_spread - 2.0 * b->log_z, 0.0));
-    double least = exp(fmin(b->log_spread - 2.0 * a->log_z, 0.0));
+    const gra_tilt_sample *a = piece->a, *b = piece->b;
     double gap_a = exp(a->log_sigma), gap_b = exp(b->log_sigma);
     double largest = fmax(gap_a, gap_b), smallest = fmin(gap_a, gap_b);
     if (a->p < 0.5 && b->p > 0.5) {
         smallest = gra_bernstein_gap(self->group_size, self->epsilon, 0.5, 0.5, NULL);
     }
-    *low = a->share < 0.0 ? a->share / smallest * most : a->share / largest * least;
-    *high = b->share < 0.0 ? b->share / largest * least : b->share / smallest * most;
+    *low = a->share < 0.0 ? a->share / smallest * piece->most_spread : a->share / largest * piece->least_spread;
+    *high = b->share < 0.0 ? b->share / largest * piece->least_spread : b->share / smallest * piece->most_spread;
 }
 
 static double two_levels_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
@@ -340,6 +329,7 @@ void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *fa
     tilt->ceiling = two_levels_ceiling;
     tilt->tail_slope = two_levels_tail_slope;
     tilt->gradient = two_levels_gradient;
+    tilt->any_ray = 1;
     /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. */
     tilt->reverse_unique = 1;
     for (int64_t c = 0; c < tilt->classes; c++) {

@@ -12,21 +12,26 @@
 #include <stdint.h>
 
 /*
- * A policy of the exponential family pi ~ prior * exp(-theta gap), seen by a tilt. Between two of them bounds
- * on the slope of log strength follow from convexity; see the functions below.
+ * A policy of a penalty's ray, prices theta gap + level, seen by a tilt. Between two of them bounds on the slope of log
+ * strength follow from convexity; see the functions below.
  */
 typedef struct gra_tilt_sample {
-    double theta;
+    double x, theta, level; /* x: the ray's parameter */
+    double spread;          /* -d mean gap / d theta */
     double log_strength;
-    double slope;       /* d log strength / d theta along the family */
-    double mean_gap;    /* m; -d log Z / d theta */
-    double share;       /* sigma / (sigma + epsilon); two levels: the derivative of the gap in p */
-    double log_sigma;   /* two levels: the gap of the advantages */
-    double sigma_slope; /* d log sigma / d theta */
-    double p, q;        /* two levels: probabilities of success and failure */
-    double log_spread;  /* two levels: log variance of success + 2 log Z */
-    double log_z;
+    double slope;       /* d log strength / d theta along the ray */
+    double mean_gap;    /* m */
+    double share;       /* large groups: sigma / (sigma + epsilon); two levels: the derivative of the gap in p */
+    double log_sigma;   /* large groups; two levels: log of the gap of the advantages */
+    double sigma_slope; /* large groups: d log sigma / d theta */
+    double p;           /* two levels: probability of success */
 } gra_tilt_sample;
+
+/* A piece of the ray between two samples, with bounds on the spread in it. */
+typedef struct gra_tilt_piece {
+    const gra_tilt_sample *a, *b;
+    double least_spread, most_spread;
+} gra_tilt_piece;
 
 typedef struct gra_tilt gra_tilt;
 struct gra_tilt {
@@ -38,17 +43,17 @@ struct gra_tilt {
     double (*strength)(const gra_tilt *self, const double *policy);
     /* log strength from log probabilities, for policies whose spread no double holds; NULL if that cannot happen. */
     double (*log_strength)(const gra_tilt *self, const double *log_policy);
-    /* Fills a sample for a policy of the family, given theta and log Z. */
+    /* Fills a sample for a policy of the ray, given theta, level and spread. */
     void (*sample)(const gra_tilt *self, const double *policy, gra_tilt_sample *sample);
-    /* Bounds on d log strength / d theta over [a->theta, b->theta]. */
-    void (*slope_bounds)(const gra_tilt *self, const gra_tilt_sample *a, const gra_tilt_sample *b, double *low,
-                         double *high);
+    /* Bounds on d log strength / d theta over a piece. */
+    void (*slope_bounds)(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high);
     /* An upper bound on the strength for all theta >= a->theta; infinite if there is none. */
     double (*ceiling)(const gra_tilt *self, const gra_tilt_sample *a, const double *policy);
     /* A lower bound on d log strength / d theta for all theta >= a->theta. */
     double (*tail_slope)(const gra_tilt *self, const gra_tilt_sample *a);
     /* d strength / d pi_c for every class, up to a common constant. */
     void (*gradient)(const gra_tilt *self, const double *policy, double *gradient);
+    int any_ray;        /* slope bounds hold on the ray of any penalty, by the spread; else on exponential families */
     int reverse_unique; /* the stationary policy under reverse KL is proved unique */
 
     /* What the strengths need. */

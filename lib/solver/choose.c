@@ -20,9 +20,11 @@ static void answer_reference(const gra_problem *problem, gra_answer *answer)
 
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
 {
+    answer->beta = problem->beta;
     answer->unique = answer->stable = -1;
-    answer->regular = 0;
+    answer->regular = answer->on_branch = 0;
     answer->status = GRPOALIGN_OK;
+    answer->iterations = answer->factorizations = 0;
     switch (problem->structure->kind) {
     case GRA_FLAT:
         answer_reference(problem, answer);
@@ -34,6 +36,57 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
     default:
         return gra_solve_game(problem, answer);
     }
+}
+
+/* What has one stationary policy for every beta has one point and no fold. */
+static int is_always_single(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
+           (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL);
+}
+
+grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
+{
+    gra_answers_start(out);
+    if (is_always_single(problem)) {
+        gra_answer *answer = gra_answers_add(out, problem);
+        if (answer == NULL) {
+            return gra_fail_memory(problem->error);
+        }
+        out->complete = 1;
+        out->connected = 0;
+        return gra_solve_classes(problem, answer);
+    }
+    return problem->structure->kind == GRA_TILT ? gra_points_tilt(problem, out) : gra_points_game(problem, out);
+}
+
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out)
+{
+    gra_answers_start(out);
+    if (is_always_single(problem)) {
+        out->complete = 1;
+        return GRPOALIGN_OK;
+    }
+    return problem->structure->kind == GRA_TILT ? gra_folds_tilt(problem, low, high, out)
+                                                : gra_folds_game(problem, low, high, out);
+}
+
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high, double resolution,
+                                gra_answers *out)
+{
+    gra_answers_start(out);
+    if (is_always_single(problem)) {
+        return gra_curve_single(problem, low, high, resolution, out);
+    }
+    return problem->structure->kind == GRA_TILT ? gra_curve_tilt(problem, low, high, resolution, out)
+                                                : gra_curve_game(problem, low, high, resolution, out);
+}
+
+grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
+{
+    *beta = 0.0;
+    /* With finite groups the advantages are continuous in the policy on the whole simplex: there is always a fixed point. */
+    return problem->structure->kind == GRA_TILT ? gra_critical_tilt(problem, beta) : GRPOALIGN_OK;
 }
 
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)

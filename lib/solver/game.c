@@ -19,7 +19,7 @@
  * Implicit Euler steps along d price/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
  * slack is the inverse of the step.
  */
-static grpoalign_status flow_run(gra_newton *s, int *outcome, double *change)
+grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     double slack = 1.0;
@@ -28,7 +28,7 @@ static grpoalign_status flow_run(gra_newton *s, int *outcome, double *change)
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
-    for (int i = 0; i < 2000 && s->answer->iterations < problem->max_iterations; i++) {
+    for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
         double size = s->size;
         if (!gra_newton_factorise(s, slack)) {
             return gra_fail_memory(problem->error);
@@ -84,6 +84,9 @@ static int way_accuracy(const gra_newton *s)
 {
     return s->game->coarse_error <= ON_THE_WAY * s->beta ? GRA_COARSE : GRA_EXACT;
 }
+
+/* Steps of the training flow before it is given up. */
+enum { FLOW_STEPS = 2000 };
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
@@ -199,7 +202,7 @@ static int holds(const gra_newton *s)
  * The policy error: what is left to correct, by fresh residuals, and what the error of the advantages does to the policy, that
  * error being measured by computing them a second way, or else bounded with alternating signs standing for the worst ones.
  */
-static grpoalign_status estimate_error(gra_newton *s)
+static grpoalign_status estimate_error(gra_newton *s, int *valid)
 {
     const gra_game *game = s->game;
     int64_t n = game->classes;
@@ -207,7 +210,7 @@ static grpoalign_status estimate_error(gra_newton *s)
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(s->problem->error);
     }
-    s->valid = holds(s);
+    *valid = holds(s);
     memcpy(s->first, s->u, (size_t)n * sizeof(double));
     (void)gra_newton_direction(s, s->r, s->step);
     double worst = 4.0 * gra_newton_measure(s, s->step).change;
@@ -231,6 +234,12 @@ static grpoalign_status estimate_error(gra_newton *s)
     return GRPOALIGN_OK;
 }
 
+grpoalign_status gra_game_polish(gra_newton *s, int *valid)
+{
+    GRA_TRY(settle_small(s));
+    return estimate_error(s, valid);
+}
+
 /* The solution connected to pi_ref: at once where beta is large, else along the branch from there. */
 static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *change)
 {
@@ -239,6 +248,12 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
     int on_the_way = problem->beta < large;
     s->beta = large;
     s->accuracy = on_the_way ? way_accuracy(s) : GRA_EXACT;
+    if (problem->before != NULL && problem->before->beta > problem->beta) {
+        memcpy(s->answer->price, problem->before->price, (size_t)s->game->classes * sizeof(double));
+        memcpy(s->answer->policy, problem->before->policy, (size_t)s->game->classes * sizeof(double));
+        s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
+        return follow_branch(s, problem->before->beta, outcome, change);
+    }
     gra_newton_at_reference(s);
     GRA_TRY(gra_newton_respond(s, s->answer->policy));
     GRA_TRY(gra_newton_run(s, 60, on_the_way ? NEAR_BRANCH : 0.0, outcome, change));
@@ -327,8 +342,9 @@ static int attracts(gra_newton *s)
     double *jacobian = gra_arena_doubles(problem->arena, n * n);
     gra_game_to_levels(s->game, s->answer->policy, s->w);
     if (jacobian != NULL && gra_game_class_jacobian(s->game, s->w, GRA_EXACT, jacobian, problem->arena)) {
-        stable = gra_stability_spectrum(problem->penalty, s->beta, n, s->answer->price, s->answer->policy, jacobian,
-                                        problem->arena);
+        double rounding, abscissa = gra_flow_abscissa(problem->penalty, s->beta, n, s->answer->price, s->answer->policy,
+                                                      jacobian, &rounding, problem->arena);
+        stable = !(abscissa > rounding);
     }
     gra_arena_rewind(problem->arena, mark);
     return stable != 0;
@@ -456,6 +472,7 @@ static grpoalign_status solve_direct(gra_newton *s, int *outcome, double *change
     if (*outcome == NEWTON_DONE && !attracts(s)) {
         *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that repels */
     }
+    s->answer->on_branch = *outcome == NEWTON_DONE;
     return GRPOALIGN_OK;
 }
 
@@ -480,13 +497,13 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     }
     if (outcome != NEWTON_DONE) {
         gra_newton_at_reference(&s);
-        GRA_TRY(flow_run(&s, &outcome, &change));
+        GRA_TRY(gra_newton_flow(&s, FLOW_STEPS, &outcome, &change));
     }
+    int valid = 0;
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(settle_small(&s));
-        GRA_TRY(estimate_error(&s));
+        GRA_TRY(gra_game_polish(&s, &valid));
     }
-    if (outcome != NEWTON_DONE || !s.valid) {
+    if (!valid) {
         answer->status = GRPOALIGN_NOT_CONVERGED;
         answer->policy_error = 1.0;
         return GRPOALIGN_OK;

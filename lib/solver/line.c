@@ -1,13 +1,17 @@
 /*
  * Tilt structures: u_c = strength(pi) (m - gap_c). Every stationary policy lies on the penalty's ray
- * pi(theta) with prices theta gap + constant, at a theta with
+ * pi(theta) with prices theta gap + constant, and each policy of the ray is stationary at exactly one beta:
  *
- *     F(theta) = log strength(pi(theta)) - log theta - log beta = 0.
+ *     log beta(theta) = log strength(pi(theta)) - log theta,
  *
- * F starts at +infinity. Where it is known to have one root (reverse KL, large groups and others) that root is
- * bracketed and refined. For exponential families all roots are found and proved to be all, by bisecting theta until
- * bounds on F' (model/tilt.h) decide every piece; the first one is where training started at pi_ref ends, and what pi_ref
- * continues to as beta falls from infinity.
+ * which falls from infinity at pi_ref. So the stationary policies at a beta are the level set of one function, they appear
+ * and vanish where it turns, and below its least value there are none where it rises for ever at the end of the ray:
+ * training collapses there.
+ *
+ * Where that function is known to fall all the way (reverse KL, large groups and others) its root is bracketed and refined.
+ * Elsewhere the ray is divided until bounds on the slope (model/tilt.h) tell which way beta goes in every piece, or that the
+ * piece holds nothing wanted; what is then found is all there is. The first stationary policy on the ray is where training
+ * that started at pi_ref ends, and what pi_ref continues to as beta falls from infinity.
  */
 #include "solver/solver.h"
 
@@ -18,71 +22,105 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
+typedef struct interval {
+    double low, high;
+} interval;
+
+/* Pieces of the ray that hold something; the arena keeps them. */
+typedef struct intervals {
+    interval *items;
+    int64_t count, capacity;
+} intervals;
+
 typedef struct line {
     const gra_problem *problem;
-    gra_answer *answer;
     const gra_tilt *tilt;
-    double *log_policy; /* scratch */
+    double *price, *policy; /* of the point of the ray looked at last */
+    double *scratch;
+    double log_low, log_high; /* what is wanted: log beta in between */
+    double finest;            /* relative width of the smallest pieces */
+    intervals crossings;      /* of log beta = log_low where that is all that is wanted, each once, ascending */
+    intervals turns;          /* pieces too small to divide that may hold a turn with a beta that is wanted */
     int32_t calls;
-    /* all roots of an exponential family */
-    int roots;
-    double first_low, first_high; /* bracket of the first root */
-    int doubtful;                 /* a piece where F touches zero within rounding */
+    int exhausted; /* pieces were left undecided for want of calls */
+    int short_memory;
 } line;
+
+static int start_line(line *self, const gra_problem *problem)
+{
+    int64_t n = problem->prior.classes;
+    memset(self, 0, sizeof *self);
+    self->problem = problem;
+    self->tilt = &problem->structure->tilt;
+    self->price = gra_arena_doubles(problem->arena, n);
+    self->policy = gra_arena_doubles(problem->arena, n);
+    self->scratch = gra_arena_doubles(problem->arena, n);
+    return self->price != NULL && self->policy != NULL && self->scratch != NULL;
+}
+
+/* log beta(theta) at x, the ray's parameter. */
+static double log_beta_at(line *self, double x)
+{
+    const gra_problem *problem = self->problem;
+    self->calls++;
+    double theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->price, self->policy);
+    double log_strength = log(self->tilt->strength(self->tilt, self->policy));
+    if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
+        for (int64_t c = 0; c < problem->prior.classes; c++) {
+            self->scratch[c] = problem->prior.log_mass[c] + problem->penalty->log_ratio(self->price[c]);
+        }
+        log_strength = self->tilt->log_strength(self->tilt, self->scratch);
+    }
+    return log_strength - log(theta);
+}
 
 static double equation(void *context, double x)
 {
     line *self = context;
-    const gra_problem *problem = self->problem;
-    self->calls++;
-    double theta =
-        problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price, self->answer->policy);
-    double log_strength = log(self->tilt->strength(self->tilt, self->answer->policy));
-    if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
-        for (int64_t c = 0; c < problem->prior.classes; c++) {
-            self->log_policy[c] = problem->prior.log_mass[c] + problem->penalty->log_ratio(self->answer->price[c]);
-        }
-        log_strength = self->tilt->log_strength(self->tilt, self->log_policy);
-    }
-    return log_strength - log(theta) - log(problem->beta);
+    return log_beta_at(self, x) - log(self->problem->beta);
 }
 
-static void set_answer(line *self, double x)
+/* Weights exp(-theta gap) carry the rounding of their exponent, at most about 700. */
+static double noise_at(double x)
 {
-    const gra_problem *problem = self->problem;
-    (void)problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->answer->price, self->answer->policy);
+    return DBL_EPSILON * (8.0 + fabs(x));
 }
 
-/* How much the policy moves when F is off by the rounding of its terms. */
-static grpoalign_status estimate_error(line *self, double x)
+/* Fills an answer with the point at x, taken to be stationary at `beta`. */
+static grpoalign_status settle(line *self, gra_answer *answer, double x, double beta)
 {
     const gra_problem *problem = self->problem;
     int64_t n = problem->prior.classes;
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *here = gra_arena_doubles(problem->arena, n);
-    if (here == NULL) {
-        return gra_fail_memory(problem->error);
-    }
-    double step = 1e-5, f = equation(self, x), change = 0.0;
-    memcpy(here, self->answer->policy, (size_t)n * sizeof(double));
-    double slope = (equation(self, x + step) - f) / step;
+    size_t bytes = (size_t)n * sizeof(double);
+    /* How much the policy moves when log beta is off by the rounding of its terms. */
+    double step = 1e-5, change = 0.0, weights = 0.0;
+    double beyond = log_beta_at(self, x + step);
+    memcpy(answer->policy, self->policy, bytes);
+    double slope = (beyond - log_beta_at(self, x)) / step;
     for (int64_t c = 0; c < n; c++) {
-        change = fmax(change, fabs(self->answer->policy[c] - here[c]) / step);
+        change = fmax(change, fabs(self->policy[c] - answer->policy[c]) / step);
+        weights = fmax(weights, self->policy[c] * fabs(self->price[c]));
     }
-    /* Weights exp(-theta gap) carry the rounding of their exponent, at most about 700. */
-    double noise = DBL_EPSILON * (8.0 + fabs(x)), weights = 0.0;
-    for (int64_t c = 0; c < n; c++) {
-        weights = fmax(weights, here[c] * fabs(self->answer->price[c]));
-    }
-    gra_arena_rewind(problem->arena, mark);
-    double amplified = fabs(slope) > 0.0 ? change * noise / fabs(slope) : 1.0;
-    self->answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
+    double amplified = fabs(slope) > 0.0 ? change * noise_at(x) / fabs(slope) : 1.0;
+    memcpy(answer->price, self->price, bytes);
+    memcpy(answer->policy, self->policy, bytes);
+    answer->beta = beta;
+    answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
+    answer->method = GRPOALIGN_METHOD_SCALAR;
+    answer->iterations = self->calls;
     return GRPOALIGN_OK;
 }
 
-/* ---- one root -------------------------------------------------------------------------------------- */
+/* ---- one root ----------------------------------------------------------------------------------------------- */
 
-static double solve_single(line *self)
+/* Whether there is one root, by theory. */
+static int is_single(const gra_problem *problem)
+{
+    const gra_tilt *tilt = &problem->structure->tilt;
+    return tilt->low == tilt->high || (!problem->penalty->exponential && tilt->reverse_unique);
+}
+
+static double single_root(line *self)
 {
     const gra_problem *problem = self->problem;
     const gra_tilt *tilt = self->tilt;
@@ -115,115 +153,202 @@ static double solve_single(line *self)
     return gra_root(equation, self, low, f_low, high, f_high);
 }
 
-/* ---- all roots of an exponential family -------------------------------------------------------------- */
+/* ---- dividing the ray ------------------------------------------------------------------------------------------ */
 
-static gra_tilt_sample sample_at(line *self, double theta)
+/*
+ * -d mean gap / d theta where the prices are theta gap + level: the weighted variance of the gaps with weights
+ * q = -d pi / d price. As the minimum over m of sum q (gap - m)^2 it grows with every q.
+ */
+static double spread_of(line *self, double theta, double level)
+{
+    const gra_problem *problem = self->problem;
+    int64_t n = problem->prior.classes;
+    double *q = self->scratch;
+    gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
+    for (int64_t c = 0; c < n; c++) {
+        double price = theta * self->tilt->gap[c] + level;
+        q[c] = problem->prior.mass[c] * exp(problem->penalty->log_ratio(price)) * problem->penalty->log_slope(price);
+        gra_sum_add(&total, q[c]);
+        gra_sum_add(&first, q[c] * self->tilt->gap[c]);
+    }
+    double mean = gra_sum_value(first) / gra_sum_value(total);
+    for (int64_t c = 0; c < n; c++) {
+        double d = self->tilt->gap[c] - mean;
+        gra_sum_add(&second, q[c] * d * d);
+    }
+    return gra_sum_value(second);
+}
+
+static gra_tilt_sample sample_at(line *self, double x)
 {
     const gra_problem *problem = self->problem;
     gra_tilt_sample sample;
     memset(&sample, 0, sizeof sample);
-    sample.theta = theta;
     self->calls++;
-    (void)problem->penalty->ray(&problem->prior, self->tilt->gap, log(theta), self->answer->price,
-                                self->answer->policy);
-    /* price = theta gap + log Z, and some gap is 0. */
-    sample.log_z = gra_min(self->answer->price, problem->prior.classes);
-    sample.mean_gap = gra_tilt_mean_gap(self->tilt, self->answer->policy);
-    self->tilt->sample(self->tilt, self->answer->policy, &sample);
+    sample.x = x;
+    sample.theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->price, self->policy);
+    /* price = theta gap + level, and some gap is 0. */
+    sample.level = gra_min(self->price, problem->prior.classes);
+    if (self->tilt->any_ray) {
+        sample.spread = spread_of(self, sample.theta, sample.level);
+    }
+    self->tilt->sample(self->tilt, self->policy, &sample);
     return sample;
 }
 
-static double value(const line *self, const gra_tilt_sample *sample)
+static gra_tilt_sample sample_between(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
 {
-    return sample->log_strength - log(sample->theta) - log(self->problem->beta);
+    return sample_at(self, 0.5 * (a->x + b->x));
 }
 
-static void note_root(line *self, double low, double high)
+static double log_beta_of(const gra_tilt_sample *sample)
 {
-    if (self->roots++ == 0) {
-        self->first_low = low;
-        self->first_high = high;
+    return sample->log_strength - log(sample->theta);
+}
+
+/* The sums that the bounds come from are good to this, relative to their terms. */
+static const double SLACK = 1e-13;
+
+/* Bounds on d log beta / d theta over a piece. */
+static interval slope_bounds(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
+{
+    interval slope;
+    gra_tilt_piece piece = {.a = a, .b = b};
+    if (self->tilt->any_ray) {
+        /* The level falls as theta grows, so every price in the piece lies between these, and q falls with the price. */
+        piece.least_spread = spread_of(self, b->theta, a->level);
+        piece.most_spread = spread_of(self, a->theta, b->level);
     }
+    self->tilt->slope_bounds(self->tilt, &piece, &slope.low, &slope.high);
+    slope.low -= 1.0 / a->theta + SLACK * (fabs(slope.low) + 1.0 / a->theta);
+    slope.high -= 1.0 / b->theta - SLACK * (fabs(slope.high) + 1.0 / b->theta);
+    return slope;
 }
 
-/* Relative width below which a piece that no bound decides is a touching point within rounding. */
-static const double FINEST = 1e-12;
+/* Bounds on log beta over a piece: it stays inside the lines of extreme slope through the ends. */
+static interval value_bounds(const gra_tilt_sample *a, const gra_tilt_sample *b, interval slope)
+{
+    double at_a = log_beta_of(a), at_b = log_beta_of(b), width = b->theta - a->theta;
+    interval value = {-INFINITY, INFINITY};
+    if (slope.low >= 0.0 || slope.high <= 0.0) {
+        value = (interval){fmin(at_a, at_b), fmax(at_a, at_b)};
+    } else if (isfinite(slope.low) && isfinite(slope.high)) {
+        double opening = slope.high - slope.low;
+        value.low = at_a + slope.low * ((slope.high * width + at_a - at_b) / opening);
+        value.high = at_a + slope.high * ((at_b - at_a - slope.low * width) / opening);
+    }
+    value.low -= noise_at(at_a);
+    value.high += noise_at(at_a);
+    return value;
+}
+
+/* Adds a piece; joined to the last one when they touch and `join` is set. */
+static void note(line *self, intervals *list, double low, double high, int join)
+{
+    if (join && list->count > 0 && list->items[list->count - 1].high >= low) {
+        list->items[list->count - 1].high = high;
+        return;
+    }
+    interval *items = gra_arena_grow(self->problem->arena, list->items, list->count, &list->capacity, sizeof *items);
+    if (items == NULL) {
+        self->short_memory = 1;
+        return;
+    }
+    items[list->count++] = (interval){low, high};
+    list->items = items;
+}
+
 static const int32_t MOST_CALLS = 200000;
 
-static void search(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
+static void divide(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
 {
-    double fa = value(self, a), fb = value(self, b), low, high;
-    double width = b->theta - a->theta;
-    self->tilt->slope_bounds(self->tilt, a, b, &low, &high);
-    low -= 1.0 / a->theta;
-    high -= 1.0 / b->theta;
-    if (low > 0.0 || high < 0.0) {
-        if ((fa > 0.0) != (fb > 0.0)) {
-            note_root(self, a->theta, b->theta);
-        }
+    interval slope = slope_bounds(self, a, b), value = value_bounds(a, b, slope);
+    if (value.high < self->log_low || value.low > self->log_high) {
         return;
     }
-    /* Between the ends F stays inside the lines of extreme slope through them, which cross at a share of the width. */
-    if (isfinite(low) && isfinite(high) && fa > 0.0 && fb > 0.0 &&
-        fa + low * (high * width + fa - fb) / (high - low) > 0.0) {
+    int monotone = slope.low > 0.0 || slope.high < 0.0;
+    int small = b->theta - a->theta <= self->finest * b->theta;
+    if (!monotone && !small && self->calls < MOST_CALLS) {
+        gra_tilt_sample middle = sample_between(self, a, b);
+        divide(self, a, &middle);
+        divide(self, &middle, b);
         return;
     }
-    if (isfinite(low) && isfinite(high) && fa < 0.0 && fb < 0.0 &&
-        fa + high * (fb - fa - low * width) / (high - low) < 0.0) {
-        return;
+    self->exhausted = self->exhausted || (!monotone && !small);
+    if (!monotone) {
+        note(self, &self->turns, a->x, b->x, 1);
     }
-    if (width <= FINEST * b->theta || self->calls > MOST_CALLS) {
-        if ((fa > 0.0) != (fb > 0.0)) {
-            note_root(self, a->theta, b->theta);
-        }
-        self->doubtful = 1;
-        return;
+    if (self->log_low == self->log_high && (log_beta_of(a) > self->log_low) != (log_beta_of(b) > self->log_low)) {
+        note(self, &self->crossings, a->x, b->x, 0);
     }
-    double middle = b->theta > 2.0 * a->theta ? sqrt(a->theta * b->theta) : 0.5 * (a->theta + b->theta);
-    gra_tilt_sample m = sample_at(self, middle);
-    search(self, a, &m);
-    search(self, &m, b);
 }
 
+/* Steps of the parameter x of the ray, which grows like log theta; exp(LARGEST_X) is still a double. */
+static const double STRIDE = 0.7, LARGEST_X = 700.0;
+
 /*
- * Finds all roots. Returns 1 when every policy with larger theta is worse than none: F stays positive for ever, so that
- * training that gets past the last root collapses onto the best outcomes.
+ * Divides the whole ray, as far as betas in [low, high] are met (0 and infinity: all). Returns 1 when beta rises for ever at
+ * the end: training that gets so far collapses onto the best outcomes.
  */
-static int search_all(line *self)
+static int divide_ray(line *self, double low, double high, double finest)
 {
-    const gra_problem *problem = self->problem;
     const gra_tilt *tilt = self->tilt;
-    /* Below this F > 0, because the strength is at least `low`. */
-    double start = fmax(tilt->low / problem->beta * (1.0 - 1e-12), 1e-300);
-    gra_tilt_sample a = sample_at(self, start);
-    while (self->calls < MOST_CALLS) {
-        double ceiling = tilt->ceiling(tilt, &a, self->answer->policy);
-        double end = ceiling / problem->beta * (1.0 + 1e-12);
+    self->log_low = log(low);
+    self->log_high = log(high);
+    self->finest = finest;
+    /* Below this beta exceeds `high`, because the strength is at least tilt->low. */
+    double start = fmax(tilt->low / high * (1.0 - 1e-12), 1e-300), x, unused;
+    self->problem->penalty->ray_bracket(&self->problem->prior, tilt->gap, start, start, &x, &unused);
+    gra_tilt_sample a = sample_at(self, x - STRIDE);
+    while (self->calls < MOST_CALLS && !self->short_memory) {
+        double ceiling = tilt->ceiling(tilt, &a, self->policy);
+        double end = ceiling / low * (1.0 + 1e-12);
         if (end <= a.theta) {
-            return 0; /* F < 0 from here on */
+            return 0; /* beta stays below `low` from here on */
         }
-        if (isinf(ceiling) && value(self, &a) > 0.0 && tilt->tail_slope(tilt, &a) - 1.0 / a.theta >= 0.0) {
-            return 1;
+        int done = self->log_low < self->log_high || log_beta_of(&a) > self->log_high;
+        if (isinf(ceiling) && done && tilt->tail_slope(tilt, &a) - 1.0 / a.theta >= 0.0) {
+            return 1; /* rising for ever, with no turn nor crossing left */
         }
         if (isinf(a.log_strength)) {
             return 1; /* no spread left that a double could hold */
         }
-        gra_tilt_sample b = sample_at(self, fmin(2.0 * a.theta, fmin(end, 1e300)));
-        search(self, &a, &b);
-        if (b.theta >= end || b.theta >= 1e300) {
+        gra_tilt_sample b = sample_at(self, a.x + STRIDE);
+        divide(self, &a, &b);
+        if (b.theta >= end || b.x > LARGEST_X) {
             return 0;
         }
-        a = sample_at(self, b.theta); /* leaves the policy of `a` in the answer, for `ceiling` */
+        a = sample_at(self, b.x); /* leaves its policy behind, for `ceiling` */
     }
-    self->doubtful = 1;
+    self->exhausted = 1;
     return 0;
 }
 
-/* The policy of the best classes alone: the limit of the ray. */
-static void collapse(line *self)
+/* Whether dividing proves anything: bounds on the slope are known. */
+static int is_divisible(const gra_problem *problem)
 {
-    const gra_problem *problem = self->problem;
-    const gra_prior *prior = &problem->prior;
+    return problem->penalty->exponential || problem->structure->tilt.any_ray;
+}
+
+/* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn
+ * is good to the square of its width. */
+static const double FINEST = 1e-12, FINEST_TURN = 1e-9;
+
+/* The root in a bracket. */
+static double refine(line *self, interval bracket)
+{
+    double f_low = equation(self, bracket.low), f_high = equation(self, bracket.high);
+    /* Rounding may tell another story here than it did there. */
+    return (f_low > 0.0) == (f_high > 0.0) ? (fabs(f_low) < fabs(f_high) ? bracket.low : bracket.high)
+                                           : gra_root(equation, self, bracket.low, f_low, bracket.high, f_high);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------ */
+
+/* The policy of the best classes alone: the limit of the ray. */
+static void collapse(const line *self, gra_answer *answer)
+{
+    const gra_prior *prior = &self->problem->prior;
     double top = -INFINITY, sum = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
         if (self->tilt->gap[c] == 0.0) {
@@ -231,62 +356,247 @@ static void collapse(line *self)
         }
     }
     for (int64_t c = 0; c < prior->classes; c++) {
-        double *policy = &self->answer->policy[c];
-        *policy = self->tilt->gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
-        sum += *policy;
+        answer->policy[c] = self->tilt->gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+        sum += answer->policy[c];
     }
     for (int64_t c = 0; c < prior->classes; c++) {
-        self->answer->policy[c] /= sum;
-        self->answer->price[c] = self->tilt->gap[c] == 0.0 ? top + log(sum) : INFINITY;
+        answer->policy[c] /= sum;
+        answer->price[c] = self->tilt->gap[c] == 0.0 ? top + log(sum) : INFINITY;
     }
+    answer->method = GRPOALIGN_METHOD_SCALAR;
+    answer->iterations = self->calls;
+    answer->status = GRPOALIGN_COLLAPSED;
+    answer->stable = 1; /* where training ends, though no stationary policy: uniqueness has no meaning */
+    answer->policy_error = DBL_EPSILON;
+    answer->beta = self->problem->beta;
+}
+
+/* Whether epsilon swamps everything: the policy is the reference to the last bit. */
+static int is_swamped(const gra_problem *problem)
+{
+    return problem->structure->tilt.high / problem->beta < 1e-290;
+}
+
+/* The answer where there is but one, or nobody knows how many. */
+static grpoalign_status solve_single(line *self, gra_answer *answer)
+{
+    const gra_problem *problem = self->problem;
+    if (is_swamped(problem)) {
+        GRA_TRY(settle(self, answer, problem->penalty->exponential ? -700.0 : -600.0, problem->beta));
+        answer->policy_error = DBL_EPSILON;
+        answer->unique = answer->stable = 1;
+        return GRPOALIGN_OK;
+    }
+    answer->unique = is_single(problem) ? 1 : -1;
+    return settle(self, answer, single_root(self), problem->beta);
+}
+
+/* Divides the ray for the problem's beta. *collapses as divide_ray says; *proved: nothing was left undecided. */
+static int find_roots(line *self, int *collapses)
+{
+    *collapses = divide_ray(self, self->problem->beta, self->problem->beta, FINEST);
+    return self->turns.count == 0 && !self->exhausted;
 }
 
 grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
 {
-    line self = {.problem = problem, .answer = answer, .tilt = &problem->structure->tilt};
-    answer->method = GRPOALIGN_METHOD_SCALAR;
-    self.log_policy = gra_arena_doubles(problem->arena, problem->prior.classes);
-    if (self.log_policy == NULL) {
+    line self;
+    int collapses;
+    if (!start_line(&self, problem)) {
         return gra_fail_memory(problem->error);
     }
-    if (self.tilt->high / problem->beta < 1e-290) {
-        /* epsilon swamps everything: the policy is the reference to the last bit. */
-        set_answer(&self, problem->penalty->exponential ? -700.0 : -600.0);
-        answer->unique = answer->stable = 1;
-        answer->policy_error = DBL_EPSILON;
+    if (is_swamped(problem) || is_single(problem) || !is_divisible(problem)) {
+        return solve_single(&self, answer);
+    }
+    int proved = find_roots(&self, &collapses);
+    int64_t count = self.crossings.count;
+    if (self.short_memory) {
+        return gra_fail_memory(problem->error);
+    }
+    if (count == 0) {
+        if (!collapses) {
+            return gra_fail(problem->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
+                            "no stationary policy was found although one exists");
+        }
+        collapse(&self, answer);
         return GRPOALIGN_OK;
     }
-    double x;
-    if (!problem->penalty->exponential || self.tilt->low == self.tilt->high) {
-        x = solve_single(&self);
-        answer->unique = self.tilt->low == self.tilt->high || self.tilt->reverse_unique ? 1 : -1;
-    } else {
-        int collapses = search_all(&self);
-        if (self.roots == 0) {
-            if (!collapses) {
-                return gra_fail(problem->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
-                                "no stationary policy was found although one exists");
-            }
-            collapse(&self);
-            answer->iterations = self.calls;
-            answer->status = GRPOALIGN_COLLAPSED;
-            answer->stable = 1; /* where training ends, though no stationary policy: uniqueness has no meaning */
-            answer->policy_error = DBL_EPSILON;
-            return GRPOALIGN_OK;
+    answer->unique = count > 1 || collapses ? 0 : proved ? 1 : -1;
+    answer->status = answer->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
+    return settle(&self, answer, refine(&self, self.crossings.items[0]), problem->beta);
+}
+
+grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
+{
+    line self;
+    int collapses;
+    if (!start_line(&self, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    if (is_swamped(problem) || is_single(problem) || !is_divisible(problem)) {
+        gra_answer *answer = gra_answers_add(out, problem);
+        if (answer == NULL) {
+            return gra_fail_memory(problem->error);
         }
-        answer->unique = self.roots == 1 && !collapses && !self.doubtful ? 1 : self.roots > 1 || collapses ? 0 : -1;
-        double low = log(self.first_low), high = log(self.first_high);
-        double f_low = equation(&self, low), f_high = equation(&self, high);
-        /* Rounding of log theta may have moved an end across the root it is next to. */
-        x = (f_low > 0.0) == (f_high > 0.0) ? (fabs(f_low) < fabs(f_high) ? low : high)
-                                            : gra_root(equation, &self, low, f_low, high, f_high);
+        GRA_TRY(solve_single(&self, answer));
+        out->complete = answer->unique > 0;
+        out->connected = 0;
+        return GRPOALIGN_OK;
     }
-    set_answer(&self, x);
-    GRA_TRY(estimate_error(&self, x));
-    set_answer(&self, x);
-    answer->iterations = self.calls;
-    if (answer->unique == 0) {
-        answer->status = GRPOALIGN_NOT_UNIQUE;
+    out->complete = find_roots(&self, &collapses);
+    int64_t count = self.crossings.count;
+    for (int64_t k = 0; k < count && !self.short_memory; k++) {
+        gra_answer *answer = gra_answers_add(out, problem);
+        if (answer == NULL) {
+            return gra_fail_memory(problem->error);
+        }
+        GRA_TRY(settle(&self, answer, refine(&self, self.crossings.items[k]), problem->beta));
+        answer->unique = count > 1 || collapses ? 0 : out->complete ? 1 : -1;
     }
+    out->connected = count > 0 ? 0 : -1;
+    return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
+}
+
+/* Whether beta(theta) falls before a piece and rises after it, or the other way round. */
+static int is_turn(const gra_tilt_sample *a, const gra_tilt_sample *b)
+{
+    return (a->slope > 1.0 / a->theta) != (b->slope > 1.0 / b->theta);
+}
+
+grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double high, gra_answers *out)
+{
+    line self;
+    if (!start_line(&self, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    if (is_single(problem) || !is_divisible(problem)) {
+        out->complete = is_single(problem);
+        return GRPOALIGN_OK;
+    }
+    (void)divide_ray(&self, low, high, FINEST_TURN);
+    out->complete = !self.exhausted;
+    for (int64_t k = 0; k < self.turns.count && !self.short_memory; k++) {
+        interval turn = self.turns.items[k];
+        gra_tilt_sample a = sample_at(&self, turn.low), b = sample_at(&self, turn.high);
+        if (!is_turn(&a, &b)) {
+            out->complete = 0; /* it only slows down there, or two turns are one within rounding */
+            continue;
+        }
+        gra_tilt_sample middle = sample_between(&self, &a, &b);
+        double beta = exp(log_beta_of(&middle));
+        gra_answer *answer = beta >= low && beta <= high ? gra_answers_add(out, problem) : NULL;
+        if (beta >= low && beta <= high) {
+            if (answer == NULL) {
+                return gra_fail_memory(problem->error);
+            }
+            GRA_TRY(settle(&self, answer, middle.x, beta));
+            answer->policy_error = fmax(turn.high - turn.low, FINEST_TURN);
+            answer->unique = 0;
+        }
+    }
+    return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
+}
+
+grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)
+{
+    line self;
+    if (!start_line(&self, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    *beta = 0.0;
+    /* A bounded strength lets beta fall to 0 along the ray, and so does reverse KL, whose ray ends at a finite price. */
+    if (is_single(problem) || !is_divisible(problem) || isfinite(self.tilt->high)) {
+        return GRPOALIGN_OK;
+    }
+    if (!divide_ray(&self, 0.0, INFINITY, FINEST_TURN)) {
+        return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
+    }
+    double least = INFINITY;
+    for (int64_t k = 0; k < self.turns.count; k++) {
+        least = fmin(least, log_beta_at(&self, 0.5 * (self.turns.items[k].low + self.turns.items[k].high)));
+    }
+    *beta = self.turns.count > 0 ? exp(least) : 0.0;
+    return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
+}
+
+/* ---- the curve ----------------------------------------------------------------------------------------------- */
+
+/* The first or the last point of the ray at a beta; 0 when there is none. */
+static int ray_end(line *self, double beta, int last, double *x)
+{
+    gra_problem at_beta = *self->problem;
+    const gra_problem *kept = self->problem;
+    int collapses, found = 1;
+    at_beta.beta = beta;
+    self->problem = &at_beta;
+    if (is_swamped(&at_beta)) {
+        *x = at_beta.penalty->exponential ? -700.0 : -600.0;
+    } else if (is_single(&at_beta) || !is_divisible(&at_beta)) {
+        *x = single_root(self);
+    } else {
+        self->crossings.count = self->turns.count = 0;
+        (void)find_roots(self, &collapses);
+        int64_t count = self->crossings.count;
+        found = count > 0;
+        *x = found ? refine(self, self->crossings.items[last ? count - 1 : 0]) : NAN;
+    }
+    self->problem = kept;
+    return found;
+}
+
+static grpoalign_status add_at(line *self, double x, gra_answers *out)
+{
+    gra_answer *answer = gra_answers_add(out, self->problem);
+    if (answer == NULL) {
+        return gra_fail_memory(self->problem->error);
+    }
+    GRA_TRY(settle(self, answer, x, exp(log_beta_at(self, x))));
+    /* A pair of policy and beta is known as well as the policy of the ray, also where beta turns. */
+    answer->policy_error = noise_at(x);
     return GRPOALIGN_OK;
+}
+
+/* The points after x = low up to x = high, halving until neighbours are near. */
+static grpoalign_status fill(line *self, double low, double high, double resolution, gra_answers *out)
+{
+    const gra_answer *before = &out->items[out->count - 1];
+    double beta = exp(log_beta_at(self, high)), middle = 0.5 * (low + high);
+    if (gra_are_near(before->policy, before->beta, self->policy, beta, self->problem->prior.classes, resolution) ||
+        !(middle > low && middle < high) || out->count >= GRA_LONGEST_CURVE) {
+        return add_at(self, high, out);
+    }
+    GRA_TRY(fill(self, low, middle, resolution, out));
+    return fill(self, middle, high, resolution, out);
+}
+
+grpoalign_status gra_curve_tilt(const gra_problem *problem, double low, double high, double resolution,
+                                gra_answers *out)
+{
+    line self;
+    double from, to, other;
+    if (!start_line(&self, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    if (!ray_end(&self, high, 0, &from)) {
+        out->complete = !self.exhausted;
+        return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
+    }
+    (void)ray_end(&self, high, 1, &to);
+    if (ray_end(&self, low, 1, &other)) {
+        to = fmax(to, other);
+    }
+    self.crossings.count = self.turns.count = 0;
+    if (!is_swamped(problem) && !is_single(problem) && is_divisible(problem)) {
+        (void)divide_ray(&self, low, high, FINEST_TURN);
+    }
+    GRA_TRY(add_at(&self, from, out));
+    for (int64_t k = 0; k <= self.turns.count; k++) {
+        double next = k < self.turns.count ? 0.5 * (self.turns.items[k].low + self.turns.items[k].high) : to;
+        if (next > from && next <= to) {
+            GRA_TRY(fill(&self, from, next, resolution, out));
+            from = next;
+        }
+    }
+    out->complete = !self.exhausted;
+    return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }

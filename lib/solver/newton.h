@@ -34,7 +34,6 @@ typedef struct gra_newton {
     double slack; /* of the last factors */
     int32_t *pivots;
     int factored;
-    int valid; /* the answer, when it was last looked at */
 } gra_newton;
 
 /* How far a step goes: the largest change of a probability, and the largest relative change (the natural norm of
@@ -80,5 +79,12 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy);
 
 /* Prices at pi_ref itself. */
 void gra_newton_at_reference(gra_newton *s);
+
+/* The training flow from the current prices, for at most `limit` steps, and Newton at its end. (game.c) */
+grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change);
+
+/* The last touch to an answer that Newton has found: small classes get all their digits, the error is estimated. *valid is 0
+ * when the answer keeps a class from probability it is due. (game.c) */
+grpoalign_status gra_game_polish(gra_newton *s, int *valid);
 
 #endif

@@ -13,13 +13,16 @@
 #include "model/model.h"
 #include "penalty/penalty.h"
 
+struct gra_answer;
+
 typedef struct gra_problem {
     const gra_structure *structure;
     const gra_penalty_ops *penalty;
     gra_prior prior;
     double beta;
     double tolerance;
-    const double *start; /* class probabilities, or NULL */
+    const double *start;             /* class probabilities, or NULL */
+    const struct gra_answer *before; /* an answer at a larger beta, to go on from where that is cheaper, or NULL */
     int32_t max_iterations;
     grpoalign_progress_fn progress;
     void *user;
@@ -28,14 +31,36 @@ typedef struct gra_problem {
 } gra_problem;
 
 typedef struct gra_answer {
+    double beta;            /* that the policy is stationary at */
     double *price, *policy; /* per class; a solver keeps policy = response(price) */
     int32_t status;         /* GRPOALIGN_OK or a qualification */
     int32_t method, iterations, factorizations;
     int32_t unique; /* 1, 0, -1 as in grpoalign_report */
     int32_t stable; /* as far as the solver knows, else -1 */
+    int on_branch;  /* it lies on the branch from large beta, which can be followed on from it */
     int regular;    /* sign of the determinant of the stationarity equations, 0 if unknown */
     double policy_error;
 } gra_answer;
+
+/* A list of answers, in order; the arena keeps them. */
+typedef struct gra_answers {
+    gra_answer *items;
+    int64_t count, capacity;
+    int64_t connected; /* all points: the one that pi_ref leads to, -1 for none */
+    int complete;      /* proved to be all that there is of what was asked for */
+} gra_answers;
+
+/* An empty list, connected being -1. */
+void gra_answers_start(gra_answers *answers);
+
+/* Room for the classes of a problem; 0 on short memory. */
+int gra_answer_take(gra_answer *answer, const gra_problem *problem);
+
+/* The next item, with room; NULL on short memory. */
+gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem);
+
+/* Copies an answer, its vectors too; both belong to the same problem. */
+void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes);
 
 /* Returns GRPOALIGN_OK or an error; what qualifies the answer is in answer->status. */
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
@@ -45,21 +70,60 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
 grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 
+/* All stationary policies at problem->beta. */
+grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out);
+
+/* The stationary policies with low <= beta <= high at which two of them meet, in the order of the curve of all of them;
+ * problem->beta has no meaning. */
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out);
+grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double high, gra_answers *out);
+grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high, gra_answers *out);
+
+/* The curve of stationary policies from beta = high on until it leaves [low, high] for good, neighbours as near as
+ * gra_are_near tells; problem->beta has no meaning. */
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high, double resolution,
+                                gra_answers *out);
+grpoalign_status gra_curve_tilt(const gra_problem *problem, double low, double high, double resolution,
+                                gra_answers *out);
+grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high, double resolution,
+                                gra_answers *out);
+
+grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high, double resolution,
+                                  gra_answers *out);
+
+/* Whether no probability changes by more than the resolution, and beta by no more than ten times that in decades. */
+int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta, int64_t classes,
+                 double resolution);
+
+/* The most points a curve may have. */
+#define GRA_LONGEST_CURVE INT64_C(20000)
+
+/* The answers that gra_solve_classes gives at the betas, which must fall; each may start from the one before. */
+grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count, gra_answers *out);
+
+/* The beta below which there is no stationary policy, 0 where there always is one. */
+grpoalign_status gra_find_critical(const gra_problem *problem, double *beta);
+grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta);
+
 /* Central path for a game with margins: brings the answer near the solution, for Newton to finish. */
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
 
 /* Calls the progress function; GRPOALIGN_ERR_CANCELLED when it asks to stop. */
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change);
 
-/* Whether the answer attracts mean-field GRPO: 1, 0, or -1 for unknown. The model gives the Jacobian over outcomes
- * where classes do not settle it; policy and price are per outcome of the support, listed in outcome_at. */
+/* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
 int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
 
 /* The largest number of outcomes for which eigenvalues are computed. */
 #define GRA_SPECTRUM_LIMIT INT64_C(400)
 
-/* The same by the eigenvalues over n outcomes, `jacobian` being d u / d pi (overwritten), or -1. */
-int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
-                               const double *policy, double *jacobian, gra_arena *arena);
+/*
+ * The largest real part of the eigenvalues of the training flow at a stationary policy over n outcomes, on the tangent space;
+ * `jacobian` is d u / d pi (overwritten). *rounding receives how much of it may be rounding. NaN when it cannot be had.
+ */
+double gra_flow_abscissa(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
+                         const double *policy, double *jacobian, double *rounding, gra_arena *arena);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u - beta price (up to a constant).
+ * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u + beta price (up to a constant).
  *
  * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T and
  * M = beta diag(1/q) - du/dpi, q = -d pi/d price. With x = H d theta (so that sum x = 0) and sum pi M x = 0,
@@ -9,6 +9,7 @@
  */
 #include "solver/solver.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     gra_tilt_centre centre = gra_tilt_find_centre(tilt, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / answer->beta;
         q = fmin(q, 1e200);
         total += q;
         mean_a += q * gra_tilt_deviation(tilt, centre, c);
@@ -36,7 +37,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / problem->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / answer->beta;
         q = fmin(q, 1e200);
         double a = gra_tilt_deviation(tilt, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
         aa += q * a * a;
@@ -98,7 +99,7 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
     }
     for (int64_t c = 0; c < n; c++) {
         root_q[c] =
-            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) / problem->beta);
+            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) / answer->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
     if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {
@@ -131,13 +132,13 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
-                               const double *policy, double *jacobian, gra_arena *arena)
+double gra_flow_abscissa(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
+                         const double *policy, double *jacobian, double *rounding, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double *shift = gra_arena_doubles(arena, n), largest = 0.0;
     if (shift == NULL) {
-        return -1;
+        return NAN;
     }
     /* -D M H in place, M = beta diag(1/q) - J; then (M H)_ij = M_ij pi_j - (M pi)_i pi_j. */
     for (int64_t i = 0; i < n; i++) {
@@ -155,11 +156,13 @@ int32_t gra_stability_spectrum(const gra_penalty_ops *penalty, double beta, int6
             largest = fmax(largest, fabs(row[j]));
         }
     }
+    /* A common shift of the logits does nothing: the eigenvalue 0 of the vector 1. Taking largest * 1 pi^T away makes it
+     * -largest and leaves the others as they are (Brauer). */
+    for (int64_t i = 0; i < n * n; i++) {
+        jacobian[i] -= largest * policy[i % n];
+    }
     double abscissa = gra_spectral_abscissa(n, jacobian, n, arena);
     gra_arena_rewind(arena, mark);
-    if (isnan(abscissa)) {
-        return -1;
-    }
-    /* Constant shifts of the logits do nothing: one eigenvalue is 0 up to rounding. */
-    return abscissa <= 1e-11 * largest * (double)n;
+    *rounding = 8.0 * DBL_EPSILON * largest * (double)n;
+    return n > 1 ? abscissa : -INFINITY;
 }

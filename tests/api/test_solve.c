@@ -443,7 +443,7 @@ static void progress(void **state)
     assert_true(s.report.policy_error > 1e-17 && s.report.policy_error < 1e-12);
     solved_free(&s);
     options.tolerance = 0.0;
-    options.skip_stability = 1;
+    options.stability = GRPOALIGN_STABILITY_SKIP;
     plain_context group = {.n = N, .rewards = margins, .group_size = 4};
     grpoalign_model *other = make_model(&group);
     s = solve_model(other, GRPOALIGN_PENALTY_REVERSE_KL, 1.0, NULL, &options);

@@ -1,0 +1,413 @@
+#include "api/session.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+
+static const grpoalign_solve_options SOLVE_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_solve_options),
+    .max_iterations = 2000,
+    .tolerance = 1e-11,
+};
+
+void grpoalign_solve_options_init(grpoalign_solve_options *options, uint32_t size)
+{
+    gra_init_options(options, size, &SOLVE_DEFAULTS, sizeof SOLVE_DEFAULTS);
+}
+
+static grpoalign_status load_options(const grpoalign_solve_options *options, int32_t position,
+                                     grpoalign_solve_options *loaded, grpoalign_error *error)
+{
+    *loaded = SOLVE_DEFAULTS;
+    GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
+    loaded->max_iterations = loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
+    loaded->tolerance = loaded->tolerance == 0.0 ? SOLVE_DEFAULTS.tolerance : loaded->tolerance;
+    if (loaded->max_iterations < 0) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.max_iterations must be >= 0 (got %d)",
+                        (int)loaded->max_iterations);
+    }
+    if (!(loaded->tolerance > 0.0 && loaded->tolerance < 1.0)) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.tolerance must lie in (0, 1) (got %g)",
+                        loaded->tolerance);
+    }
+    if (loaded->stability < GRPOALIGN_STABILITY_SIGN || loaded->stability > GRPOALIGN_STABILITY_SKIP) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.stability must be 0, 1 or 2 (got %d)",
+                        (int)loaded->stability);
+    }
+    if (loaded->reserved != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1, "options.reserved must be 0 (got %d)",
+                        (int)loaded->reserved);
+    }
+    return GRPOALIGN_OK;
+}
+
+/* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. share[o] is the part of an
+ * outcome in its class. */
+static int build_prior(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+                       double *share, gra_arena *arena)
+{
+    int64_t classes = structure->classes;
+    double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
+    double *log_mass = gra_arena_doubles(arena, classes), *top = gra_arena_doubles(arena, classes);
+    if (mass == NULL || low == NULL || log_mass == NULL || top == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] = low[c] = 0.0;
+        top[c] = -INFINITY;
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            top[c] = fmax(top[c], reference->logarithm[o]);
+        }
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, exp(reference->logarithm[o] - top[c]));
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        share[o] = c >= 0 ? exp(reference->logarithm[o] - top[c]) / (mass[c] + low[c]) : 0.0;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = top[c] + log(mass[c] + low[c]);
+    }
+    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of a logarithm. */
+    memset(mass, 0, (size_t)classes * sizeof(double));
+    memset(low, 0, (size_t)classes * sizeof(double));
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, reference->probability[o]);
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] += low[c];
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0 && mass[c] > GRA_LEAST_MASS) {
+            share[o] = reference->probability[o] / mass[c];
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = mass[c] > GRA_LEAST_MASS ? log(mass[c]) : log_mass[c];
+        mass[c] = fmax(mass[c], GRA_LEAST_MASS);
+    }
+    prior->classes = classes;
+    prior->mass = mass;
+    prior->log_mass = log_mass;
+    return 1;
+}
+
+static grpoalign_solution *allocate_solution(int64_t outcomes)
+{
+    grpoalign_solution *solution = gra_alloc(1, sizeof *solution);
+    if (solution == NULL) {
+        return NULL;
+    }
+    solution->magic = GRA_SOLUTION_MAGIC;
+    solution->outcomes = outcomes;
+    solution->policy = gra_alloc(outcomes, sizeof(double));
+    solution->log_policy = gra_alloc(outcomes, sizeof(double));
+    solution->advantage = gra_alloc(outcomes, sizeof(double));
+    if (solution->policy == NULL || solution->log_policy == NULL || solution->advantage == NULL) {
+        grpoalign_solution_free(solution);
+        return NULL;
+    }
+    return solution;
+}
+
+/*
+ * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked with a raised one: a class that
+ * holds no weight then follows its price, one that does keeps its probability.
+ */
+static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability, double *log_ratio)
+{
+    const double weightless = 1e-200;
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        double log_mass = problem->prior.log_mass[c];
+        int raised = problem->prior.mass[c] <= GRA_LEAST_MASS;
+        probability[c] = answer->policy[c];
+        log_ratio[c] = problem->penalty->log_ratio(answer->price[c]);
+        if (raised && probability[c] < weightless) {
+            probability[c] = exp(log_mass + log_ratio[c]);
+        } else if (probability[c] >= DBL_MIN) {
+            log_ratio[c] = log(probability[c]) - log_mass;
+        }
+    }
+}
+
+/* Outcomes of a class share its probability in proportion to the reference. */
+static void expand(const grpoalign_reference *reference, const gra_problem *problem, const double *share,
+                   const double *probability, const double *log_ratio, grpoalign_solution *solution)
+{
+    const int64_t *class_of = problem->structure->class_of;
+    for (int64_t o = 0; o < solution->outcomes; o++) {
+        int64_t c = class_of[o];
+        if (c < 0) {
+            solution->policy[o] = 0.0;
+            solution->log_policy[o] = -INFINITY;
+            continue;
+        }
+        solution->policy[o] = probability[c] * share[o];
+        solution->log_policy[o] = reference->logarithm[o] + log_ratio[c];
+    }
+}
+
+/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative number. */
+static double divergence_value(gra_sum sum)
+{
+    double value = gra_sum_value(sum);
+    return isnan(value) ? INFINITY : fmax(0.0, value);
+}
+
+/* Where probabilities too small for a double would leave a group without spread, the prices still know the advantages:
+ * u = beta (mean price - price). */
+static void advantages_by_price(const gra_problem *problem, const gra_answer *answer, grpoalign_solution *solution)
+{
+    gra_sum level = {0.0, 0.0};
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        gra_sum_add_product(&level, answer->policy[c], answer->policy[c] > 0.0 ? answer->price[c] : 0.0);
+    }
+    for (int64_t o = 0; o < solution->outcomes; o++) {
+        int64_t c = problem->structure->class_of[o];
+        if (c >= 0 && !isfinite(solution->advantage[o])) {
+            solution->advantage[o] = answer->beta * (gra_sum_value(level) - answer->price[c]);
+        }
+    }
+}
+
+/* Everything that follows from policy and advantage, from the outcomes' own data. */
+static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                    const grpoalign_reference *reference, double beta, grpoalign_solution *solution,
+                                    gra_arena *arena, grpoalign_error *error)
+{
+    grpoalign_report *report = &solution->report;
+    int64_t n = solution->outcomes, kept = 0;
+    double *scaled = gra_arena_doubles(arena, reference->supported);
+    double *log_mass = gra_arena_doubles(arena, reference->supported);
+    if (scaled == NULL || log_mass == NULL) {
+        return gra_fail_memory(error);
+    }
+    gra_sum mean = {0.0, 0.0}, reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0};
+    gra_sum reward = {0.0, 0.0}, reference_reward = {0.0, 0.0};
+    for (int64_t o = 0; o < n; o++) {
+        double p = solution->policy[o], ref = reference->probability[o];
+        if (!reference->support[o]) {
+            continue;
+        }
+        double log_ratio = solution->log_policy[o] - reference->logarithm[o];
+        scaled[kept] = solution->advantage[o] / beta;
+        log_mass[kept++] = reference->logarithm[o];
+        if (p > 0.0) {
+            gra_sum_add_product(&mean, p, solution->advantage[o]);
+            gra_sum_add_product(&entropy, -p, solution->log_policy[o]);
+        }
+        gra_sum_add(&reverse, gra_reverse_kl.divergence(ref, p, log_ratio));
+        gra_sum_add(&direct, gra_direct_kl.divergence(ref, p, log_ratio));
+        if (model->rewards != NULL) {
+            gra_sum_add(&reward, p * model->rewards[o]);
+            gra_sum_add(&reference_reward, ref * model->rewards[o]);
+        }
+    }
+    gra_prior prior = {kept, NULL, log_mass};
+    double average = gra_sum_value(mean) / beta, residual = 0.0;
+    double normaliser = penalty->ops->normaliser(&prior, scaled, average);
+    kept = 0;
+    for (int64_t o = 0; o < n; o++) {
+        if (reference->support[o]) {
+            double p = solution->policy[o], ref = reference->probability[o];
+            double log_ratio = solution->log_policy[o] - reference->logarithm[o];
+            double r = fabs(penalty->ops->residual(ref, p, log_ratio, scaled[kept++], normaliser));
+            residual = isnan(r) || r > residual ? r : residual;
+        }
+    }
+    report->residual = residual;
+    report->normaliser = normaliser;
+    report->kl_ref_policy = divergence_value(reverse);
+    report->kl_policy_ref = divergence_value(direct);
+    report->entropy = fmax(0.0, gra_sum_value(entropy));
+    report->expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN;
+    report->expected_reward_reference = model->rewards != NULL ? gra_sum_value(reference_reward) : NAN;
+    return GRPOALIGN_OK;
+}
+
+/* The spectrum over outcomes: fills `rate`, and `stable` where the classes did not settle it. */
+static void fill_spectrum(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                          const grpoalign_reference *reference, const grpoalign_solution *solution, gra_arena *arena,
+                          grpoalign_report *report)
+{
+    int64_t n = solution->outcomes, kept = reference->supported;
+    if (n > GRA_SPECTRUM_LIMIT) {
+        return;
+    }
+    double *jacobian = gra_arena_doubles(arena, n * n), *price = gra_arena_doubles(arena, kept);
+    double *policy = gra_arena_doubles(arena, kept), *part = gra_arena_doubles(arena, kept * kept);
+    if (jacobian == NULL || price == NULL || policy == NULL || part == NULL ||
+        model->ops->jacobian(model, solution->policy, jacobian, n, arena, NULL) < 0) {
+        return;
+    }
+    int64_t i = 0;
+    for (int64_t o = 0; o < n; o++) {
+        if (!reference->support[o]) {
+            continue;
+        }
+        policy[i] = solution->policy[o];
+        price[i] = penalty->ops->price_at(reference->probability[o], reference->logarithm[o], policy[i]);
+        if (!isfinite(price[i])) {
+            return;
+        }
+        int64_t j = 0;
+        for (int64_t other = 0; other < n; other++) {
+            if (reference->support[other]) {
+                part[i * kept + j++] = jacobian[o * n + other];
+            }
+        }
+        i++;
+    }
+    double rounding;
+    report->rate = gra_flow_abscissa(penalty->ops, report->beta, kept, price, policy, part, &rounding, arena);
+    if (report->stable < 0 && !isnan(report->rate)) {
+        report->stable = report->rate <= rounding;
+    }
+}
+
+static grpoalign_status fill_solution(gra_session *self, const gra_answer *answer, grpoalign_solution *solution,
+                                      grpoalign_error *error)
+{
+    const gra_problem *problem = &self->problem;
+    gra_arena *arena = &self->arena;
+    const grpoalign_model *model = self->model;
+    double *probability = gra_arena_doubles(arena, self->structure.classes);
+    double *log_ratio = gra_arena_doubles(arena, self->structure.classes);
+    if (probability == NULL || log_ratio == NULL) {
+        return gra_fail_memory(error);
+    }
+    settle_classes(problem, answer, probability, log_ratio);
+    expand(self->reference, problem, self->share, probability, log_ratio, solution);
+    GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
+    if (answer->status != GRPOALIGN_COLLAPSED) {
+        advantages_by_price(problem, answer, solution);
+    }
+    GRA_TRY(fill_report(model, self->penalty, self->reference, answer->beta, solution, arena, error));
+    grpoalign_report *report = &solution->report;
+    int32_t kind = self->structure.kind;
+    report->struct_size = sizeof *report;
+    report->method = answer->method;
+    report->expectation = kind == GRA_GAME || kind == GRA_TILT ? model->expectation : 0;
+    report->iterations = answer->iterations;
+    report->factorizations = answer->factorizations;
+    report->unique = answer->unique;
+    report->policy_error = answer->policy_error;
+    report->beta = answer->beta;
+    report->rate = NAN;
+    report->stable = -1;
+    if (self->options.stability != GRPOALIGN_STABILITY_SKIP) {
+        report->stable = gra_stability(problem, answer);
+        if (report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM) {
+            fill_spectrum(model, self->penalty, self->reference, solution, arena, report);
+        }
+    }
+    report->status = answer->status;
+    if (report->status == GRPOALIGN_COLLAPSED) {
+        report->residual = INFINITY; /* it is no stationary policy */
+    }
+    if (report->status == GRPOALIGN_OK && !(report->policy_error <= self->options.tolerance)) {
+        report->status = GRPOALIGN_ACCURACY_LIMITED;
+    }
+    return report->status;
+}
+
+grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answer, grpoalign_solution **out,
+                                      grpoalign_error *error)
+{
+    gra_arena_mark_t mark = gra_arena_mark(&self->arena);
+    grpoalign_solution *solution = allocate_solution(self->model->outcomes);
+    *out = NULL;
+    if (solution == NULL) {
+        return gra_fail_memory(error);
+    }
+    grpoalign_status status = fill_solution(self, answer, solution, error);
+    gra_arena_rewind(&self->arena, mark);
+    if (status < 0) {
+        grpoalign_solution_free(solution);
+        return status;
+    }
+    *out = solution;
+    return status;
+}
+
+/* Class probabilities of options.start. */
+static grpoalign_status load_start(gra_session *self, int32_t position, grpoalign_error *error)
+{
+    const gra_structure *structure = &self->structure;
+    int64_t n = self->model->outcomes;
+    double *own = gra_arena_doubles(&self->arena, n), *start = gra_arena_doubles(&self->arena, structure->classes);
+    if (own == NULL || start == NULL) {
+        return gra_fail_memory(error);
+    }
+    GRA_TRY(gra_load_policy(self->options.start, n, "options.start", position, own, error));
+    memset(start, 0, (size_t)structure->classes * sizeof(double));
+    for (int64_t o = 0; o < n; o++) {
+        if (structure->class_of[o] >= 0) {
+            start[structure->class_of[o]] += own[o];
+        }
+    }
+    self->problem.start = start;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                  const grpoalign_reference *reference, double beta, int32_t beta_position,
+                                  const grpoalign_solve_options *options, int32_t options_position,
+                                  grpoalign_error *error)
+{
+    memset(self, 0, sizeof *self);
+    GRA_TRY(gra_check_model(model, 1, error));
+    GRA_TRY(gra_check_penalty(penalty, 2, error));
+    GRA_TRY(gra_check_reference(reference, 3, error));
+    GRA_TRY(gra_check_beta(beta, "beta", beta_position, -1, error));
+    GRA_TRY(load_options(options, options_position, &self->options, error));
+    if (reference->outcomes != model->outcomes) {
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1, "reference has %lld outcomes, the model has %lld",
+                        (long long)reference->outcomes, (long long)model->outcomes);
+    }
+    self->model = model;
+    self->penalty = penalty;
+    self->reference = reference;
+    GRA_TRY(model->ops->structure(model, reference->support, &self->structure, &self->arena, error));
+    self->problem = (gra_problem){.structure = &self->structure,
+                                  .penalty = penalty->ops,
+                                  .beta = beta,
+                                  .tolerance = self->options.tolerance,
+                                  .max_iterations = self->options.max_iterations,
+                                  .progress = self->options.progress,
+                                  .user = self->options.user,
+                                  .arena = &self->arena,
+                                  .error = error};
+    self->share = gra_arena_doubles(&self->arena, model->outcomes);
+    if (self->share == NULL ||
+        !build_prior(reference, &self->structure, &self->problem.prior, self->share, &self->arena)) {
+        return gra_fail_memory(error);
+    }
+    return self->options.start != NULL ? load_start(self, options_position, error) : GRPOALIGN_OK;
+}
+
+void gra_session_close(gra_session *self)
+{
+    gra_structure_release(&self->structure);
+    gra_arena_free(&self->arena);
+}

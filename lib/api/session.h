@@ -1,0 +1,34 @@
+/* One call of a solver: from handles to classes of outcomes, and from answers back to solutions. */
+#ifndef GRA_API_SESSION_H
+#define GRA_API_SESSION_H
+
+#include "api/handles.h"
+#include "base/alloc.h"
+#include "solver/solver.h"
+
+typedef struct gra_session {
+    const grpoalign_model *model;
+    const grpoalign_penalty *penalty;
+    const grpoalign_reference *reference;
+    grpoalign_solve_options options; /* loaded */
+    gra_arena arena;
+    gra_structure structure;
+    gra_problem problem;
+    double *share; /* of an outcome in its class */
+} gra_session;
+
+/*
+ * Checks the arguments (model, penalty and reference being the first three, then beta and the options at the positions given)
+ * and sets up the problem. Close it also after failure.
+ */
+grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                  const grpoalign_reference *reference, double beta, int32_t beta_position,
+                                  const grpoalign_solve_options *options, int32_t options_position,
+                                  grpoalign_error *error);
+void gra_session_close(gra_session *self);
+
+/* The solution that an answer at problem.beta stands for; returns its status, >= 0, or an error with *out = NULL. */
+grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answer, grpoalign_solution **out,
+                                      grpoalign_error *error);
+
+#endif
