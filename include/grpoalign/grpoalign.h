@@ -21,6 +21,7 @@
 #define GRPOALIGN_GRPOALIGN_H
 
 #include <grpoalign/export.h>
+#include <grpoalign/flow.h>
 #include <grpoalign/model.h>
 #include <grpoalign/penalty.h>
 #include <grpoalign/points.h>

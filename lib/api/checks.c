@@ -130,6 +130,21 @@ grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs,
     return GRPOALIGN_OK;
 }
 
+grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t position, const void *ours, uint32_t ours_size,
+                                 grpoalign_error *error)
+{
+    uint32_t size;
+    memcpy(&size, theirs, sizeof size);
+    if (size < 8 || size > 4096 || size % 8 != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1,
+                        "%s.struct_size must be set to sizeof the struct (got %u)", name, (unsigned)size);
+    }
+    memset(theirs, 0, size);
+    memcpy(theirs, ours, size < ours_size ? size : ours_size);
+    memcpy(theirs, &size, sizeof size);
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position, double *out,
                                  grpoalign_error *error)
 {

@@ -55,6 +55,10 @@ void gra_init_options(void *theirs, uint32_t size, const void *defaults, uint32_
 grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs, int32_t position,
                                   grpoalign_error *error);
 
+/* Fills a caller's struct, which starts with its size, as far as it goes with ours. */
+grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t position, const void *ours, uint32_t ours_size,
+                                 grpoalign_error *error);
+
 /* A copy of a policy, normalised, after checking it. */
 grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position, double *out,
                                  grpoalign_error *error);

@@ -190,99 +190,72 @@ static void advantages_by_price(const gra_problem *problem, const gra_answer *an
     }
 }
 
-/* Everything that follows from policy and advantage, from the outcomes' own data. */
-static grpoalign_status fill_report(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                    const grpoalign_reference *reference, double beta, grpoalign_solution *solution,
-                                    gra_arena *arena, grpoalign_error *error)
+gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference *reference, const double *policy,
+                         const double *log_policy)
 {
-    grpoalign_report *report = &solution->report;
-    int64_t n = solution->outcomes, kept = 0;
-    double *scaled = gra_arena_doubles(arena, reference->supported);
-    double *log_mass = gra_arena_doubles(arena, reference->supported);
-    if (scaled == NULL || log_mass == NULL) {
-        return gra_fail_memory(error);
-    }
-    gra_sum mean = {0.0, 0.0}, reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0};
-    gra_sum reward = {0.0, 0.0}, reference_reward = {0.0, 0.0};
-    for (int64_t o = 0; o < n; o++) {
-        double p = solution->policy[o], ref = reference->probability[o];
+    gra_sum reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0}, reward = {0.0, 0.0};
+    for (int64_t o = 0; o < model->outcomes; o++) {
         if (!reference->support[o]) {
             continue;
         }
-        double log_ratio = solution->log_policy[o] - reference->logarithm[o];
-        scaled[kept] = solution->advantage[o] / beta;
-        log_mass[kept++] = reference->logarithm[o];
+        double p = policy[o], ref = reference->probability[o], log_ratio = log_policy[o] - reference->logarithm[o];
         if (p > 0.0) {
-            gra_sum_add_product(&mean, p, solution->advantage[o]);
-            gra_sum_add_product(&entropy, -p, solution->log_policy[o]);
+            gra_sum_add_product(&entropy, -p, log_policy[o]);
         }
         gra_sum_add(&reverse, gra_reverse_kl.divergence(ref, p, log_ratio));
         gra_sum_add(&direct, gra_direct_kl.divergence(ref, p, log_ratio));
         if (model->rewards != NULL) {
             gra_sum_add(&reward, p * model->rewards[o]);
-            gra_sum_add(&reference_reward, ref * model->rewards[o]);
         }
     }
-    gra_prior prior = {kept, NULL, log_mass};
-    double average = gra_sum_value(mean) / beta, residual = 0.0;
-    double normaliser = penalty->ops->normaliser(&prior, scaled, average);
+    return (gra_measures){.expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN,
+                          .kl_ref_policy = divergence_value(reverse),
+                          .kl_policy_ref = divergence_value(direct),
+                          .entropy = fmax(0.0, gra_sum_value(entropy))};
+}
+
+/* Everything that follows from policy and advantage, from the outcomes' own data. */
+static grpoalign_status fill_report(const gra_session *self, double beta, grpoalign_solution *solution,
+                                    gra_arena *arena, grpoalign_error *error)
+{
+    const grpoalign_reference *reference = self->reference;
+    const gra_penalty_ops *penalty = self->penalty->ops;
+    grpoalign_report *report = &solution->report;
+    int64_t n = solution->outcomes, kept = 0;
+    double *scaled = gra_arena_doubles(arena, reference->supported);
+    if (scaled == NULL) {
+        return gra_fail_memory(error);
+    }
+    gra_sum mean = {0.0, 0.0};
+    for (int64_t o = 0; o < n; o++) {
+        if (reference->support[o]) {
+            scaled[kept++] = solution->advantage[o] / beta;
+            if (solution->policy[o] > 0.0) {
+                gra_sum_add_product(&mean, solution->policy[o], solution->advantage[o]);
+            }
+        }
+    }
+    gra_prior prior = {kept, NULL, self->problem.outcomes.log_mass};
+    double residual = 0.0, normaliser = penalty->normaliser(&prior, scaled, gra_sum_value(mean) / beta);
     kept = 0;
     for (int64_t o = 0; o < n; o++) {
         if (reference->support[o]) {
             double p = solution->policy[o], ref = reference->probability[o];
             double log_ratio = solution->log_policy[o] - reference->logarithm[o];
-            double r = fabs(penalty->ops->residual(ref, p, log_ratio, scaled[kept++], normaliser));
+            double r = fabs(penalty->residual(ref, p, log_ratio, scaled[kept++], normaliser));
             residual = isnan(r) || r > residual ? r : residual;
         }
     }
+    gra_measures after = gra_measure(self->model, reference, solution->policy, solution->log_policy);
     report->residual = residual;
     report->normaliser = normaliser;
-    report->kl_ref_policy = divergence_value(reverse);
-    report->kl_policy_ref = divergence_value(direct);
-    report->entropy = fmax(0.0, gra_sum_value(entropy));
-    report->expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN;
-    report->expected_reward_reference = model->rewards != NULL ? gra_sum_value(reference_reward) : NAN;
+    report->kl_ref_policy = after.kl_ref_policy;
+    report->kl_policy_ref = after.kl_policy_ref;
+    report->entropy = after.entropy;
+    report->expected_reward = after.expected_reward;
+    report->expected_reward_reference =
+        gra_measure(self->model, reference, reference->probability, reference->logarithm).expected_reward;
     return GRPOALIGN_OK;
-}
-
-/* The spectrum over outcomes: fills `rate`, and `stable` where the classes did not settle it. */
-static void fill_spectrum(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                          const grpoalign_reference *reference, const grpoalign_solution *solution, gra_arena *arena,
-                          grpoalign_report *report)
-{
-    int64_t n = solution->outcomes, kept = reference->supported;
-    if (n > GRA_SPECTRUM_LIMIT) {
-        return;
-    }
-    double *jacobian = gra_arena_doubles(arena, n * n), *price = gra_arena_doubles(arena, kept);
-    double *policy = gra_arena_doubles(arena, kept), *part = gra_arena_doubles(arena, kept * kept);
-    if (jacobian == NULL || price == NULL || policy == NULL || part == NULL ||
-        model->ops->jacobian(model, solution->policy, jacobian, n, arena, NULL) < 0) {
-        return;
-    }
-    int64_t i = 0;
-    for (int64_t o = 0; o < n; o++) {
-        if (!reference->support[o]) {
-            continue;
-        }
-        policy[i] = solution->policy[o];
-        price[i] = penalty->ops->price_at(reference->probability[o], reference->logarithm[o], policy[i]);
-        if (!isfinite(price[i])) {
-            return;
-        }
-        int64_t j = 0;
-        for (int64_t other = 0; other < n; other++) {
-            if (reference->support[other]) {
-                part[i * kept + j++] = jacobian[o * n + other];
-            }
-        }
-        i++;
-    }
-    double rounding;
-    report->rate = gra_flow_abscissa(penalty->ops, report->beta, kept, price, policy, part, &rounding, arena);
-    if (report->stable < 0 && !isnan(report->rate)) {
-        report->stable = report->rate <= rounding;
-    }
 }
 
 static grpoalign_status fill_solution(gra_session *self, const gra_answer *answer, grpoalign_solution *solution,
@@ -302,7 +275,7 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     if (answer->status != GRPOALIGN_COLLAPSED) {
         advantages_by_price(problem, answer, solution);
     }
-    GRA_TRY(fill_report(model, self->penalty, self->reference, answer->beta, solution, arena, error));
+    GRA_TRY(fill_report(self, answer->beta, solution, arena, error));
     grpoalign_report *report = &solution->report;
     int32_t kind = self->structure.kind;
     report->struct_size = sizeof *report;
@@ -318,7 +291,9 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     if (self->options.stability != GRPOALIGN_STABILITY_SKIP) {
         report->stable = gra_stability(problem, answer);
         if (report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM) {
-            fill_spectrum(model, self->penalty, self->reference, solution, arena, report);
+            double rounding;
+            report->rate = gra_abscissa_of(problem, answer, &rounding);
+            report->stable = report->stable < 0 && !isnan(report->rate) ? report->rate <= rounding : report->stable;
         }
     }
     report->status = answer->status;
@@ -348,6 +323,28 @@ grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answe
     }
     *out = solution;
     return status;
+}
+
+/* The supported outcomes, packed. */
+static int list_outcomes(gra_session *self)
+{
+    const grpoalign_reference *reference = self->reference;
+    int64_t kept = 0;
+    int64_t *at = gra_arena_take(&self->arena, reference->supported, sizeof *at);
+    double *log_mass = gra_arena_doubles(&self->arena, reference->supported);
+    double *share = gra_arena_doubles(&self->arena, reference->supported);
+    if (at == NULL || log_mass == NULL || share == NULL) {
+        return 0;
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        if (reference->support[o]) {
+            at[kept] = o;
+            log_mass[kept] = reference->logarithm[o];
+            share[kept++] = self->share[o];
+        }
+    }
+    self->problem.outcomes = (gra_outcomes){self->model, kept, at, log_mass, share};
+    return 1;
 }
 
 /* Class probabilities of options.start. */
@@ -400,7 +397,8 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   .error = error};
     self->share = gra_arena_doubles(&self->arena, model->outcomes);
     if (self->share == NULL ||
-        !build_prior(reference, &self->structure, &self->problem.prior, self->share, &self->arena)) {
+        !build_prior(reference, &self->structure, &self->problem.prior, self->share, &self->arena) ||
+        !list_outcomes(self)) {
         return gra_fail_memory(error);
     }
     return self->options.start != NULL ? load_start(self, options_position, error) : GRPOALIGN_OK;

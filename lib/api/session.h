@@ -27,7 +27,15 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   grpoalign_error *error);
 void gra_session_close(gra_session *self);
 
-/* The solution that an answer at problem.beta stands for; returns its status, >= 0, or an error with *out = NULL. */
+/* What is told of a policy wherever one is; expected_reward is NaN without rewards. */
+typedef struct gra_measures {
+    double expected_reward, kl_ref_policy, kl_policy_ref, entropy;
+} gra_measures;
+
+gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference *reference, const double *policy,
+                         const double *log_policy);
+
+/* The solution that an answer stands for; returns its status, >= 0, or an error with *out = NULL. */
 grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answer, grpoalign_solution **out,
                                       grpoalign_error *error);
 

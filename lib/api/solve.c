@@ -115,13 +115,5 @@ grpoalign_status grpoalign_solution_report(const grpoalign_solution *solution, g
     gra_clear(error);
     GRA_TRY(check_solution(solution, error));
     GRA_TRY(gra_check_pointer(report, "report", 2, error));
-    uint32_t size = report->struct_size;
-    if (size < 8 || size > 4096 || size % 8 != 0) {
-        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, 2, -1,
-                        "report.struct_size must be set to sizeof the struct (got %u)", (unsigned)size);
-    }
-    memset(report, 0, size);
-    memcpy(report, &solution->report, size < sizeof solution->report ? size : sizeof solution->report);
-    report->struct_size = size;
-    return GRPOALIGN_OK;
+    return gra_fill_struct(report, "report", 2, &solution->report, sizeof solution->report, error);
 }

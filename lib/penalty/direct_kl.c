@@ -12,6 +12,11 @@ static double log_ratio(double price)
     return -price;
 }
 
+static double price_of(double ratio)
+{
+    return -ratio;
+}
+
 static double log_slope(double price)
 {
     (void)price;
@@ -134,6 +139,7 @@ const gra_penalty_ops gra_direct_kl = {
     .entropy = 1.0,
     .mean_price = NAN,
     .log_ratio = log_ratio,
+    .price_of = price_of,
     .unit_price = 0.0,
     .log_slope = log_slope,
     .grown = grown,

@@ -40,6 +40,8 @@ typedef struct gra_penalty_ops {
     double mean_price;
     /* log(pi/pi_ref) of a price. */
     double (*log_ratio)(double price);
+    /* The price at a log(pi/pi_ref). */
+    double (*price_of)(double log_ratio);
     /* The price at pi = pi_ref. */
     double unit_price;
     /* -d log pi/d price; times pi it is the slope q = -d pi/d price. */

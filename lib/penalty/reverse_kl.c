@@ -12,6 +12,11 @@ static double log_ratio(double price)
     return -log(price);
 }
 
+static double price_of(double ratio)
+{
+    return exp(-ratio);
+}
+
 static double log_slope(double price)
 {
     return 1.0 / price;
@@ -147,6 +152,7 @@ const gra_penalty_ops gra_reverse_kl = {
     .entropy = 0.0,
     .mean_price = 1.0,
     .log_ratio = log_ratio,
+    .price_of = price_of,
     .unit_price = 1.0,
     .log_slope = log_slope,
     .grown = grown,

@@ -82,6 +82,42 @@ grpoalign_status gra_find_curve(const gra_problem *problem, double low, double h
                                                 : gra_curve_game(problem, low, high, resolution, out);
 }
 
+/* The nearest of the points of a tilt. */
+static grpoalign_status near_tilt(const gra_problem *problem, const double *policy, gra_answer *answer)
+{
+    gra_answers all;
+    double least = INFINITY;
+    int64_t n = problem->prior.classes, nearest = -1;
+    gra_answers_start(&all);
+    GRA_TRY(gra_points_tilt(problem, &all));
+    for (int64_t k = 0; k < all.count; k++) {
+        double distance = 0.0;
+        for (int64_t c = 0; c < n; c++) {
+            distance = fmax(distance, fabs(all.items[k].policy[c] - policy[c]));
+        }
+        nearest = distance < least ? k : nearest;
+        least = fmin(least, distance);
+    }
+    if (nearest >= 0) {
+        gra_answer_copy(&all.items[nearest], answer, n);
+    } else {
+        answer->status = GRPOALIGN_NOT_CONVERGED;
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answer *answer)
+{
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    gra_problem quiet = *problem;
+    quiet.progress = NULL;
+    grpoalign_status status = problem->structure->kind == GRA_TILT ? near_tilt(&quiet, policy, answer)
+                              : is_always_single(problem)          ? gra_solve_classes(&quiet, answer)
+                                                                   : gra_near_game(&quiet, policy, answer);
+    gra_arena_rewind(problem->arena, mark);
+    return status;
+}
+
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
     *beta = 0.0;

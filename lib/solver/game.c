@@ -332,22 +332,9 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
 /* Whether the answer is not known to repel. */
 static int attracts(gra_newton *s)
 {
-    const gra_problem *problem = s->problem;
-    int64_t n = s->game->classes;
-    int32_t stable = gra_stability(problem, s->answer);
-    if (stable >= 0 || n > GRA_SPECTRUM_LIMIT) {
-        return stable != 0;
-    }
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *jacobian = gra_arena_doubles(problem->arena, n * n);
-    gra_game_to_levels(s->game, s->answer->policy, s->w);
-    if (jacobian != NULL && gra_game_class_jacobian(s->game, s->w, GRA_EXACT, jacobian, problem->arena)) {
-        double rounding, abscissa = gra_flow_abscissa(problem->penalty, s->beta, n, s->answer->price, s->answer->policy,
-                                                      jacobian, &rounding, problem->arena);
-        stable = !(abscissa > rounding);
-    }
-    gra_arena_rewind(problem->arena, mark);
-    return stable != 0;
+    int32_t stable = gra_stability(s->problem, s->answer);
+    double rounding;
+    return stable >= 0 ? stable : !(gra_abscissa_of(s->problem, s->answer, &rounding) > rounding);
 }
 
 /*
@@ -516,5 +503,28 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
             answer->status = GRPOALIGN_NOT_UNIQUE;
         }
     }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer)
+{
+    gra_newton s = {.problem = problem,
+                    .game = &problem->structure->game,
+                    .answer = answer,
+                    .beta = problem->beta,
+                    .accuracy = GRA_EXACT};
+    int outcome, valid = 0;
+    double change;
+    if (!gra_newton_take(&s, problem->arena)) {
+        return gra_fail_memory(problem->error);
+    }
+    answer->beta = problem->beta;
+    answer->unique = answer->stable = -1;
+    answer->iterations = answer->factorizations = 0;
+    GRA_TRY(from_policy(&s, policy, 30, &outcome, &change));
+    if (outcome == NEWTON_DONE) {
+        GRA_TRY(gra_game_polish(&s, &valid));
+    }
+    answer->status = valid ? GRPOALIGN_OK : GRPOALIGN_NOT_CONVERGED;
     return GRPOALIGN_OK;
 }

@@ -345,30 +345,28 @@ static double refine(line *self, interval bracket)
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
-/* The policy of the best classes alone: the limit of the ray. */
-static void collapse(const line *self, gra_answer *answer)
+void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
 {
-    const gra_prior *prior = &self->problem->prior;
+    const gra_prior *prior = &problem->prior;
+    const double *gap = problem->structure->tilt.gap;
     double top = -INFINITY, sum = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
-        if (self->tilt->gap[c] == 0.0) {
-            top = fmax(top, prior->log_mass[c]);
-        }
+        top = gap[c] == 0.0 ? fmax(top, prior->log_mass[c]) : top;
     }
     for (int64_t c = 0; c < prior->classes; c++) {
-        answer->policy[c] = self->tilt->gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+        answer->policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
         sum += answer->policy[c];
     }
     for (int64_t c = 0; c < prior->classes; c++) {
         answer->policy[c] /= sum;
-        answer->price[c] = self->tilt->gap[c] == 0.0 ? top + log(sum) : INFINITY;
+        answer->price[c] = gap[c] == 0.0 ? top + log(sum) : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
-    answer->iterations = self->calls;
     answer->status = GRPOALIGN_COLLAPSED;
-    answer->stable = 1; /* where training ends, though no stationary policy: uniqueness has no meaning */
+    answer->unique = -1; /* no stationary policy: uniqueness has no meaning */
+    answer->stable = 1;  /* where training ends */
     answer->policy_error = DBL_EPSILON;
-    answer->beta = self->problem->beta;
+    answer->beta = problem->beta;
 }
 
 /* Whether epsilon swamps everything: the policy is the reference to the last bit. */
@@ -418,7 +416,8 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
             return gra_fail(problem->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
                             "no stationary policy was found although one exists");
         }
-        collapse(&self, answer);
+        gra_collapse_tilt(problem, answer);
+        answer->iterations = self.calls;
         return GRPOALIGN_OK;
     }
     answer->unique = count > 1 || collapses ? 0 : proved ? 1 : -1;

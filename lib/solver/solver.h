@@ -15,8 +15,18 @@
 
 struct gra_answer;
 
+/* The outcomes behind the classes, as far as the reference supports them: what the training flow moves. */
+typedef struct gra_outcomes {
+    const grpoalign_model *model;
+    int64_t count;
+    const int64_t *at;      /* the outcome's number in the model */
+    const double *log_mass; /* logarithm of its reference probability */
+    const double *share;    /* of the outcome in its class */
+} gra_outcomes;
+
 typedef struct gra_problem {
     const gra_structure *structure;
+    gra_outcomes outcomes;
     const gra_penalty_ops *penalty;
     gra_prior prior;
     double beta;
@@ -120,10 +130,46 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
 #define GRA_SPECTRUM_LIMIT INT64_C(400)
 
 /*
- * The largest real part of the eigenvalues of the training flow at a stationary policy over n outcomes, on the tangent space;
- * `jacobian` is d u / d pi (overwritten). *rounding receives how much of it may be rounding. NaN when it cannot be had.
+ * The largest real part of the eigenvalues of the training flow over outcomes at a stationary policy, on the tangent space.
+ * *rounding receives how much of it may be rounding. NaN when it cannot be had.
  */
-double gra_flow_abscissa(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
-                         const double *policy, double *jacobian, double *rounding, gra_arena *arena);
+double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
+
+/*
+ * The training flow over the supported outcomes (flow.c). States are logits relative to the reference, whose common shift
+ * means nothing.
+ */
+typedef struct gra_flow_field gra_flow_field;
+
+/* Scratch for the functions below; NULL when memory is short. */
+gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta);
+
+/* The policy of a state, and d state / dt. Returns 0 when memory is short. */
+int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity);
+
+/* d velocity / d state, count x count, at the policy that gra_flow_velocity saw last. Returns 0 when memory is short. */
+int gra_flow_jacobian(gra_flow_field *field, double *jacobian);
+
+/* What is told of the flow on its way; `policy` per supported outcome. Returns 0 on short memory. */
+typedef int (*gra_flow_sink)(void *user, double time, const double *policy, double speed);
+
+typedef struct gra_flow_limits {
+    int32_t max_steps;
+    double end_time, tolerance;
+} gra_flow_limits;
+
+/*
+ * Follows the flow from a policy over the supported outcomes to its end, which goes to the answer: stationary (status OK),
+ * COLLAPSED, or NOT_CONVERGED when the limits came first.
+ */
+grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
+                                 gra_flow_sink sink, void *user, gra_answer *answer);
+
+/* The stationary policy nearest to a policy of the classes, as far as one can tell from there; NOT_CONVERGED when there is none. */
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answer *answer);
+grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer);
+
+/* Tilts: the limit of the ray, the best classes alone. */
+void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer);
 
 #endif

@@ -132,37 +132,52 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-double gra_flow_abscissa(const gra_penalty_ops *penalty, double beta, int64_t n, const double *price,
-                         const double *policy, double *jacobian, double *rounding, gra_arena *arena)
+static double flow_abscissa(const gra_problem *problem, double beta, const double *policy, double *rounding)
 {
-    gra_arena_mark_t mark = gra_arena_mark(arena);
-    double *shift = gra_arena_doubles(arena, n), largest = 0.0;
-    if (shift == NULL) {
+    gra_arena *arena = problem->arena;
+    int64_t n = problem->outcomes.count;
+    gra_flow_field *field = gra_flow_field_take(problem, beta);
+    double *state = gra_arena_doubles(arena, n), *seen = gra_arena_doubles(arena, n);
+    double *jacobian = gra_arena_doubles(arena, n * n), largest = 0.0;
+    if (field == NULL || state == NULL || seen == NULL || jacobian == NULL) {
         return NAN;
     }
-    /* -D M H in place, M = beta diag(1/q) - J; then (M H)_ij = M_ij pi_j - (M pi)_i pi_j. */
     for (int64_t i = 0; i < n; i++) {
-        double *row = jacobian + i * n;
-        shift[i] = 0.0;
-        for (int64_t j = 0; j < n; j++) {
-            row[j] = -row[j];
+        state[i] = log(policy[i]) - problem->outcomes.log_mass[i];
+        if (!isfinite(state[i])) {
+            return NAN;
         }
-        row[i] += beta / fmax(policy[i] * penalty->log_slope(price[i]), 1e-300);
-        for (int64_t j = 0; j < n; j++) {
-            shift[i] += row[j] * policy[j];
-        }
-        for (int64_t j = 0; j < n; j++) {
-            row[j] = -policy[i] * (row[j] * policy[j] - shift[i] * policy[j]);
-            largest = fmax(largest, fabs(row[j]));
-        }
+    }
+    if (!gra_flow_velocity(field, state, seen, state) || !gra_flow_jacobian(field, jacobian)) {
+        return NAN;
+    }
+    for (int64_t i = 0; i < n * n; i++) {
+        largest = fmax(largest, fabs(jacobian[i]));
     }
     /* A common shift of the logits does nothing: the eigenvalue 0 of the vector 1. Taking largest * 1 pi^T away makes it
      * -largest and leaves the others as they are (Brauer). */
     for (int64_t i = 0; i < n * n; i++) {
-        jacobian[i] -= largest * policy[i % n];
+        jacobian[i] -= largest * seen[i % n];
     }
-    double abscissa = gra_spectral_abscissa(n, jacobian, n, arena);
-    gra_arena_rewind(arena, mark);
     *rounding = 8.0 * DBL_EPSILON * largest * (double)n;
-    return n > 1 ? abscissa : -INFINITY;
+    return n > 1 ? gra_spectral_abscissa(n, jacobian, n, arena) : -INFINITY;
+}
+
+double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding)
+{
+    const gra_outcomes *outcomes = &problem->outcomes;
+    *rounding = 0.0;
+    if (outcomes->count > GRA_SPECTRUM_LIMIT) {
+        return NAN;
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *policy = gra_arena_doubles(problem->arena, outcomes->count), abscissa = NAN;
+    for (int64_t i = 0; policy != NULL && i < outcomes->count; i++) {
+        policy[i] = answer->policy[problem->structure->class_of[outcomes->at[i]]] * outcomes->share[i];
+    }
+    if (policy != NULL) {
+        abscissa = flow_abscissa(problem, answer->beta, policy, rounding);
+    }
+    gra_arena_rewind(problem->arena, mark);
+    return abscissa;
 }

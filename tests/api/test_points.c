@@ -1,27 +1,6 @@
 /* All stationary policies, folds, critical betas and paths. */
 #include "check.h"
 
-typedef struct handles {
-    grpoalign_model *model;
-    grpoalign_penalty *penalty;
-    grpoalign_reference *reference;
-} handles;
-
-static handles open_handles(const plain_context *context, int32_t penalty, const double *log_reference)
-{
-    handles h = {.model = make_model(context)};
-    CHECK_OK(grpoalign_penalty_new(penalty, &h.penalty, NULL));
-    CHECK_OK(grpoalign_reference_new_log(log_reference, context->n, &h.reference, NULL));
-    return h;
-}
-
-static void close_handles(handles *h)
-{
-    grpoalign_model_free(h->model);
-    grpoalign_penalty_free(h->penalty);
-    grpoalign_reference_free(h->reference);
-}
-
 static grpoalign_points *points_at(const handles *h, double beta)
 {
     grpoalign_points *points = NULL;

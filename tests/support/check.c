@@ -329,6 +329,21 @@ grpoalign_model *make_model(const plain_context *c)
     return model;
 }
 
+handles open_handles(const plain_context *context, int32_t penalty, const double *log_reference)
+{
+    handles h = {.model = make_model(context)};
+    CHECK_OK(grpoalign_penalty_new(penalty, &h.penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_log(log_reference, context->n, &h.reference, NULL));
+    return h;
+}
+
+void close_handles(handles *self)
+{
+    grpoalign_model_free(self->model);
+    grpoalign_penalty_free(self->penalty);
+    grpoalign_reference_free(self->reference);
+}
+
 solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
                    const grpoalign_solve_options *options)
 {

@@ -87,6 +87,16 @@ typedef struct solved {
 } solved;
 
 grpoalign_model *make_model(const plain_context *context);
+
+typedef struct handles {
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+} handles;
+
+handles open_handles(const plain_context *context, int32_t penalty, const double *log_reference);
+void close_handles(handles *self);
+
 solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
                    const grpoalign_solve_options *options);
 solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference);

@@ -1,0 +1,413 @@
+/*
+ * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta price, pi = softmax(log pi_ref + y), and where it ends.
+ *
+ * Outcomes that differ by a factor of a billion in probability move at rates that differ as much, so the integrator has to be
+ * implicit: RODAS, an L-stable, stiffly accurate Rosenbrock method of order 4 with an embedded solution of order 3
+ * (Hairer and Wanner, Solving Ordinary Differential Equations II, section IV.10), one factorisation and six solves a step.
+ * It is 40 lines on top of the library's own Jacobian and LU; the well-kept libraries for this bring a second set of vector
+ * and matrix types, print on their own and have no pkg-config file, which a small shared library would pass on to its users.
+ *
+ * A long implicit step damps what grows as well as what decays, and would take the flow into points that repel. So near one of
+ * those steps are kept shorter than the time in which a disturbance grows.
+ */
+#include "solver/solver.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+#include "linalg/linalg.h"
+
+/* ---- the field ------------------------------------------------------------------------------------------------ */
+
+struct gra_flow_field {
+    const gra_problem *problem;
+    double beta, mean;
+    double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
+    double *value, *log_slope,
+        *slopes; /* v before centring; -d log pi/d price; du/dpi over all outcomes, taken when needed */
+};
+
+gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
+{
+    gra_arena *arena = problem->arena;
+    int64_t n = problem->outcomes.count, all = problem->outcomes.model->outcomes;
+    gra_flow_field *field = gra_arena_take(arena, 1, sizeof *field);
+    if (field == NULL) {
+        return NULL;
+    }
+    *field = (gra_flow_field){.problem = problem, .beta = beta};
+    field->policy = gra_arena_doubles(arena, n);
+    field->everywhere = gra_arena_doubles(arena, all);
+    field->u = gra_arena_doubles(arena, all);
+    field->value = gra_arena_doubles(arena, n);
+    field->log_slope = gra_arena_doubles(arena, n);
+    return field->policy && field->everywhere && field->u && field->value && field->log_slope ? field : NULL;
+}
+
+int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
+{
+    const gra_problem *problem = field->problem;
+    const gra_outcomes *outcomes = &problem->outcomes;
+    int64_t n = outcomes->count;
+    double top = -INFINITY, total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        top = fmax(top, outcomes->log_mass[i] + state[i]);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        total += field->policy[i] = exp(outcomes->log_mass[i] + state[i] - top);
+    }
+    double shift = top + log(total);
+    memset(field->everywhere, 0, (size_t)outcomes->model->outcomes * sizeof(double));
+    for (int64_t i = 0; i < n; i++) {
+        field->everywhere[outcomes->at[i]] = field->policy[i] /= total;
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    grpoalign_status status =
+        outcomes->model->ops->advantage(outcomes->model, field->everywhere, field->u, problem->arena, NULL);
+    gra_arena_rewind(problem->arena, mark);
+    if (status < 0) {
+        return 0;
+    }
+    gra_sum mean = {0.0, 0.0};
+    for (int64_t i = 0; i < n; i++) {
+        double price = problem->penalty->price_of(state[i] - shift);
+        field->value[i] = field->u[outcomes->at[i]] + field->beta * price;
+        field->log_slope[i] = problem->penalty->log_slope(price);
+        gra_sum_add_product(&mean, field->policy[i], field->value[i]);
+    }
+    field->mean = gra_sum_value(mean);
+    for (int64_t i = 0; i < n; i++) {
+        policy[i] = field->policy[i];
+        velocity[i] = field->policy[i] * (field->value[i] - field->mean);
+    }
+    return 1;
+}
+
+/*
+ * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - (beta/log_slope) e, and
+ * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv).
+ */
+int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
+{
+    const gra_problem *problem = field->problem;
+    const gra_outcomes *outcomes = &problem->outcomes;
+    int64_t n = outcomes->count, all = outcomes->model->outcomes;
+    const double *pi = field->policy;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *slopes = gra_arena_doubles(problem->arena, all * all), *mean = gra_arena_doubles(problem->arena, n);
+    if (slopes == NULL || mean == NULL ||
+        outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all, problem->arena, NULL) < 0) {
+        gra_arena_rewind(problem->arena, mark);
+        return 0;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        mean[j] = pi[j] * field->value[j];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double *row = jacobian + i * n;
+        const double *slope = slopes + outcomes->at[i] * all;
+        for (int64_t j = 0; j < n; j++) {
+            row[j] = slope[outcomes->at[j]] * pi[j];
+        }
+        row[i] -= field->beta / field->log_slope[i];
+        for (int64_t j = 0; j < n; j++) {
+            mean[j] += pi[i] * row[j];
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double *row = jacobian + i * n, sum = 0.0;
+        for (int64_t j = 0; j < n; j++) {
+            row[j] = pi[i] * (row[j] - mean[j]);
+        }
+        row[i] += pi[i] * (field->value[i] - field->mean);
+        for (int64_t j = 0; j < n; j++) {
+            sum += row[j];
+        }
+        for (int64_t j = 0; j < n; j++) {
+            row[j] -= sum * pi[j];
+        }
+    }
+    gra_arena_rewind(problem->arena, mark);
+    return 1;
+}
+
+/* ---- the integrator --------------------------------------------------------------------------------------------- */
+
+enum { STAGES = 6 };
+static const double GAMMA = 0.25;
+/* Arguments of the stages, and what they take over of those before. The last stage starts at the fifth, so that the sixth
+ * is the error. */
+static const double STAGE[STAGES][STAGES - 1] = {
+    {0.0},
+    {1.544},
+    {0.9466785280815826, 0.2557011698983284},
+    {3.314825187068521, 2.896124015972201, 0.9986419139977817},
+    {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.687886036105895},
+    {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.687886036105895, 1.0},
+};
+static const double CARRY[STAGES][STAGES - 1] = {
+    {0.0},
+    {-5.6688},
+    {-2.430093356833875, -0.2063599157091915},
+    {-0.1073529058151375, -9.594562251023355, -20.47028614809616},
+    {7.496443313967647, -10.24680431464352, -33.99990352819905, 11.7089089320616},
+    {8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136, -6.058818238834054},
+};
+
+typedef struct follower {
+    const gra_problem *problem;
+    gra_flow_field *field;
+    int64_t n;
+    double time, step;
+    double *state, *policy, *velocity, *next, *next_policy, *rhs, *stages[STAGES];
+    double *jacobian, *matrix;
+    int32_t *pivots;
+    double *classes; /* class probabilities */
+    double change;   /* of a probability in the last step */
+    double speed;
+    gra_answer *answer;
+} follower;
+
+static int follower_take(follower *f)
+{
+    gra_arena *arena = f->problem->arena;
+    double **vectors[] = {&f->state,     &f->policy,    &f->velocity,  &f->next,      &f->next_policy, &f->rhs,
+                          &f->stages[0], &f->stages[1], &f->stages[2], &f->stages[3], &f->stages[4],   &f->stages[5]};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        *vectors[i] = gra_arena_doubles(arena, f->n);
+        if (*vectors[i] == NULL) {
+            return 0;
+        }
+    }
+    f->field = gra_flow_field_take(f->problem, f->problem->beta);
+    f->jacobian = gra_arena_doubles(arena, f->n * f->n);
+    f->matrix = gra_arena_doubles(arena, f->n * f->n);
+    f->pivots = gra_arena_take(arena, f->n, sizeof *f->pivots);
+    f->classes = gra_arena_doubles(arena, f->problem->prior.classes);
+    return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
+}
+
+static double largest_speed(const follower *f)
+{
+    double mean = 0.0, largest = 0.0;
+    for (int64_t i = 0; i < f->n; i++) {
+        mean += f->policy[i] * f->velocity[i];
+    }
+    for (int64_t i = 0; i < f->n; i++) {
+        largest = fmax(largest, fabs(f->policy[i] * (f->velocity[i] - mean)));
+    }
+    return largest;
+}
+
+/* One try at a step of length f->step: fills next and next_policy. Returns the error of a logit, or -1 on short memory. */
+static double try_step(follower *f)
+{
+    int64_t n = f->n;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            f->matrix[i * n + j] = -f->jacobian[i * n + j];
+        }
+        f->matrix[i * n + i] += 1.0 / (f->step * GAMMA);
+    }
+    f->answer->factorizations++;
+    if (gra_lu_factor(n, f->matrix, n, f->pivots) != 0) {
+        return INFINITY;
+    }
+    memcpy(f->stages[0], f->velocity, (size_t)n * sizeof(double));
+    for (int k = 0; k < STAGES; k++) {
+        double *stage = f->stages[k];
+        if (k > 0) {
+            memcpy(f->next, f->state, (size_t)n * sizeof(double));
+            for (int l = 0; l < k; l++) {
+                for (int64_t i = 0; i < n; i++) {
+                    f->next[i] += STAGE[k][l] * f->stages[l][i];
+                }
+            }
+            if (!gra_flow_velocity(f->field, f->next, f->next_policy, stage)) {
+                return -1.0;
+            }
+            for (int l = 0; l < k; l++) {
+                for (int64_t i = 0; i < n; i++) {
+                    stage[i] += CARRY[k][l] / f->step * f->stages[l][i];
+                }
+            }
+        }
+        gra_lu_solve(n, f->matrix, n, f->pivots, 1, stage);
+    }
+    double error = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        f->next[i] += f->stages[STAGES - 1][i];
+        error = fmax(error, fabs(f->stages[STAGES - 1][i]));
+        error = isnan(f->next[i]) ? INFINITY : error;
+    }
+    return error;
+}
+
+/* Between neighbouring states no probability changes by more than this. */
+static const double LARGEST_CHANGE = 0.05;
+/* Steps shorter than this mean that something is wrong. */
+static const double SHORTEST_STEP = 1e-12;
+
+/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short memory. */
+static int advance(follower *f, double tolerance, double longest)
+{
+    int64_t n = f->n;
+    if (!gra_flow_jacobian(f->field, f->jacobian)) {
+        return -1;
+    }
+    f->step = fmin(f->step, longest);
+    for (;;) {
+        double error = try_step(f);
+        if (error < 0.0) {
+            return -1;
+        }
+        double factor = fmin(6.0, fmax(0.1, 0.9 * pow(error / tolerance, -0.25))), taken = f->step;
+        f->change = INFINITY;
+        if (error <= tolerance) {
+            if (!gra_flow_velocity(f->field, f->next, f->next_policy, f->stages[0])) {
+                return -1;
+            }
+            f->change = 0.0;
+            for (int64_t i = 0; i < n; i++) {
+                f->change = fmax(f->change, fabs(f->next_policy[i] - f->policy[i]));
+            }
+        }
+        f->step *= f->change > LARGEST_CHANGE ? fmin(factor, 0.5) : factor;
+        if (f->change <= LARGEST_CHANGE) {
+            f->time += taken;
+            break;
+        }
+        if (f->step < SHORTEST_STEP) {
+            return 0;
+        }
+    }
+    /* The common shift of the logits means nothing: it is taken away before it can grow. */
+    double mean = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        mean += f->next_policy[i] * f->next[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        f->state[i] = f->next[i] - mean;
+    }
+    memcpy(f->policy, f->next_policy, (size_t)n * sizeof(double));
+    memcpy(f->velocity, f->stages[0], (size_t)n * sizeof(double));
+    f->speed = largest_speed(f);
+    return 1;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------- */
+
+/* A flow within ARRIVED of a stationary policy that attracts has arrived; candidates are looked for when a step changes no
+ * probability by more than SLOW, every so many steps. */
+static const double ARRIVED = 1e-6, SLOW = 1e-3;
+enum { LOOK_EVERY = 8 };
+/* At a point that repels it stays, by symmetry, when it is still there after so many e-foldings of a disturbance. */
+static const double FOLDINGS = 40.0;
+/* This little left outside the best outcomes is a collapse. */
+static const double COLLAPSED = 1e-9;
+
+static void to_classes(follower *f)
+{
+    const gra_problem *problem = f->problem;
+    memset(f->classes, 0, (size_t)problem->prior.classes * sizeof(double));
+    for (int64_t i = 0; i < f->n; i++) {
+        f->classes[problem->structure->class_of[problem->outcomes.at[i]]] += f->policy[i];
+    }
+}
+
+static double distance_to(const follower *f, const gra_answer *answer)
+{
+    double largest = 0.0;
+    for (int64_t i = 0; i < f->n; i++) {
+        int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
+        largest = fmax(largest, fabs(f->policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
+    }
+    return largest;
+}
+
+static int has_collapsed(const follower *f)
+{
+    const gra_structure *structure = f->problem->structure;
+    double outside = 0.0;
+    for (int64_t c = 0; structure->kind == GRA_TILT && c < structure->classes; c++) {
+        outside += structure->tilt.gap[c] > 0.0 ? f->classes[c] : 0.0;
+    }
+    return structure->kind == GRA_TILT && outside < COLLAPSED;
+}
+
+/* How fast the flow leaves a stationary policy: 0 when it attracts. */
+static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
+{
+    int32_t stable = gra_stability(problem, answer);
+    double rounding, rate = stable > 0 ? 0.0 : gra_abscissa_of(problem, answer, &rounding);
+    return stable > 0 || !(rate > rounding) ? 0.0 : rate;
+}
+
+grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
+                                 gra_flow_sink sink, void *user, gra_answer *answer)
+{
+    follower f = {.problem = problem, .n = problem->outcomes.count, .answer = answer};
+    gra_answer candidate;
+    double longest = INFINITY, near_since = -1.0, rate = 0.0;
+    if (!follower_take(&f) || !gra_answer_take(&candidate, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    for (int64_t i = 0; i < f.n; i++) {
+        f.state[i] = log(start[i]) - problem->outcomes.log_mass[i];
+    }
+    if (!gra_flow_velocity(f.field, f.state, f.policy, f.velocity)) {
+        return gra_fail_memory(problem->error);
+    }
+    f.speed = largest_speed(&f);
+    double fastest = 0.0;
+    for (int64_t i = 0; i < f.n; i++) {
+        fastest = fmax(fastest, fabs(f.velocity[i]));
+    }
+    f.step = fastest > 0.0 ? fmin(0.01 / fastest, 1e6) : 1.0;
+    answer->beta = problem->beta;
+    answer->method = GRPOALIGN_METHOD_FLOW;
+    for (int32_t i = 0;; i++) {
+        if (!sink(user, f.time, f.policy, f.speed)) {
+            return gra_fail_memory(problem->error);
+        }
+        to_classes(&f);
+        if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
+            GRA_TRY(gra_solve_near(problem, f.classes, &candidate));
+            int here = candidate.status != GRPOALIGN_NOT_CONVERGED && distance_to(&f, &candidate) < ARRIVED;
+            if (here) {
+                rate = near_since < 0.0 ? leaving_rate(problem, &candidate) : rate;
+                near_since = near_since < 0.0 ? f.time : near_since;
+                if (rate == 0.0 || f.time - near_since > FOLDINGS / rate) {
+                    break;
+                }
+            } else if (has_collapsed(&f)) {
+                gra_collapse_tilt(problem, &candidate);
+                break;
+            } else {
+                near_since = -1.0;
+            }
+            longest = here && rate > 0.0 ? 1.0 / rate : INFINITY;
+        }
+        int32_t steps = answer->iterations++;
+        int went = steps >= limits->max_steps || f.time >= limits->end_time
+                       ? 0
+                       : advance(&f, limits->tolerance, fmin(longest, limits->end_time - f.time));
+        if (went < 0) {
+            return gra_fail_memory(problem->error);
+        }
+        if (went == 0) {
+            memcpy(answer->policy, f.classes, (size_t)problem->prior.classes * sizeof(double));
+            answer->status = GRPOALIGN_NOT_CONVERGED;
+            return GRPOALIGN_OK;
+        }
+        GRA_TRY(gra_report_progress(problem, answer, problem->beta, f.change));
+    }
+    candidate.iterations = answer->iterations;
+    candidate.factorizations = answer->factorizations;
+    candidate.method = GRPOALIGN_METHOD_FLOW;
+    gra_answer_copy(&candidate, answer, problem->prior.classes);
+    return GRPOALIGN_OK;
+}
