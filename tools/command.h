@@ -9,5 +9,8 @@
 #endif
 
 int command_solve(int argc, char **argv);
+int command_flow(int argc, char **argv);
+int command_points(int argc, char **argv);
+int command_sweep(int argc, char **argv);
 
 #endif

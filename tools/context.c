@@ -1,9 +1,10 @@
 #include "context.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "number.h"
 
 static int same(const char *value, const char *name)
 {
@@ -13,25 +14,6 @@ static int same(const char *value, const char *name)
         }
     }
     return *value == *name;
-}
-
-static int parse_number(const char *value, double *out)
-{
-    char *end;
-    if (*value == '\0' || strchr(" \t\n", *value) != NULL) {
-        return 0;
-    }
-    *out = strtod(value, &end);
-    return *end == '\0' && isfinite(*out);
-}
-
-static int parse_integer(const char *value, int64_t *out)
-{
-    char *end;
-    errno = 0;
-    long long number = strtoll(value, &end, 10);
-    *out = number;
-    return *value != '\0' && strchr(" \t\n", *value) == NULL && *end == '\0' && errno == 0;
 }
 
 int settings_parse(settings *self, const char *name, const char *value, text *expected)

@@ -37,7 +37,7 @@ static const char SHARED_HELP[] =
     "      --weight COLUMN                       weight of a row (default \"weight\" if there is one, else 1)\n"
     "\n"
     "Output:\n"
-    "  --format jsonl|table              default table on a terminal, else jsonl\n"
+    "  --format FORMAT                   jsonl, table or csv, as the command has it; default table on a terminal\n"
     "  --threads N                       contexts solved side by side; the order stays (default 1)\n"
     "  --strict                          stop at the first record that is bad\n"
     "  --progress                        a bar on standard error, when that is a terminal\n"
@@ -49,7 +49,8 @@ typedef struct run {
     settings settings;
     columns columns;
     const char *rollouts, *battles;
-    int format, threads, strict, progress;
+    style style;
+    int threads, strict, progress;
     int flush; /* somebody may be waiting for each result */
     queue *queue;
     int bad; /* some record was bad */
@@ -79,9 +80,10 @@ static void task_free(task *self)
 }
 
 /* Parses, fills up, solves and writes one context. */
-static int do_task(void *work, text *output)
+static int do_task(job *under_way)
 {
-    task *self = work;
+    task *self = under_way->work;
+    text *output = &under_way->output;
     const char *place = self->place.bytes != NULL ? self->place.bytes : "?";
     int solved = 0;
     if (self->line != NULL && self->status == NULL &&
@@ -89,15 +91,18 @@ static int do_task(void *work, text *output)
         settings_fill(&self->context.settings, &self->run->settings);
     }
     if (self->status == NULL) {
+        const action *what = self->run->action;
+        if (what->prepare != NULL) {
+            what->prepare(what->user, &self->context.settings);
+        }
         const char *wrong = context_contradiction(&self->context);
         if (wrong != NULL) {
-            write_error(output, self->run->format, self->context.id, "contradiction", place, wrong);
+            write_error(output, &self->run->style, self->context.id, "contradiction", place, wrong);
         } else {
-            const action *what = self->run->action;
-            solved = what->act(what->user, &self->context, place, self->run->format, output);
+            solved = what->act(what->user, &self->context, place, &self->run->style, output, &under_way->aside);
         }
     } else {
-        write_error(output, self->run->format, self->context.id, self->status, place,
+        write_error(output, &self->run->style, self->context.id, self->status, place,
                     self->error.bytes != NULL ? self->error.bytes : "out of memory");
     }
     task_free(self);
@@ -138,6 +143,9 @@ static int on_done(void *user, job *finished)
     if (self->flush && fflush(stdout) != 0) {
         self->bad = 1;
         return 0;
+    }
+    if (self->action->collect != NULL && !finished->aside.failed) {
+        self->action->collect(self->action->user, &finished->aside);
     }
     self->bad = self->bad || !finished->solved;
     show_progress(self);
@@ -344,6 +352,38 @@ static const struct option OPTIONS[] = {
     {NULL, 0, NULL, 0},
 };
 
+static const char *const FORMAT_NAMES[] = {"jsonl", "table", "csv"};
+
+static const int *formats_of(const action *what)
+{
+    static const int usual[] = {FORMAT_JSONL, FORMAT_TABLE, -1};
+    return what->formats != NULL ? what->formats : usual;
+}
+
+/* Tables for people, when the command has them and a person may be looking; else the first format. */
+static int default_format(const action *what)
+{
+    const int *formats = formats_of(what);
+    for (int i = 0; isatty(STDOUT_FILENO) && formats[i] >= 0; i++) {
+        if (formats[i] == FORMAT_TABLE) {
+            return FORMAT_TABLE;
+        }
+    }
+    return formats[0];
+}
+
+/* Returns 0 when the command has no such format. */
+static int parse_format(run *self, const char *name)
+{
+    for (const int *format = formats_of(self->action); *format >= 0; format++) {
+        if (strcmp(FORMAT_NAMES[*format], name) == 0) {
+            self->style.format = *format;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Returns 0, or the exit status + 1 when there is nothing left to do. */
 static int parse_options(run *self, int argc, char **argv)
 {
@@ -403,10 +443,11 @@ static int parse_options(run *self, int argc, char **argv)
         } else if (option == OPTION_BATTLES) {
             self->battles = optarg;
         } else if (option == OPTION_FORMAT) {
-            if (strcmp(optarg, "jsonl") != 0 && strcmp(optarg, "table") != 0) {
-                return 1 + usage_error(self, "--format is \"%s\": expected jsonl or table", optarg);
+            if (!parse_format(self, optarg)) {
+                const int *formats = formats_of(self->action);
+                return 1 + usage_error(self, "--format is \"%s\": expected %s or %s", optarg, FORMAT_NAMES[formats[0]],
+                                       FORMAT_NAMES[formats[1]]);
             }
-            self->format = strcmp(optarg, "table") == 0 ? FORMAT_TABLE : FORMAT_JSONL;
         } else if (option == OPTION_THREADS) {
             char *end;
             long threads = strtol(optarg, &end, 10);
@@ -534,7 +575,7 @@ int run_contexts(const action *what, int argc, char **argv)
     run self;
     memset(&self, 0, sizeof self);
     self.action = what;
-    self.format = isatty(STDOUT_FILENO) ? FORMAT_TABLE : FORMAT_JSONL;
+    self.style.format = default_format(what);
     self.threads = 1;
     struct stat about;
     self.flush = fstat(STDOUT_FILENO, &about) != 0 || !S_ISREG(about.st_mode);
@@ -543,6 +584,16 @@ int run_contexts(const action *what, int argc, char **argv)
         return over - 1;
     }
     int status = check_options(&self, argc - optind);
+    if (status == 0 && what->begin != NULL) {
+        text before = {0}, wrong = {0};
+        if (!what->begin(what->user, &self.style, &before, &wrong)) {
+            status = usage_error(&self, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        } else if (before.length > 0 && fwrite(before.bytes, 1, before.length, stdout) < before.length) {
+            status = 1; /* main says why */
+        }
+        text_free(&before);
+        text_free(&wrong);
+    }
     if (status != 0) {
         return status;
     }
@@ -557,5 +608,11 @@ int run_contexts(const action *what, int argc, char **argv)
     if (self.progress) {
         fputs("\n", stderr);
     }
+    text wrong = {0};
+    if (status == 0 && what->finish != NULL && !what->finish(what->user, &wrong)) {
+        fprintf(stderr, "grpoalign %s: %s\n", what->command, wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        self.bad = 1;
+    }
+    text_free(&wrong);
     return status != 0 ? status : self.bad;
 }

@@ -8,12 +8,30 @@
 
 #include "command.h"
 
-static const char USAGE[] =
-    "usage: grpoalign solve [options] [FILE...]\n"
-    "       grpoalign --help | --version\n"
-    "\n"
-    "solve   the stationary policy of each context: where GRPO with these rewards, this reference policy and\n"
-    "        this beta comes to rest. `grpoalign solve --help` lists the options; man grpoalign-solve says more.\n";
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} COMMANDS[] = {
+    {"solve", "the stationary policy of each context: where GRPO comes to rest", command_solve},
+    {"points", "all stationary policies, whether they attract training, and which one it reaches", command_points},
+    {"flow", "mean-field training from the reference to its end: the way there, as a table or drawn", command_flow},
+    {"sweep", "the stationary policy over a grid of beta, group size, penalty, ..., as a table or drawn",
+     command_sweep},
+};
+
+static void print_usage(FILE *file)
+{
+    fputs("usage: grpoalign COMMAND [options] [FILE...]\n"
+          "       grpoalign --help | --version\n"
+          "\n"
+          "Where Group Relative Policy Optimisation leads, from rewards or preferences, a reference policy and beta.\n"
+          "\n",
+          file);
+    for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
+        fprintf(file, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    }
+    fputs("\n`grpoalign COMMAND --help` lists the options of a command; man grpoalign-COMMAND says more.\n", file);
+}
 
 static int print_version(void)
 {
@@ -24,22 +42,35 @@ static int print_version(void)
     return 0;
 }
 
+/* Runs what the first argument names; *known is 0 when it names nothing. */
+static int dispatch(int argc, char **argv, int *known)
+{
+    for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
+        if (strcmp(argv[1], COMMANDS[i].name) == 0) {
+            return COMMANDS[i].run(argc - 1, argv + 1);
+        }
+    }
+    *known = 0;
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
-    int status;
+    int status = 0, known = 1;
     if (argc < 2) {
-        fputs(USAGE, stderr);
+        print_usage(stderr);
         return 2;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        fputs(USAGE, stdout);
-        status = 0;
+        print_usage(stdout);
     } else if (strcmp(argv[1], "--version") == 0) {
         status = print_version();
-    } else if (strcmp(argv[1], "solve") == 0) {
-        status = command_solve(argc - 1, argv + 1);
     } else {
-        fprintf(stderr, "grpoalign: unknown command \"%s\"\n%s", argv[1], USAGE);
+        status = dispatch(argc, argv, &known);
+    }
+    if (!known) {
+        fprintf(stderr, "grpoalign: unknown command \"%s\"\n", argv[1]);
+        print_usage(stderr);
         return 2;
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -10,7 +10,7 @@ typedef struct slot {
 } slot;
 
 struct queue {
-    int (*run)(void *work, text *output);
+    int (*run)(job *self);
     int (*done)(void *user, job *finished);
     void *user;
     int threads, started, stopped, closing;
@@ -34,7 +34,7 @@ static void *worker(void *user)
         }
         slot *mine = &self->slots[self->taken++ % self->room];
         pthread_mutex_unlock(&self->lock);
-        mine->job.solved = self->run(mine->job.work, &mine->job.output);
+        mine->job.solved = self->run(&mine->job);
         pthread_mutex_lock(&self->lock);
         mine->finished = 1;
         pthread_cond_signal(&self->work_done);
@@ -43,7 +43,7 @@ static void *worker(void *user)
     return NULL;
 }
 
-queue *queue_new(int threads, int (*run)(void *work, text *output), int (*done)(void *user, job *finished), void *user)
+queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished), void *user)
 {
     queue *self = calloc(1, sizeof *self);
     if (self == NULL) {
@@ -87,6 +87,7 @@ static void give_back(queue *self, size_t left)
             self->stopped = 1;
         }
         text_free(&next->job.output);
+        text_free(&next->job.aside);
         memset(next, 0, sizeof *next);
         pthread_mutex_lock(&self->lock);
         self->given++;
@@ -100,11 +101,12 @@ int queue_submit(queue *self, void *work)
         job alone;
         memset(&alone, 0, sizeof alone);
         alone.work = work;
-        alone.solved = self->run(work, &alone.output);
+        alone.solved = self->run(&alone);
         if (!self->stopped && !self->done(self->user, &alone)) {
             self->stopped = 1;
         }
         text_free(&alone.output);
+        text_free(&alone.aside);
         return !self->stopped;
     }
     give_back(self, self->room - 1);

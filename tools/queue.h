@@ -6,15 +6,15 @@
 
 typedef struct job {
     void *work; /* owned by the submitter until done, freed by `run` */
-    text output;
+    text output, aside;
     int solved;
 } job;
 
 typedef struct queue queue;
 
-/* run(work, output) does a job on any thread, frees the work, and returns whether it went well; done(user, job) is called in
+/* run(job) does a job on any thread, frees the work, and returns whether it went well; done(user, job) is called in
  * the order of submission, on the thread that submits, and returns 0 to stop. threads >= 1; with 1 no thread is started. */
-queue *queue_new(int threads, int (*run)(void *work, text *output), int (*done)(void *user, job *finished), void *user);
+queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished), void *user);
 
 /* Hands over work; gives back what is done. Returns 0 when `done` asked to stop or memory is short. */
 int queue_submit(queue *self, void *work);

@@ -220,6 +220,18 @@ static int check_shapes(reader *r, const shapes *s)
            agree(r, "reference_logprobs", s->logprobs, "numbers");
 }
 
+/* Keys that hold answers, as in a file of golden cases. */
+static int is_answer(const char *key)
+{
+    static const char *const answers[] = {"policy", "advantage", "points", "complete", "critical_beta"};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        if (strcmp(key, answers[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int read_object(reader *r, json_t *object)
 {
     context *c = r->context;
@@ -234,8 +246,8 @@ static int read_object(reader *r, json_t *object)
         if (!good) {
             break;
         }
-        if (strcmp(key, "id") == 0 || strcmp(key, "policy") == 0 || strcmp(key, "advantage") == 0) {
-            continue; /* policy and advantage are answers, as in a file of golden cases */
+        if (strcmp(key, "id") == 0 || is_answer(key)) {
+            continue;
         }
         if (strcmp(key, "reference") == 0) {
             good = read_vector(r, key, value, &c->reference, &s.reference);

@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "input.h"
+#include "result.h"
 #include "write.h"
 
 static const char HELP[] =
@@ -16,40 +17,12 @@ static const char HELP[] =
     "epsilon, ddof, penalty, beta.\n"
     "\n";
 
-typedef struct result {
-    double *policy, *advantage, *reference;
-    grpoalign_report report;
-} result;
-
 static void write_json(const context *c, const result *r, text *out)
 {
-    const grpoalign_report *report = &r->report;
     text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
-                grpoalign_status_name(report->status));
-    if (c->labels != NULL) {
-        text_string(out, ", \"outcomes\": [");
-        for (int64_t o = 0; o < c->outcomes; o++) {
-            text_string(out, o > 0 ? ", " : "");
-            text_quoted(out, c->labels[o]);
-        }
-        text_string(out, "]");
-    }
-    json_array(out, "policy", r->policy, c->outcomes);
-    json_array(out, "advantage", r->advantage, c->outcomes);
-    json_number(out, "normaliser", report->normaliser);
-    json_number(out, "residual", report->residual);
-    json_number(out, "policy_error", report->policy_error);
-    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"", (int)report->iterations,
-                (int)report->factorizations, grpoalign_method_name(report->method));
-    if (report->expectation != GRPOALIGN_EXPECTATION_AUTO) {
-        text_format(out, ", \"expectation\": \"%s\"", grpoalign_expectation_name(report->expectation));
-    }
-    text_format(out, ", \"stable\": %s, \"unique\": %s", json_truth(report->stable), json_truth(report->unique));
-    json_number(out, "expected_reward", report->expected_reward);
-    json_number(out, "expected_reward_reference", report->expected_reward_reference);
-    json_number(out, "kl_ref_policy", report->kl_ref_policy);
-    json_number(out, "kl_policy_ref", report->kl_policy_ref);
-    json_number(out, "entropy", report->entropy);
+                grpoalign_status_name(r->report.status));
+    json_labels(out, c);
+    json_result(out, r, c->outcomes);
     text_string(out, "}\n");
 }
 
@@ -70,34 +43,10 @@ static int by_policy(const void *left, const void *right)
     return (a->outcome > b->outcome) - (a->outcome < b->outcome);
 }
 
-/* The columns a label takes on a terminal: one per character, whatever its bytes. */
-static int label_width(const char *label)
-{
-    int width = 0;
-    for (; *label != '\0'; label++) {
-        width += ((unsigned char)*label & 0xc0) != 0x80;
-    }
-    return width;
-}
-
 static void write_table(const context *c, const result *r, text *out)
 {
-    static const char *const models[] = {"", "pairwise", "group", "limit"};
-    const settings *s = &c->settings;
     const grpoalign_report *report = &r->report;
-    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "", ": ",
-                models[s->model]);
-    if (s->model == MODEL_GROUP) {
-        text_format(out, " of %lld", (long long)s->group_size);
-    }
-    if (s->model != MODEL_PAIRWISE) {
-        text_string(out, s->has_scale && s->scale == GRPOALIGN_SCALE_NONE ? ", unscaled" : ", over std");
-        if (s->has_epsilon && s->epsilon > 0.0) {
-            text_format(out, " + %g", s->epsilon);
-        }
-    }
-    text_format(out, ", beta %g x %s\n\n", s->beta,
-                s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? "KL(pi_ref||pi)" : "KL(pi||pi_ref)");
+    table_heading(out, c);
     ranked *order = malloc((size_t)c->outcomes * sizeof *order);
     int64_t shown = c->outcomes;
     if (order == NULL) {
@@ -113,9 +62,9 @@ static void write_table(const context *c, const result *r, text *out)
         shown = TABLE_ROWS;
     }
     int width = 7;
-    for (int64_t i = 0; c->labels != NULL && i < shown; i++) {
-        int w = label_width(c->labels[order[i].outcome]);
-        width = w > width ? (w > 40 ? 40 : w) : width;
+    for (int64_t i = 0; i < shown; i++) {
+        int w = label_width(c, order[i].outcome);
+        width = w > width ? w : width;
     }
     text_format(out, "  %-*s", width, "outcome");
     if (c->rewards != NULL) {
@@ -130,19 +79,7 @@ static void write_table(const context *c, const result *r, text *out)
             rest_reference += r->reference[o];
             continue;
         }
-        if (c->labels != NULL) {
-            const char *label = c->labels[o];
-            int used = 0;
-            text_string(out, "  ");
-            for (; *label != '\0' && (used < width || ((unsigned char)*label & 0xc0) == 0x80); label++) {
-                used += ((unsigned char)*label & 0xc0) != 0x80;
-                char byte = (unsigned char)*label < 0x20 ? ' ' : *label;
-                text_add(out, &byte, 1);
-            }
-            text_format(out, "%*s", width - used, "");
-        } else {
-            text_format(out, "  %-*lld", width, (long long)o);
-        }
+        table_label(out, c, o, width);
         if (c->rewards != NULL) {
             text_format(out, "%12.6g", c->rewards[o]);
         }
@@ -182,50 +119,31 @@ static grpoalign_status solve(const context *c, result *r, grpoalign_error *erro
 {
     handles h;
     grpoalign_solution *solution = NULL;
-    int64_t n = c->outcomes;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
         status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution, error);
     }
     if (status >= 0) {
-        memset(&r->report, 0, sizeof r->report);
-        r->report.struct_size = sizeof r->report;
-        grpoalign_status got[] = {grpoalign_solution_policy(solution, r->policy, n, error),
-                                  grpoalign_solution_advantage(solution, r->advantage, n, error),
-                                  grpoalign_reference_probabilities(h.reference, r->reference, n, error),
-                                  grpoalign_solution_report(solution, &r->report, error)};
-        for (size_t i = 0; i < sizeof got / sizeof *got; i++) {
-            status = got[i] < 0 ? got[i] : status;
-        }
+        status = result_take(r, solution, h.reference, c->outcomes, error);
     }
     grpoalign_solution_free(solution);
     handles_close(&h);
     return status;
 }
 
-static int act(void *user, const context *self, const char *place, int format, text *out)
+static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
 {
-    (void)user;
+    (void)user, (void)aside;
     grpoalign_error error;
-    result r = {.policy = malloc((size_t)self->outcomes * sizeof(double)),
-                .advantage = malloc((size_t)self->outcomes * sizeof(double)),
-                .reference = malloc((size_t)self->outcomes * sizeof(double))};
-    int solved = 0;
-    if (r.policy == NULL || r.advantage == NULL || r.reference == NULL) {
-        write_error(out, format, self->id, "memory", place, "out of memory");
+    result r = {0};
+    grpoalign_status status = solve(self, &r, &error);
+    if (status < 0) {
+        write_library_error(out, how, self, status, place, error.message);
     } else {
-        grpoalign_status status = solve(self, &r, &error);
-        if (status < 0) {
-            write_library_error(out, format, self, status, place, error.message);
-        } else {
-            (format == FORMAT_TABLE ? write_table : write_json)(self, &r, out);
-            solved = 1;
-        }
+        (how->format == FORMAT_TABLE ? write_table : write_json)(self, &r, out);
     }
-    free(r.policy);
-    free(r.advantage);
-    free(r.reference);
-    return solved;
+    result_free(&r);
+    return status >= 0;
 }
 
 int command_solve(int argc, char **argv)

@@ -1,21 +1,84 @@
 #include "write.h"
 
+#include <math.h>
 #include <string.h>
 
-void write_error(text *out, int format, const char *id, const char *status, const char *place, const char *message)
+void write_error(text *out, const style *how, const char *id, const char *status, const char *place,
+                 const char *message)
 {
-    if (format == FORMAT_TABLE) {
+    text all = {0};
+    text_format(&all, "%s: %s", place, message);
+    const char *reason = all.bytes != NULL ? all.bytes : "";
+    if (how->format == FORMAT_TABLE) {
         text_format(out, "%s%s%s: %s (%s)\n\n", id != NULL ? "context " : "", id != NULL ? id : "",
                     id != NULL ? "" : "error", status, place);
         text_format(out, "  %s\n\n", message);
+    } else if (how->format == FORMAT_CSV) {
+        csv_id(out, id);
+        csv_text(out, status);
+        csv_text(out, reason);
+        text_format(out, "%.*s\n", how->columns - 3, ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,");
+    } else {
+        text_format(out, "{\"id\": %s, \"status\": \"%s\", \"error\": ", id != NULL ? id : "null", status);
+        text_quoted(out, reason);
+        text_string(out, "}\n");
+    }
+    text_free(&all);
+}
+
+/* A field, quoted where it holds a comma, a quote or a line's end. */
+static void csv_field(text *out, const char *value, size_t length)
+{
+    if (strcspn(value, ",\"\r\n") >= length) {
+        text_add(out, value, length);
         return;
     }
-    text_format(out, "{\"id\": %s, \"status\": \"%s\", \"error\": ", id != NULL ? id : "null", status);
-    text all = {0};
-    text_format(&all, "%s: %s", place, message);
-    text_quoted(out, all.bytes != NULL ? all.bytes : "");
-    text_free(&all);
-    text_string(out, "}\n");
+    text_string(out, "\"");
+    for (size_t i = 0; i < length; i++) {
+        text_add(out, "\"", value[i] == '"');
+        text_add(out, &value[i], 1);
+    }
+    text_string(out, "\"");
+}
+
+void csv_text(text *out, const char *value)
+{
+    text_string(out, ",");
+    csv_field(out, value, strlen(value));
+}
+
+void csv_number(text *out, double value)
+{
+    text_string(out, ",");
+    if (isfinite(value)) {
+        text_number(out, value);
+    }
+}
+
+void csv_integer(text *out, int64_t value)
+{
+    text_format(out, ",%lld", (long long)value);
+}
+
+void text_id(text *out, const char *id)
+{
+    size_t length = id != NULL ? strlen(id) : 0;
+    if (length < 2 || id[0] != '"') {
+        text_add(out, id != NULL ? id : "", length);
+        return;
+    }
+    for (const char *at = id + 1; at < id + length - 1; at++) {
+        at += *at == '\\' && (at[1] == '"' || at[1] == '\\'); /* text_quoted escapes nothing else but controls */
+        text_add(out, at, 1);
+    }
+}
+
+void csv_id(text *out, const char *id)
+{
+    text bare = {0};
+    text_id(&bare, id);
+    csv_field(out, bare.bytes != NULL ? bare.bytes : "", bare.length);
+    text_free(&bare);
 }
 
 void json_array(text *out, const char *key, const double *values, int64_t n)
@@ -40,7 +103,7 @@ const char *json_truth(int32_t value)
 }
 
 /* The library names its arguments; a record's keys are called otherwise here and there. */
-void write_library_error(text *out, int format, const context *c, grpoalign_status status, const char *place,
+void write_library_error(text *out, const style *how, const context *c, grpoalign_status status, const char *place,
                          const char *message)
 {
     static const struct {
@@ -55,6 +118,6 @@ void write_library_error(text *out, int format, const context *c, grpoalign_stat
             text_string(&renamed, message + length);
         }
     }
-    write_error(out, format, c->id, grpoalign_status_name(status), place, renamed.length > 0 ? renamed.bytes : message);
+    write_error(out, how, c->id, grpoalign_status_name(status), place, renamed.length > 0 ? renamed.bytes : message);
     text_free(&renamed);
 }

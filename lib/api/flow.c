@@ -28,7 +28,7 @@ static const grpoalign_flow_options FLOW_DEFAULTS = {
     .struct_size = sizeof(grpoalign_flow_options),
     .max_steps = 20000,
     .end_time = 1e18,
-    .tolerance = 1e-6,
+    .tolerance = 1e-5,
 };
 
 void grpoalign_flow_options_init(grpoalign_flow_options *options, uint32_t size)

@@ -1,0 +1,148 @@
+"""grpoalign sweep and grpoalign flow: the grid is what solve gives, rows are whole, plots are drawn or not touched."""
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+import xml.etree.ElementTree
+
+import harness
+
+BINARY = {"id": "q, \"1\"", "model": "group", "rewards": [0, 1], "reference": [0.9, 0.1]}
+GRADED = {"id": 7, "model": "group", "rewards": [0, 0.3, 1], "reference": [0.6, 0.3, 0.1]}
+
+
+def sweep(records, *options, **how):
+    lines = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records)
+    return harness.run([how.get("command", "sweep")] + list(options), lines.encode())
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def the_grid(checks):
+    options = ["--beta", "0.05:2:log5", "--group-size", "4,16", "--penalty", "reverse-kl,direct-kl", "--scale", "std,none"]
+    status, out, err = sweep([BINARY, GRADED], *options)
+    rows = rows_of(out)
+    checks.that(status == 0 and err == "" and len(rows) == 5 * 8 * (2 + 3), "CSV: %d rows %s" % (len(rows), err))
+    checks.that({r["id"] for r in rows} == {BINARY["id"], "7"}, "ids %s" % {r["id"] for r in rows})
+    records = []
+    for r in rows:
+        record = dict(BINARY if r["id"] == BINARY["id"] else GRADED, beta=float(r["beta"]), penalty=r["penalty"],
+                      group_size=int(r["group_size"]), scale=r["scale"])
+        records.append(record)
+    _, results = harness.solve(records)
+    worst = max(abs(float(r["policy"]) - s["policy"][int(r["outcome"])]) for r, s in zip(rows, results))
+    checks.that(worst < 1e-12, "the grid differs from solve by %g" % worst)
+    checks.that(all(r["status"] in ("ok", "not_unique") for r in rows), "statuses")
+    status, out, _ = sweep([BINARY, GRADED], "--format", "jsonl", *options)
+    lines = [json.loads(line) for line in out.splitlines()]
+    checks.that(len(lines) == 80 and all(line["from_reference"] for line in lines), "JSONL: %d" % len(lines))
+    checks.that({(line["group_size"], line["penalty"], line["scale"]) for line in lines if line["id"] == 7}
+                == {(g, p, s) for g in (4, 16) for p in ("reverse_kl", "direct_kl") for s in ("std", "none")}, "cells")
+    status, out, _ = sweep([BINARY, GRADED], "--summary", "--threads", 3, *options)
+    checks.that(len(rows_of(out)) == 80 and [r["id"] for r in rows_of(out)] == [BINARY["id"]] * 40 + ["7"] * 40, "summary")
+
+
+def all_points(checks):
+    status, out, _ = sweep([BINARY], "--beta", "0.3,0.7", "--group-size", 32, "--penalty", "direct-kl", "--all", "--summary")
+    rows = rows_of(out)
+    checks.that([(r["beta"], r["point"], r["stable"], r["from_reference"]) for r in rows] ==
+                [("0.3", "0", "true", "true"), ("0.7", "0", "true", "true"), ("0.7", "1", "false", "false"),
+                 ("0.7", "2", "true", "false")], "all: %s" % rows)
+
+
+def binary_axes(checks):
+    pair = {"model": "pairwise", "rewards": [0, 1]}
+    status, out, _ = sweep([pair], "--beta", "0.4", "--margin", "0.4,0.8", "--reference-probability", "0.04,0.25",
+                           "--penalty", "reverse-kl")
+    rows = [r for r in rows_of(out) if r["outcome"] == "1"]
+    checks.that(len(rows) == 4, "binary axes: %d rows" % len(rows))
+    for r in rows:
+        p, gamma, q = float(r["policy"]), float(r["margin"]), float(r["reference_probability"])
+        t = 0.4 / gamma
+        expected = 0.5 * (1 - t + ((1 - t) ** 2 + 4 * t * q) ** 0.5)
+        checks.that(abs(p - expected) < 1e-14, "(14): %r" % r)
+        checks.that(gamma != 0.4 or abs(p - q ** 0.5) < 1e-14, "the root of pi_ref at beta = gamma: %r" % r)
+    status, out, _ = sweep([GRADED], "--beta", "1", "--margin", "0.4", "--penalty", "reverse-kl", "--group-size", 4)
+    row = rows_of(out)[0]
+    checks.that(status == 1 and row["status"] == "contradiction" and "--margin" in row["error"], "margins of three: %s" % row)
+
+
+def bad_input(checks):
+    status, out, err = sweep([BINARY, "nonsense", dict(GRADED, rewards=[1])], "--beta", "1", "--group-size", 4, "--penalty",
+                             "reverse-kl")
+    fields = list(csv.reader(io.StringIO(out)))
+    checks.that(status == 1 and len({len(f) for f in fields}) == 1, "rows of one width: %s" % {len(f) for f in fields})
+    checks.that([f[1] for f in fields[1:]] == ["ok", "ok", "json", "shape"], "statuses %s" % [f[1] for f in fields])
+    for options, word in ((["--beta", "1:0.1:log4"], "--beta"), (["--beta", "0:1:log4"], "--beta"), (["--beta", "a"], "--beta"),
+                          (["--beta", "1:2:log1"], "--beta"), (["--group-size", "1"], "--group-size"),
+                          (["--penalty", "kl"], "--penalty"), (["--penalty", "reverse-kl,reverse-kl"], "--penalty"),
+                          (["--scale", "std,"], "--scale"), (["--margin", "2"], "--margin"), (["--plot", "a.png"], ".svg"),
+                          (["--show", "profit"], "--show"), (["--beta", "1", "--plot", "a.svg"], "several values"),
+                          (["--format", "table"], "csv")):
+        status, out, err = sweep([BINARY], *options)
+        checks.that(status == 2 and word in err and out == "", "%s: %d %s" % (options, status, err))
+    status, out, err = sweep([{"model": "limit", "rewards": [0, 1]}], "--beta", "1", "--group-size", "4", "--penalty", "direct-kl")
+    checks.that(status == 1 and "group_size" in out, "a group size with the limit: %s" % out)
+
+
+def plots(checks, folder):
+    path = os.path.join(folder, "it's a plot.svg")
+    options = ["--beta", "0.2:2:log5", "--group-size", "4,32", "--penalty", "direct-kl", "--summary"]
+    status, out, err = sweep([BINARY], "--plot", path, *options)
+    checks.that(status == 0 and len(rows_of(out)) == 10, "plot: status %d %s" % (status, err))
+    text = open(path, encoding="utf-8").read()
+    xml.etree.ElementTree.fromstring(text)
+    checks.that("stroke-dasharray" in text and "unstable" in text and "G = 32" in text, "what the plot shows")
+    status, out, err = sweep([BINARY, dict(BINARY, id="two")], "--plot", path, *options)
+    checks.that(status == 1 and "--mean" in err and open(path, encoding="utf-8").read() == text, "two contexts: %s" % err)
+    status, out, err = sweep([BINARY, dict(BINARY, id="two")], "--plot", path, "--mean", *options)
+    checks.that(status == 0 and open(path, encoding="utf-8").read() != text, "the mean: %s" % err)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = folder
+    try:
+        status, out, err = sweep([BINARY], "--plot", path, *options)
+    finally:
+        os.environ["PATH"] = before
+    checks.that(status == 1 and "gnuplot" in err, "without gnuplot: %d %s" % (status, err))
+    status, out, err = sweep([BINARY], "--plot", os.path.join(folder, "no", "such.svg"), *options)
+    checks.that(status == 1 and err != "", "a folder that is not there: %s" % err)
+    checks.that(os.listdir(folder) == [os.path.basename(path)], "left behind: %s" % os.listdir(folder))
+
+
+def flows(checks, folder):
+    record = dict(GRADED, group_size=6, penalty="reverse_kl", beta=0.3)
+    status, out, err = sweep([record], command="flow")
+    way = json.loads(out)
+    _, (solved,) = harness.solve([record])
+    checks.that(status == 0 and way["status"] == "ok" and way["steps"] == len(way["time"]) - 1, "flow: %s" % err)
+    checks.that(max(abs(a - b) for a, b in zip(way["end"]["policy"], solved["policy"])) < 1e-10, "the end is solve's")
+    checks.that(way["time"] == sorted(way["time"]) and abs(way["expected_reward"][0] - 0.19) < 1e-12
+                and abs(way["expected_reward"][-1] - solved["expected_reward"]) < 1e-5, "the way")
+    status, out, _ = sweep([record], "--format", "csv", "--policies", "--end-time", 2, command="flow")
+    rows = rows_of(out)
+    checks.that(status == 0 and float(rows[-1]["time"]) == 2 and rows[0]["status"] == "not_converged"
+                and abs(sum(float(r["policy"]) for r in rows[-3:]) - 1) < 1e-12, "until a time")
+    status, out, _ = sweep([dict(BINARY, group_size=32, penalty="direct_kl", beta=0.7)], "--start", "0.05,0.95", command="flow")
+    checks.that(abs(json.loads(out)["end"]["policy"][1] - 0.99589) < 1e-5, "another start, another end")
+    status, out, _ = sweep([record], "--start", "0.5,0.5", command="flow")
+    checks.that(status == 1 and "--start" in out, "a start of two: %s" % out)
+    status, out, _ = sweep([{"model": "limit", "rewards": [0, 1], "penalty": "direct_kl", "beta": 0.1}], command="flow")
+    checks.that(json.loads(out)["status"] == "collapsed", "collapse")
+    path = os.path.join(folder, "flow.svg")
+    status, out, err = sweep([record, dict(record, id="a_b", beta=1)], "--plot", path, "--show", "policy:2", command="flow")
+    text = open(path, encoding="utf-8").read()
+    checks.that(status == 0 and "a_b" in text and "probability of outcome 2" in text, "plot of the flow: %s" % err)
+
+
+if __name__ == "__main__":
+    CHECKS = harness.Checks()
+    for part in (the_grid, all_points, binary_axes, bad_input):
+        part(CHECKS)
+    for part in (plots, flows):
+        with tempfile.TemporaryDirectory() as FOLDER:
+            part(CHECKS, FOLDER)
+    sys.exit(CHECKS.close())
