@@ -140,6 +140,99 @@ static void run(job *self, const char *name, int32_t kind, double beta, const ch
            1e3 * seconds, (int)self->report.factorizations, self->report.residual, seconds / unit, baseline);
 }
 
+/* ---- paths: 40 betas at once, beside a solve for each ------------------------------------------------------------------ */
+
+enum { STOPS = 40 };
+
+static void fill_betas(double *betas)
+{
+    for (int k = 0; k < STOPS; k++) {
+        betas[k] = 0.01 * pow(1000.0, (double)k / (STOPS - 1));
+    }
+}
+
+static void path(void *context)
+{
+    job *self = context;
+    double betas[STOPS];
+    grpoalign_points *points = NULL;
+    grpoalign_error error;
+    grpoalign_solve_options options;
+    grpoalign_solve_options_init(&options, sizeof options);
+    options.stability = GRPOALIGN_STABILITY_SKIP;
+    fill_betas(betas);
+    if (grpoalign_points_new_path(self->model, self->penalty, self->reference, betas, STOPS, &options, &points,
+                                  &error) < 0) {
+        fail(error.message);
+    }
+    grpoalign_points_free(points);
+}
+
+static void solve_each(void *context)
+{
+    job *self = context;
+    double betas[STOPS], kept = self->beta;
+    fill_betas(betas);
+    for (int k = 0; k < STOPS; k++) {
+        self->beta = betas[k];
+        solve(self);
+    }
+    self->beta = kept;
+}
+
+static void all_points(void *context)
+{
+    job *self = context;
+    grpoalign_points *points = NULL;
+    grpoalign_error error;
+    if (grpoalign_points_new(self->model, self->penalty, self->reference, self->beta, NULL, &points, &error) < 0) {
+        fail(error.message);
+    }
+    grpoalign_points_free(points);
+}
+
+static void flow(void *context)
+{
+    job *self = context;
+    grpoalign_flow *way = NULL;
+    grpoalign_error error;
+    if (grpoalign_flow_new(self->model, self->penalty, self->reference, self->beta, NULL, &way, &error) < 0) {
+        fail(error.message);
+    }
+    grpoalign_flow_free(way);
+}
+
+static void run_ways(int quick)
+{
+    static const int64_t groups[][2] = {{2, 32}, {5, 8}, {16, 8}, {64, 16}};
+    static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL};
+    grpoalign_error error;
+    printf("\n%-28s %-11s %26s %26s %26s\n", "model", "penalty", "path of 40 betas", "all points (beta 0.3)",
+           "flow (beta 0.3)");
+    for (size_t i = 0; i < sizeof groups / sizeof *groups - (size_t)quick; i++) {
+        job self = start(groups[i][0], 0);
+        char name[64];
+        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model, &error) < 0) {
+            fail(error.message);
+        }
+        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1], (long long)groups[i][0]);
+        for (int k = 0; k < 2; k++) {
+            grpoalign_penalty_free(self.penalty);
+            if (grpoalign_penalty_new(kinds[k], &self.penalty, &error) < 0) {
+                fail(error.message);
+            }
+            self.beta = 0.3;
+            double once = bench_time(solve, &self), each = bench_time(solve_each, &self),
+                   together = bench_time(path, &self);
+            double points = bench_time(all_points, &self), way = bench_time(flow, &self);
+            printf("%-28s %-11s %9.3f ms, %4.2f x one each %9.3f ms, %5.0f x solve %9.3f ms, %5.0f x solve\n", name,
+                   grpoalign_penalty_name(kinds[k]), 1e3 * together, together / each, 1e3 * points, points / once,
+                   1e3 * way, way / once);
+        }
+        stop(&self);
+    }
+}
+
 int main(int count, char **arguments)
 {
     int quick = count > 1 && strcmp(arguments[1], "--quick") == 0;
@@ -188,5 +281,6 @@ int main(int count, char **arguments)
         }
         stop(&self);
     }
+    run_ways(quick);
     return 0;
 }

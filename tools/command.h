@@ -11,6 +11,7 @@
 int command_solve(int argc, char **argv);
 int command_flow(int argc, char **argv);
 int command_points(int argc, char **argv);
+int command_simulate(int argc, char **argv);
 int command_sweep(int argc, char **argv);
 
 #endif

@@ -17,6 +17,7 @@ static const struct {
     {"flow", "mean-field training from the reference to its end: the way there, as a table or drawn", command_flow},
     {"sweep", "the stationary policy over a grid of beta, group size, penalty, ..., as a table or drawn",
      command_sweep},
+    {"simulate", "sampled GRPO on a tabular policy, as trainers run it, beside the prediction", command_simulate},
 };
 
 static void print_usage(FILE *file)

@@ -61,9 +61,10 @@ grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, 
         if (answer == NULL) {
             return gra_fail_memory(problem->error);
         }
-        const gra_answer *before = i > 0 ? &out->items[i - 1] : NULL;
+        const gra_answer *before = i > 0 ? &out->items[i - 1] : NULL, *earlier = i > 1 ? &out->items[i - 2] : NULL;
         here.beta = betas[i];
         here.before = before != NULL && before->on_branch ? before : NULL;
+        here.earlier = here.before != NULL && earlier != NULL && earlier->on_branch ? earlier : NULL;
         GRA_TRY(gra_solve_classes(&here, answer));
     }
     return GRPOALIGN_OK;

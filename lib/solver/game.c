@@ -422,6 +422,29 @@ static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
     return from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
+/* Newton from prices that go on as they went between two answers at larger betas: straight in logarithms, which keeps them
+ * positive. */
+static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
+{
+    const gra_answer *before = s->problem->before, *earlier = s->problem->earlier;
+    double stride = log(before->beta / s->problem->beta) / log(earlier->beta / before->beta);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        s->answer->price[c] = before->price[c] * pow(before->price[c] / earlier->price[c], stride);
+    }
+    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    return gra_newton_run(s, 30, 0.0, outcome, change);
+}
+
+/* How much further than between the last two answers prices may be carried on. */
+static const double LONGEST_STRIDE = 1.5;
+
+static int may_go_on(const gra_problem *problem)
+{
+    const gra_answer *before = problem->before, *earlier = problem->earlier;
+    return earlier != NULL && earlier->beta > before->beta && before->beta > problem->beta &&
+           log(before->beta / problem->beta) < LONGEST_STRIDE * log(earlier->beta / before->beta);
+}
+
 /* Pairwise preferences have one solution, whatever the start. */
 static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *change)
 {
@@ -439,13 +462,20 @@ static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *chang
 /* Reverse KL: from the tilt nearby, else from the reference, else by easing the reference. */
 static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *change)
 {
-    if (s->game->near != NULL) {
+    if (may_go_on(s->problem)) {
+        GRA_TRY(from_before(s, outcome, change));
+    }
+    if (*outcome != NEWTON_DONE && s->game->near != NULL) {
         GRA_TRY(from_near(s, outcome, change));
     }
     if (*outcome != NEWTON_DONE) {
         GRA_TRY(from_reference(s, outcome, change));
     }
-    return *outcome != NEWTON_DONE ? ease_reference(s, outcome, change) : GRPOALIGN_OK;
+    if (*outcome != NEWTON_DONE) {
+        GRA_TRY(ease_reference(s, outcome, change));
+    }
+    s->answer->on_branch = *outcome == NEWTON_DONE;
+    return GRPOALIGN_OK;
 }
 
 /* Direct KL, where several solutions are common: the branch that comes from the reference. */

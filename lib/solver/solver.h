@@ -31,8 +31,9 @@ typedef struct gra_problem {
     gra_prior prior;
     double beta;
     double tolerance;
-    const double *start;             /* class probabilities, or NULL */
-    const struct gra_answer *before; /* an answer at a larger beta, to go on from where that is cheaper, or NULL */
+    const double *start;              /* class probabilities, or NULL */
+    const struct gra_answer *before;  /* an answer at a larger beta, to go on from where that is cheaper, or NULL, */
+    const struct gra_answer *earlier; /* and the one before that */
     int32_t max_iterations;
     grpoalign_progress_fn progress;
     void *user;
@@ -47,7 +48,7 @@ typedef struct gra_answer {
     int32_t method, iterations, factorizations;
     int32_t unique; /* 1, 0, -1 as in grpoalign_report */
     int32_t stable; /* as far as the solver knows, else -1 */
-    int on_branch;  /* it lies on the branch from large beta, which can be followed on from it */
+    int on_branch;  /* others at smaller beta may go on from it */
     int regular;    /* sign of the determinant of the stationarity equations, 0 if unknown */
     double policy_error;
 } gra_answer;

@@ -1,0 +1,97 @@
+"""grpoalign simulate: sampled training ends where the library says, for every estimator in every place; and it would show if it
+did not."""
+import json
+import sys
+
+import harness
+
+GRADED = {"model": "group", "group_size": 8, "rewards": [0, 0.4, 1], "reference": [0.6, 0.3, 0.1], "beta": 0.5}
+# With this level all the intervals below miss together once in a few hundred choices of the seed.
+LEVEL = 0.9999
+
+
+def simulate(records, *options):
+    lines = "".join(json.dumps(r) + "\n" for r in records)
+    status, out, err = harness.run(["simulate", "--format", "jsonl", "--level", LEVEL, "--groups", 64, "--steps", 2000, "--learning-rate", 1.2]
+                                   + list(options), lines.encode())
+    if err:
+        print(err, file=sys.stderr)
+    return status, [json.loads(line) for line in out.splitlines()]
+
+
+def agrees(checks, name, result):
+    inside = all(lo <= p <= hi for p, lo, hi in zip(result["predicted"], result["low"], result["high"]))
+    widest = max(hi - lo for lo, hi in zip(result["low"], result["high"]))
+    checks.that(inside and result["inside"] == len(result["predicted"]), "%s: predicted %s, reached %s, within %s"
+                % (name, result["predicted"], result["reached"], list(zip(result["low"], result["high"]))))
+    checks.that(widest < 0.03, "%s: the interval is %g wide" % (name, widest))
+    checks.that(result["foldings"] > 10, "%s: only %g e-foldings" % (name, result["foldings"]))
+    checks.that(abs(sum(result["reached"]) - 1) < 1e-9, "%s: probabilities sum to %.17g" % (name, sum(result["reached"])))
+
+
+def conventions(checks):
+    """Rewards fixed and random, comparisons, std and none, epsilon and ddof, both penalties, several inner steps."""
+    records = [
+        dict(GRADED, id="k3", penalty="reverse_kl"),
+        dict(GRADED, id="k2", penalty="direct_kl"),
+        dict(GRADED, id="sample std", penalty="reverse_kl", ddof=1, epsilon=0.05),
+        dict(GRADED, id="unscaled", penalty="direct_kl", scale="none"),
+        dict(GRADED, id="pairs by reward", model="pairwise", group_size=None, penalty="reverse_kl"),
+        {"id": "margins", "model": "pairwise", "margins": [[0, .8, -.4], [-.8, 0, .6], [.4, -.6, 0]],
+         "reference": [.5, .3, .2], "penalty": "direct_kl", "beta": 0.3},
+        {"id": "random rewards", "model": "group", "group_size": 4, "support": [0, 1, 3],
+         "distribution": [[.7, .2, .1], [.2, .5, .3], [.1, .1, .8]], "reference": [.5, .3, .2], "penalty": "reverse_kl",
+         "beta": 0.4},
+    ]
+    records = [{k: v for k, v in r.items() if v is not None} for r in records]
+    status, results = simulate(records)
+    checks.that(status == 0 and len(results) == len(records), "conventions: status %d" % status)
+    for record, result in zip(records, results):
+        agrees(checks, record["id"], result)
+        checks.that(result["predicted_penalty"] == record["penalty"], "%s: %s" % (record["id"], result["predicted_penalty"]))
+    status, (several,) = simulate(records[:1], "--inner-steps", 3, "--seed", 2, "--schedule", "linear")
+    agrees(checks, "three inner steps", several)
+
+
+def estimators(checks):
+    """Which penalty an estimator amounts to depends on its place."""
+    places = {("k3", "loss"): "reverse_kl", ("k2", "loss"): "direct_kl", ("k1", "reward"): "direct_kl",
+              ("k3", "loss-ratio"): "direct_kl", ("k1", "loss-ratio"): "direct_kl"}
+    reached = {}
+    for (estimator, placement), penalty in places.items():
+        # The record's penalty only says what is meant; what is trained is what the estimator does.
+        _, (result,) = simulate([dict(GRADED, penalty="reverse_kl")], "--estimator", estimator, "--placement", placement)
+        checks.that(result["predicted_penalty"] == penalty, "%s in %s: %s" % (estimator, placement, result["predicted_penalty"]))
+        agrees(checks, "%s in %s" % (estimator, placement), result)
+        reached[estimator, placement] = result
+    reverse, direct = reached["k3", "loss"], reached["k2", "loss"]
+    checks.that(reverse["high"][2] + 0.05 < direct["low"][2], "the two penalties are told apart")
+    # k1 in the loss has no effect on average: training goes on to the best outcome, where no penalty leads.
+    _, (none,) = simulate([dict(GRADED, penalty="direct_kl")], "--estimator", "k1", "--placement", "loss")
+    checks.that(none["predicted"] is None and none["inside"] is None, "k1 in the loss has no prediction")
+    checks.that(none["reached"][2] > 0.99, "k1 in the loss reaches %g" % none["reached"][2])
+
+
+def usage(checks):
+    status, results = simulate([{"model": "limit", "rewards": [0, 1], "penalty": "reverse_kl", "beta": 1},
+                                dict(GRADED, penalty="reverse_kl", reference=[0.5, 0.5, 0])])
+    checks.that(status == 1 and [r["status"] for r in results] == ["contradiction", "probability"], "what cannot be drawn")
+    for option, value in (("--estimator", "k4"), ("--placement", "here"), ("--groups", "0"), ("--repetitions", "1"),
+                          ("--level", "1"), ("--average-from", "1"), ("--learning-rate", "-1"), ("--schedule", "warm"),
+                          ("--seed", "x")):
+        status, out, err = harness.run(["simulate", option, value], b"{}")
+        checks.that(status == 2 and option in err and value in err, "%s %s: %s" % (option, value, err))
+    once = simulate([dict(GRADED, penalty="reverse_kl")], "--seed", 5, "--repetitions", 2)
+    again = simulate([dict(GRADED, penalty="reverse_kl")], "--seed", 5, "--repetitions", 2)
+    other = simulate([dict(GRADED, penalty="reverse_kl")], "--seed", 6, "--repetitions", 2)
+    checks.that(once == again and once[1][0]["reached"] != other[1][0]["reached"], "the seed decides")
+    status, out, err = harness.run(["simulate", "--format", "table", "--steps", 50], json.dumps(dict(GRADED, penalty="reverse_kl"))
+                                   .encode())
+    checks.that(status == 0 and "predicted" in out and "interval" in out and "not settled" in out, "table: %s" % out)
+
+
+if __name__ == "__main__":
+    CHECKS = harness.Checks()
+    for part in (conventions, estimators, usage):
+        part(CHECKS)
+    sys.exit(CHECKS.close())
