@@ -27,7 +27,7 @@ typedef struct grpoalign_flow grpoalign_flow;
 typedef struct grpoalign_flow_options {
     uint32_t struct_size; /* set by grpoalign_flow_options_init */
     int32_t max_steps;    /* of the integrator; default 20000 */
-    double end_time;      /* > 0; default 1e18, by when whatever moves at all has arrived */
+    double end_time;      /* > 0; default 1e30, longer than any run */
     double tolerance;     /* largest error of a logit per step, in (0, 1e-2]; default 1e-5 */
     const double *start;  /* n probabilities to start from, > 0 where pi_ref is; NULL: pi_ref */
     grpoalign_progress_fn progress; /* or NULL; `beta` is that of the flow, `change` that of the last step */

@@ -27,7 +27,7 @@ struct grpoalign_flow {
 static const grpoalign_flow_options FLOW_DEFAULTS = {
     .struct_size = sizeof(grpoalign_flow_options),
     .max_steps = 20000,
-    .end_time = 1e18,
+    .end_time = 1e30,
     .tolerance = 1e-5,
 };
 

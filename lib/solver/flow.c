@@ -24,10 +24,10 @@
 
 struct gra_flow_field {
     const gra_problem *problem;
-    double beta, mean;
+    double beta;
+    int64_t base;                    /* the outcome that logits are relative to, and values are measured from */
     double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
-    double *value, *log_slope,
-        *slopes; /* v before centring; -d log pi/d price; du/dpi over all outcomes, taken when needed */
+    double *value, *log_slope, mean, *column; /* v relative to the base; -d log pi/d price; mean v; scratch */
 };
 
 gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
@@ -44,14 +44,31 @@ gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
     field->u = gra_arena_doubles(arena, all);
     field->value = gra_arena_doubles(arena, n);
     field->log_slope = gra_arena_doubles(arena, n);
-    return field->policy && field->everywhere && field->u && field->value && field->log_slope ? field : NULL;
+    field->column = gra_arena_doubles(arena, n);
+    return field->policy && field->everywhere && field->u && field->value && field->log_slope && field->column ? field
+                                                                                                               : NULL;
+}
+
+void gra_flow_set_base(gra_flow_field *field, double *state)
+{
+    int64_t n = field->problem->outcomes.count, base = 0;
+    for (int64_t i = 1; i < n; i++) {
+        base = field->problem->outcomes.log_mass[i] + state[i] > field->problem->outcomes.log_mass[base] + state[base]
+                   ? i
+                   : base;
+    }
+    double shift = state[base];
+    for (int64_t i = 0; i < n; i++) {
+        state[i] -= shift;
+    }
+    field->base = base;
 }
 
 int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
-    int64_t n = outcomes->count;
+    int64_t n = outcomes->count, base = field->base;
     double top = -INFINITY, total = 0.0;
     for (int64_t i = 0; i < n; i++) {
         top = fmax(top, outcomes->log_mass[i] + state[i]);
@@ -72,33 +89,37 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         return 0;
     }
     gra_sum mean = {0.0, 0.0};
+    double base_price = problem->penalty->price_of(state[base] - shift), base_u = field->u[outcomes->at[base]];
     for (int64_t i = 0; i < n; i++) {
         double price = problem->penalty->price_of(state[i] - shift);
-        field->value[i] = field->u[outcomes->at[i]] + field->beta * price;
+        field->value[i] = (field->u[outcomes->at[i]] - base_u) + field->beta * (price - base_price);
         field->log_slope[i] = problem->penalty->log_slope(price);
         gra_sum_add_product(&mean, field->policy[i], field->value[i]);
     }
     field->mean = gra_sum_value(mean);
+    double base_velocity = -field->policy[base] * field->mean;
     for (int64_t i = 0; i < n; i++) {
         policy[i] = field->policy[i];
-        velocity[i] = field->policy[i] * (field->value[i] - field->mean);
+        velocity[i] = i == base ? 0.0 : field->policy[i] * (field->value[i] - field->mean) - base_velocity;
     }
     return 1;
 }
 
 /*
  * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - (beta/log_slope) e, and
- * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv).
+ * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A, relative to the base's, are then
+ * applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
  */
 int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
-    int64_t n = outcomes->count, all = outcomes->model->outcomes;
+    int64_t n = outcomes->count, all = outcomes->model->outcomes, base = field->base;
     const double *pi = field->policy;
+    double *mean = field->column;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *slopes = gra_arena_doubles(problem->arena, all * all), *mean = gra_arena_doubles(problem->arena, n);
-    if (slopes == NULL || mean == NULL ||
+    double *slopes = gra_arena_doubles(problem->arena, all * all), *full = gra_arena_doubles(problem->arena, n * n);
+    if (slopes == NULL || full == NULL ||
         outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all, problem->arena, NULL) < 0) {
         gra_arena_rewind(problem->arena, mark);
         return 0;
@@ -107,7 +128,7 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         mean[j] = pi[j] * field->value[j];
     }
     for (int64_t i = 0; i < n; i++) {
-        double *row = jacobian + i * n;
+        double *row = full + i * n;
         const double *slope = slopes + outcomes->at[i] * all;
         for (int64_t j = 0; j < n; j++) {
             row[j] = slope[outcomes->at[j]] * pi[j];
@@ -118,16 +139,25 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         }
     }
     for (int64_t i = 0; i < n; i++) {
-        double *row = jacobian + i * n, sum = 0.0;
+        double *row = full + i * n;
         for (int64_t j = 0; j < n; j++) {
             row[j] = pi[i] * (row[j] - mean[j]);
         }
         row[i] += pi[i] * (field->value[i] - field->mean);
-        for (int64_t j = 0; j < n; j++) {
-            sum += row[j];
+    }
+    for (int64_t i = 0, k = 0; i < n; i++) {
+        if (i == base) {
+            continue;
         }
+        double *row = jacobian + k++ * (n - 1), sum = 0.0;
+        const double *here = full + i * n, *there = full + base * n;
         for (int64_t j = 0; j < n; j++) {
-            row[j] -= sum * pi[j];
+            sum += here[j] - there[j];
+        }
+        for (int64_t j = 0, l = 0; j < n; j++) {
+            if (j != base) {
+                row[l++] = here[j] - there[j] - sum * pi[j];
+            }
         }
     }
     gra_arena_rewind(problem->arena, mark);
@@ -160,10 +190,10 @@ static const double CARRY[STAGES][STAGES - 1] = {
 typedef struct follower {
     const gra_problem *problem;
     gra_flow_field *field;
-    int64_t n;
+    int64_t n, order; /* outcomes, and logits that move: all but the base's */
     double time, step;
-    double *state, *policy, *velocity, *next, *next_policy, *rhs, *stages[STAGES];
-    double *jacobian, *matrix;
+    double *state, *policy, *velocity, *next, *next_policy, *next_velocity; /* per outcome */
+    double *stages[STAGES], *jacobian, *matrix;                             /* per logit that moves */
     int32_t *pivots;
     double *classes; /* class probabilities */
     double change;   /* of a probability in the last step */
@@ -174,8 +204,9 @@ typedef struct follower {
 static int follower_take(follower *f)
 {
     gra_arena *arena = f->problem->arena;
-    double **vectors[] = {&f->state,     &f->policy,    &f->velocity,  &f->next,      &f->next_policy, &f->rhs,
-                          &f->stages[0], &f->stages[1], &f->stages[2], &f->stages[3], &f->stages[4],   &f->stages[5]};
+    double **vectors[] = {&f->state,       &f->policy,        &f->velocity,  &f->next,
+                          &f->next_policy, &f->next_velocity, &f->stages[0], &f->stages[1],
+                          &f->stages[2],   &f->stages[3],     &f->stages[4], &f->stages[5]};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, f->n);
         if (*vectors[i] == NULL) {
@@ -183,11 +214,17 @@ static int follower_take(follower *f)
         }
     }
     f->field = gra_flow_field_take(f->problem, f->problem->beta);
-    f->jacobian = gra_arena_doubles(arena, f->n * f->n);
-    f->matrix = gra_arena_doubles(arena, f->n * f->n);
+    f->jacobian = gra_arena_doubles(arena, f->order * f->order);
+    f->matrix = gra_arena_doubles(arena, f->order * f->order);
     f->pivots = gra_arena_take(arena, f->n, sizeof *f->pivots);
     f->classes = gra_arena_doubles(arena, f->problem->prior.classes);
     return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
+}
+
+/* The outcome of the k-th logit that moves. */
+static int64_t outcome_of(const follower *f, int64_t k)
+{
+    return k + (k >= f->field->base);
 }
 
 static double largest_speed(const follower *f)
@@ -202,10 +239,10 @@ static double largest_speed(const follower *f)
     return largest;
 }
 
-/* One try at a step of length f->step: fills next and next_policy. Returns the error of a logit, or -1 on short memory. */
+/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 on short memory. */
 static double try_step(follower *f)
 {
-    int64_t n = f->n;
+    int64_t n = f->order;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
             f->matrix[i * n + j] = -f->jacobian[i * n + j];
@@ -216,47 +253,51 @@ static double try_step(follower *f)
     if (gra_lu_factor(n, f->matrix, n, f->pivots) != 0) {
         return INFINITY;
     }
-    memcpy(f->stages[0], f->velocity, (size_t)n * sizeof(double));
+    memcpy(f->next_velocity, f->velocity, (size_t)f->n * sizeof(double));
     for (int k = 0; k < STAGES; k++) {
         double *stage = f->stages[k];
-        if (k > 0) {
-            memcpy(f->next, f->state, (size_t)n * sizeof(double));
-            for (int l = 0; l < k; l++) {
-                for (int64_t i = 0; i < n; i++) {
-                    f->next[i] += STAGE[k][l] * f->stages[l][i];
-                }
+        memcpy(f->next, f->state, (size_t)f->n * sizeof(double));
+        for (int l = 0; l < k; l++) {
+            for (int64_t i = 0; i < n; i++) {
+                f->next[outcome_of(f, i)] += STAGE[k][l] * f->stages[l][i];
             }
-            if (!gra_flow_velocity(f->field, f->next, f->next_policy, stage)) {
-                return -1.0;
-            }
-            for (int l = 0; l < k; l++) {
-                for (int64_t i = 0; i < n; i++) {
-                    stage[i] += CARRY[k][l] / f->step * f->stages[l][i];
-                }
+        }
+        if (k > 0 && !gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
+            return -1.0;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            stage[i] = f->next_velocity[outcome_of(f, i)];
+        }
+        for (int l = 0; l < k; l++) {
+            for (int64_t i = 0; i < n; i++) {
+                stage[i] += CARRY[k][l] / f->step * f->stages[l][i];
             }
         }
         gra_lu_solve(n, f->matrix, n, f->pivots, 1, stage);
     }
     double error = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        f->next[i] += f->stages[STAGES - 1][i];
-        error = fmax(error, fabs(f->stages[STAGES - 1][i]));
-        error = isnan(f->next[i]) ? INFINITY : error;
+        double last = f->stages[STAGES - 1][i], *next = &f->next[outcome_of(f, i)];
+        *next += last;
+        error = fmax(error, isfinite(*next) ? fabs(last) : INFINITY);
     }
     return error;
 }
 
 /* Between neighbouring states no probability changes by more than this. */
 static const double LARGEST_CHANGE = 0.05;
-/* Steps shorter than this mean that something is wrong. */
-static const double SHORTEST_STEP = 1e-12;
+/* A step that could change no logit by more than this means that something is wrong. */
+static const double SHORTEST_CHANGE = 1e-14;
 
 /* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short memory. */
 static int advance(follower *f, double tolerance, double longest)
 {
-    int64_t n = f->n;
     if (!gra_flow_jacobian(f->field, f->jacobian)) {
         return -1;
+    }
+    double fastest = 0.0;
+    for (int64_t i = 0; i < f->n; i++) {
+        fastest = fmax(fastest, fabs(f->velocity[i]));
     }
     f->step = fmin(f->step, longest);
     for (;;) {
@@ -267,11 +308,11 @@ static int advance(follower *f, double tolerance, double longest)
         double factor = fmin(6.0, fmax(0.1, 0.9 * pow(error / tolerance, -0.25))), taken = f->step;
         f->change = INFINITY;
         if (error <= tolerance) {
-            if (!gra_flow_velocity(f->field, f->next, f->next_policy, f->stages[0])) {
+            if (!gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
                 return -1;
             }
             f->change = 0.0;
-            for (int64_t i = 0; i < n; i++) {
+            for (int64_t i = 0; i < f->n; i++) {
                 f->change = fmax(f->change, fabs(f->next_policy[i] - f->policy[i]));
             }
         }
@@ -280,26 +321,23 @@ static int advance(follower *f, double tolerance, double longest)
             f->time += taken;
             break;
         }
-        if (f->step < SHORTEST_STEP) {
+        if (f->step * fastest < SHORTEST_CHANGE) {
             return 0;
         }
     }
-    /* The common shift of the logits means nothing: it is taken away before it can grow. */
-    double mean = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        mean += f->next_policy[i] * f->next[i];
+    memcpy(f->state, f->next, (size_t)f->n * sizeof(double));
+    gra_flow_set_base(f->field, f->state);
+    if (!gra_flow_velocity(f->field, f->state, f->policy, f->velocity)) {
+        return -1;
     }
-    for (int64_t i = 0; i < n; i++) {
-        f->state[i] = f->next[i] - mean;
-    }
-    memcpy(f->policy, f->next_policy, (size_t)n * sizeof(double));
-    memcpy(f->velocity, f->stages[0], (size_t)n * sizeof(double));
     f->speed = largest_speed(f);
     return 1;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------- */
 
+/* The first step changes no logit by more than this. */
+static const double FIRST_CHANGE = 0.01;
 /* A flow within ARRIVED of a stationary policy that attracts has arrived; candidates are looked for when a step changes no
  * probability by more than SLOW, every so many steps. */
 static const double ARRIVED = 1e-6, SLOW = 1e-3;
@@ -349,7 +387,8 @@ static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
 grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
                                  gra_flow_sink sink, void *user, gra_answer *answer)
 {
-    follower f = {.problem = problem, .n = problem->outcomes.count, .answer = answer};
+    follower f = {
+        .problem = problem, .n = problem->outcomes.count, .order = problem->outcomes.count - 1, .answer = answer};
     gra_answer candidate;
     double longest = INFINITY, near_since = -1.0, rate = 0.0;
     if (!follower_take(&f) || !gra_answer_take(&candidate, problem)) {
@@ -358,6 +397,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     for (int64_t i = 0; i < f.n; i++) {
         f.state[i] = log(start[i]) - problem->outcomes.log_mass[i];
     }
+    gra_flow_set_base(f.field, f.state);
     if (!gra_flow_velocity(f.field, f.state, f.policy, f.velocity)) {
         return gra_fail_memory(problem->error);
     }
@@ -366,7 +406,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     for (int64_t i = 0; i < f.n; i++) {
         fastest = fmax(fastest, fabs(f.velocity[i]));
     }
-    f.step = fastest > 0.0 ? fmin(0.01 / fastest, 1e6) : 1.0;
+    f.step = fastest > 0.0 ? fmin(FIRST_CHANGE / fastest, limits->end_time) : 1.0;
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_FLOW;
     for (int32_t i = 0;; i++) {

@@ -135,12 +135,15 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
 static double flow_abscissa(const gra_problem *problem, double beta, const double *policy, double *rounding)
 {
     gra_arena *arena = problem->arena;
-    int64_t n = problem->outcomes.count;
+    int64_t n = problem->outcomes.count, order = n - 1;
     gra_flow_field *field = gra_flow_field_take(problem, beta);
     double *state = gra_arena_doubles(arena, n), *seen = gra_arena_doubles(arena, n);
-    double *jacobian = gra_arena_doubles(arena, n * n), largest = 0.0;
+    double *jacobian = gra_arena_doubles(arena, order * order), largest = 0.0;
     if (field == NULL || state == NULL || seen == NULL || jacobian == NULL) {
         return NAN;
+    }
+    if (order == 0) {
+        return -INFINITY;
     }
     for (int64_t i = 0; i < n; i++) {
         state[i] = log(policy[i]) - problem->outcomes.log_mass[i];
@@ -148,19 +151,18 @@ static double flow_abscissa(const gra_problem *problem, double beta, const doubl
             return NAN;
         }
     }
+    gra_flow_set_base(field, state);
     if (!gra_flow_velocity(field, state, seen, state) || !gra_flow_jacobian(field, jacobian)) {
         return NAN;
     }
-    for (int64_t i = 0; i < n * n; i++) {
+    for (int64_t i = 0; i < order * order; i++) {
+        if (!isfinite(jacobian[i])) {
+            return NAN;
+        }
         largest = fmax(largest, fabs(jacobian[i]));
     }
-    /* A common shift of the logits does nothing: the eigenvalue 0 of the vector 1. Taking largest * 1 pi^T away makes it
-     * -largest and leaves the others as they are (Brauer). */
-    for (int64_t i = 0; i < n * n; i++) {
-        jacobian[i] -= largest * seen[i % n];
-    }
     *rounding = 8.0 * DBL_EPSILON * largest * (double)n;
-    return n > 1 ? gra_spectral_abscissa(n, jacobian, n, arena) : -INFINITY;
+    return gra_spectral_abscissa(order, jacobian, order, arena);
 }
 
 double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding)
