@@ -1,12 +1,32 @@
 /*
  * Penalties: advantages -> policy.
  *
- * The names are the paper's; reinforcement-learning papers often use the two words the other way round,
- * so the formula is what counts.
+ * The names are the paper's; reinforcement-learning papers often use "reverse" and "direct" the other way round, so the
+ * formula is what counts. With l = log(pi/pi_ref), a policy is stationary when u_o - beta g(l_o) is the same for all outcomes,
+ * g being what multiplies grad log pi in the gradient of the penalty:
  *
- *   reverse KL   KL(pi_ref || pi)   the k3 estimator in the loss, differentiated on-policy as trainers do
- *                                   (paper, eq. (11)):  pi_o = pi_ref,o / (1 - (u_o - mean u) / beta)
- *   direct KL    KL(pi || pi_ref)   k1 in the reward, k2 in the loss:  pi_o ~ pi_ref,o exp(u_o / beta)
+ *   kind                 penalty                      g(l)                      in trainers
+ *   REVERSE_KL           KL(pi_ref || pi)             1 - exp(-l)               k3 in the loss (paper, eq. (11))
+ *   DIRECT_KL            KL(pi || pi_ref)             l                         k2 in the loss, k1 in the reward after
+ *                                                                               normalisation, k1 or k3 times the ratio
+ *   NONE                 none                         0                         beta = 0, k1 in the loss
+ *   KL_IN_REWARD         KL in the reward, before     -                         k1 in the reward before normalisation
+ *                        it is normalised
+ *   TOTAL_VARIATION      sum |pi - pi_ref|            sign(l)                   |l| in the loss
+ *   SQUARED_LOG_RATIO    sum pi l^2 / 2               l + l^2/2                 k2 times the ratio
+ *   CHI_SQUARED          sum (pi - pi_ref)^2/(2 pi_ref)  exp(l) - 1             -
+ *   JENSEN_SHANNON       half of KL to the middle     log(2/(1 + exp(-l)))/2    -
+ *   ALPHA                alpha divergences            (exp((a-1) l) - 1)/(a-1)  -
+ *   REVERSE_KL_CLAMPED   KL(pi_ref || pi), clamped    1 - exp(-l) while         k3 clamped at 10 in the loss
+ *                                                     exp(-l) - 1 + l <= 10
+ *
+ * Which have one answer. For fixed advantages: all but TOTAL_VARIATION, SQUARED_LOG_RATIO and REVERSE_KL_CLAMPED. At a
+ * stationary policy: see grpoalign_report.unique and doc/concepts.md.
+ *
+ * What can be lost. CHI_SQUARED and ALPHA with a > 1 leave an outcome without probability where its advantage is bad enough.
+ * SQUARED_LOG_RATIO and REVERSE_KL_CLAMPED have no hold on an outcome that falls below exp(-1), or exp(-2.61), of its reference
+ * probability: training loses it for good, and the solution has probability 0 there. TOTAL_VARIATION empties outcomes one
+ * after the other.
  */
 #ifndef GRPOALIGN_PENALTY_H
 #define GRPOALIGN_PENALTY_H
@@ -23,30 +43,49 @@ typedef struct grpoalign_penalty grpoalign_penalty;
 
 enum {
     GRPOALIGN_PENALTY_REVERSE_KL = 1, /* KL(pi_ref || pi) */
-    GRPOALIGN_PENALTY_DIRECT_KL = 2   /* KL(pi || pi_ref) */
+    GRPOALIGN_PENALTY_DIRECT_KL = 2,  /* KL(pi || pi_ref) */
+    GRPOALIGN_PENALTY_NONE = 3,
+    GRPOALIGN_PENALTY_KL_IN_REWARD = 4,
+    GRPOALIGN_PENALTY_TOTAL_VARIATION = 5,
+    GRPOALIGN_PENALTY_SQUARED_LOG_RATIO = 6,
+    GRPOALIGN_PENALTY_CHI_SQUARED = 7,
+    GRPOALIGN_PENALTY_JENSEN_SHANNON = 8,
+    GRPOALIGN_PENALTY_ALPHA = 9, /* see grpoalign_penalty_new_alpha */
+    GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED = 10
 };
 
-/** A penalty of the given kind, GRPOALIGN_PENALTY_*. Errors: ARGUMENT, MEMORY. */
+/** A penalty of the given kind, GRPOALIGN_PENALTY_* but ALPHA. Errors: ARGUMENT, MEMORY. */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
 grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, grpoalign_error *error);
+
+/**
+ * The alpha divergence sum pi_ref (t^alpha - 1 - alpha (t - 1)) / (alpha (alpha - 1)), t = pi/pi_ref: KL(pi || pi_ref) at
+ * alpha = 1, KL(pi_ref || pi) at 0, Hellinger's (squared, times 4) at 1/2, Pearson's chi-squared (half) at 2.
+ *
+ * alpha: in [0, 2]. Errors: ARGUMENT, NOT_FINITE, MEMORY.
+ */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out, grpoalign_error *error);
 
 GRPOALIGN_API void grpoalign_penalty_free(grpoalign_penalty *penalty);
 
 /** GRPOALIGN_PENALTY_*; 0 for NULL or a dead handle. */
 GRPOALIGN_API int32_t grpoalign_penalty_kind(const grpoalign_penalty *penalty);
 
-/** "reverse_kl", "direct_kl"; "unknown" for another number. Static storage. */
+/** "reverse_kl", "direct_kl", "none", ...; "unknown" for another number. Static storage. */
 GRPOALIGN_API const char *grpoalign_penalty_name(int32_t kind);
 
 /**
- * The response: the policy that is stationary for fixed advantages.
+ * The response: a policy that is stationary for fixed advantages.
  *   reverse KL   pi_o = pi_ref,o / (c - u_o / beta), with the c > max u / beta that makes it sum to 1
- *   direct KL    pi_o = pi_ref,o exp(u_o / beta) / Z
+ *   direct KL    pi_o = pi_ref,o exp(u_o / beta) / Z;   KL_IN_REWARD the same, from rewards instead of advantages
+ *   none         pi_ref on the outcomes with the largest advantage alone
+ *   others       g(log(pi/pi_ref)) = (u_o - level) / beta; of several, the one nearest to pi_ref
  *
  * beta:       > 0, finite.
  * advantage:  n finite numbers; a common shift changes nothing.
  * policy:     receives n probabilities; may be the same array as advantage.
- * normaliser: receives c or log Z; may be NULL.
+ * normaliser: receives c or log Z, in general minus level / beta, up to a constant of the penalty; may be NULL.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
 grpoalign_penalty_respond(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
@@ -54,8 +93,8 @@ grpoalign_penalty_respond(const grpoalign_penalty *penalty, const grpoalign_refe
                           double *normaliser, grpoalign_error *error);
 
 /**
- * The divergence between a policy and the reference: KL(pi_ref || pi) for reverse KL, KL(pi || pi_ref)
- * for direct KL, in nats; +infinity where it is.
+ * The divergence between a policy and the reference that the penalty stands for, in nats (KL(pi_ref || pi) for reverse KL,
+ * KL(pi || pi_ref) for direct KL and KL_IN_REWARD, ...; 0 for none); +infinity where it is.
  * policy: n probabilities summing to 1 within 1e-4; they are then normalised.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status

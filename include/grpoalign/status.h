@@ -31,6 +31,8 @@ enum {
     GRPOALIGN_COLLAPSED = 3,        /* no stationary policy with full support exists; the policy given is
                                        the limit of training, with the best outcomes alone */
     GRPOALIGN_NOT_CONVERGED = 4,    /* the iteration limit was reached; the best iterate is given */
+    GRPOALIGN_UNSETTLED = 5,        /* no penalty, and no outcome that beats all others: training circles; the
+                                       policy given is what it circles around, a maximal lottery */
 
     /* The caller's fault. */
     GRPOALIGN_ERR_ARGUMENT = -1,     /* a NULL pointer, or a value outside its range */
@@ -45,6 +47,7 @@ enum {
     GRPOALIGN_ERR_MEMORY = -40,
     GRPOALIGN_ERR_CANCELLED = -41, /* the progress callback asked to stop */
     GRPOALIGN_ERR_TOO_LARGE = -42, /* the problem needs more memory than a method may take */
+    GRPOALIGN_ERR_UNSUPPORTED = -43, /* no method is known for this combination of model and penalty */
 
     GRPOALIGN_ERR_INTERNAL = -99 /* a fault of the library: please report it */
 };

@@ -148,6 +148,13 @@ static grpoalign_status follow(gra_session *session, const grpoalign_flow_option
     double *start = NULL;
     gra_answer answer;
     recorder self = {.session = session, .flow = flow};
+    int32_t form = session->penalty->law.form;
+    if (form == GRA_STEP || form == GRA_INSIDE_REWARD) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1, "the flow is not followed with %s",
+                        form == GRA_STEP
+                            ? "total variation, whose gradient jumps at the reference"
+                            : "the KL inside a reward that is then normalised, which has no gradient of its own");
+    }
     if (session->problem.outcomes.count > GRA_DENSE_LIMIT || flow->outcomes > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
                         "the flow needs a dense matrix over %lld outcomes, the limit is %lld",

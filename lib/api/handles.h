@@ -39,6 +39,7 @@ grpoalign_status gra_check_finite(const double *values, int64_t n, const char *n
  * values[0] in it. */
 grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t first, const char *name,
                                         int32_t position, grpoalign_error *error);
+/* beta > 0 and finite. */
 grpoalign_status gra_check_beta(double beta, const char *name, int32_t position, int64_t index, grpoalign_error *error);
 grpoalign_status gra_check_model(const grpoalign_model *model, int32_t position, grpoalign_error *error);
 grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position, grpoalign_error *error);

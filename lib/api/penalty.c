@@ -6,24 +6,51 @@
 #include "api/handles.h"
 #include "base/numeric.h"
 
-grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, grpoalign_error *error)
+static grpoalign_status make(const gra_penalty *law, grpoalign_penalty **out, grpoalign_error *error)
 {
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 2, error));
-    *out = NULL;
-    const gra_penalty_ops *ops = gra_penalty_find(kind);
-    if (ops == NULL) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind must be 1 (reverse KL) or 2 (direct KL) (got %d)",
-                        (int)kind);
-    }
     grpoalign_penalty *penalty = gra_alloc(1, sizeof *penalty);
     if (penalty == NULL) {
         return gra_fail_memory(error);
     }
     penalty->magic = GRA_PENALTY_MAGIC;
-    penalty->ops = ops;
+    penalty->law = *law;
     *out = penalty;
     return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 2, error));
+    *out = NULL;
+    const gra_penalty *law = gra_penalty_find(kind);
+    if (law == NULL || kind == GRPOALIGN_PENALTY_ALPHA) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
+                        "kind must be 1 (reverse KL), 2 (direct KL) or another of GRPOALIGN_PENALTY_*%s (got %d)",
+                        law != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha" : "", (int)kind);
+    }
+    return make(law, out, error);
+}
+
+grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out, grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 2, error));
+    *out = NULL;
+    if (!isfinite(alpha)) {
+        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha must be finite (got %g)", alpha);
+    }
+    if (!(alpha >= 0.0 && alpha <= 2.0)) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha must lie in [0, 2] (got %g)", alpha);
+    }
+    /* The two that have solvers of their own. */
+    gra_penalty law = alpha == 1.0 ? gra_direct_kl : alpha == 0.0 ? gra_reverse_kl : gra_alpha;
+    law.kind = GRPOALIGN_PENALTY_ALPHA;
+    law.parameter = alpha;
+    law.price_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
+    law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
+    law.convex = 1;
+    return make(&law, out, error);
 }
 
 void grpoalign_penalty_free(grpoalign_penalty *penalty)
@@ -36,13 +63,63 @@ void grpoalign_penalty_free(grpoalign_penalty *penalty)
 
 int32_t grpoalign_penalty_kind(const grpoalign_penalty *penalty)
 {
-    return penalty != NULL && penalty->magic == GRA_PENALTY_MAGIC ? penalty->ops->kind : 0;
+    return penalty != NULL && penalty->magic == GRA_PENALTY_MAGIC ? penalty->law.kind : 0;
 }
 
 const char *grpoalign_penalty_name(int32_t kind)
 {
-    const gra_penalty_ops *ops = gra_penalty_find(kind);
-    return ops != NULL ? ops->name : "unknown";
+    switch (kind) {
+    case GRPOALIGN_PENALTY_REVERSE_KL:
+        return "reverse_kl";
+    case GRPOALIGN_PENALTY_DIRECT_KL:
+        return "direct_kl";
+    case GRPOALIGN_PENALTY_NONE:
+        return "none";
+    case GRPOALIGN_PENALTY_KL_IN_REWARD:
+        return "kl_in_reward";
+    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
+        return "total_variation";
+    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
+        return "squared_log_ratio";
+    case GRPOALIGN_PENALTY_CHI_SQUARED:
+        return "chi_squared";
+    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
+        return "jensen_shannon";
+    case GRPOALIGN_PENALTY_ALPHA:
+        return "alpha";
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+        return "reverse_kl_clamped";
+    default:
+        return "unknown";
+    }
+}
+
+/*
+ * The response; a lossy penalty loses the outcome that is pressed furthest beyond its end, the next one among the others, and so
+ * on. The arrays are reordered alike, what is lost coming last.
+ */
+static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass, double *price,
+                             int64_t *outcome, double *policy)
+{
+    double total_shift = 0.0;
+    for (int64_t kept = n;; kept--) {
+        gra_prior prior = {kept, mass, log_mass};
+        int64_t worst = -1;
+        total_shift += law->respond(law, &prior, price, policy);
+        for (int64_t k = 0; law->lossy && k < kept; k++) {
+            worst = price[k] > law->price_most && (worst < 0 || price[k] > price[worst]) ? k : worst;
+        }
+        if (worst < 0 || kept == 1) {
+            return total_shift;
+        }
+        int64_t last = kept - 1, lost = outcome[worst];
+        mass[worst] = mass[last];
+        log_mass[worst] = log_mass[last];
+        price[worst] = price[last];
+        outcome[worst] = outcome[last];
+        outcome[last] = lost;
+        policy[last] = 0.0;
+    }
 }
 
 grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
@@ -52,16 +129,18 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
     gra_clear(error);
     GRA_TRY(gra_check_penalty(penalty, 1, error));
     GRA_TRY(gra_check_reference(reference, 2, error));
-    GRA_TRY(gra_check_beta(beta, "beta", 3, -1, error));
+    if (penalty->law.form != GRA_ABSENT) {
+        GRA_TRY(gra_check_beta(beta, "beta", 3, -1, error));
+    }
     GRA_TRY(gra_check_pointer(advantage, "advantage", 4, error));
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 5, error));
     GRA_TRY(gra_check_pointer(policy, "policy", 6, error));
     GRA_TRY(gra_check_finite(advantage, n, "advantage", 4, error));
     gra_arena arena = GRA_ARENA_INIT;
-    int64_t kept = reference->supported, next = 0;
+    int64_t kept = reference->supported, next = 0, *outcome = gra_arena_take(&arena, kept, sizeof *outcome);
     double *mass = gra_arena_doubles(&arena, kept), *log_mass = gra_arena_doubles(&arena, kept);
     double *price = gra_arena_doubles(&arena, kept), *response = gra_arena_doubles(&arena, kept);
-    if (mass == NULL || log_mass == NULL || price == NULL || response == NULL) {
+    if (mass == NULL || log_mass == NULL || price == NULL || response == NULL || outcome == NULL) {
         gra_arena_free(&arena);
         return gra_fail_memory(error);
     }
@@ -69,14 +148,14 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
         if (reference->support[o]) {
             mass[next] = fmax(reference->probability[o], GRA_LEAST_MASS);
             log_mass[next] = reference->logarithm[o];
-            price[next++] = -advantage[o] / beta;
+            outcome[next] = o;
+            price[next++] = -advantage[o] / (penalty->law.form != GRA_ABSENT ? beta : 1.0);
         }
     }
-    gra_prior prior = {kept, mass, log_mass};
-    double shift = penalty->ops->respond(&prior, price, response);
-    next = 0;
-    for (int64_t o = 0; o < n; o++) {
-        policy[o] = reference->support[o] ? response[next++] : 0.0;
+    double shift = respond_losing(&penalty->law, kept, mass, log_mass, price, outcome, response);
+    memset(policy, 0, (size_t)n * sizeof(double));
+    for (int64_t k = 0; k < kept; k++) {
+        policy[outcome[k]] = response[k];
     }
     if (normaliser != NULL) {
         *normaliser = shift;
@@ -96,15 +175,19 @@ grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty, 
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 4, error));
     GRA_TRY(gra_check_pointer(divergence, "divergence", 5, error));
     GRA_TRY(gra_check_distribution(policy, n, 0, "policy", 3, error));
+    const gra_penalty *law = &penalty->law;
     double total = gra_total(policy, n);
     gra_sum sum = {0.0, 0.0};
+    if (law->form == GRA_ABSENT) {
+        *divergence = 0.0;
+        return GRPOALIGN_OK;
+    }
     for (int64_t o = 0; o < n; o++) {
         double p = policy[o] / total;
         if (reference->support[o]) {
-            gra_sum_add(&sum, penalty->ops->divergence(reference->probability[o], p, log(p) - reference->logarithm[o]));
+            gra_sum_add(&sum, law->divergence(law, reference->probability[o], p, log(p) - reference->logarithm[o]));
         } else if (p > 0.0) {
-            /* Mass where the reference has none: infinite for direct KL, nothing but the missing rest for reverse. */
-            gra_sum_add(&sum, penalty->ops->exponential ? INFINITY : p);
+            gra_sum_add(&sum, p * law->outside);
         }
     }
     *divergence = gra_sum_value(sum);

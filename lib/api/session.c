@@ -141,7 +141,7 @@ static void settle_classes(const gra_problem *problem, const gra_answer *answer,
         double log_mass = problem->prior.log_mass[c];
         int raised = problem->prior.mass[c] <= GRA_LEAST_MASS;
         probability[c] = answer->policy[c];
-        log_ratio[c] = problem->penalty->log_ratio(answer->price[c]);
+        log_ratio[c] = problem->penalty->log_ratio(problem->penalty, answer->price[c]);
         if (raised && probability[c] < weightless) {
             probability[c] = exp(log_mass + log_ratio[c]);
         } else if (probability[c] >= DBL_MIN) {
@@ -202,8 +202,8 @@ gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference
         if (p > 0.0) {
             gra_sum_add_product(&entropy, -p, log_policy[o]);
         }
-        gra_sum_add(&reverse, gra_reverse_kl.divergence(ref, p, log_ratio));
-        gra_sum_add(&direct, gra_direct_kl.divergence(ref, p, log_ratio));
+        gra_sum_add(&reverse, gra_reverse_kl.divergence(&gra_reverse_kl, ref, p, log_ratio));
+        gra_sum_add(&direct, gra_direct_kl.divergence(&gra_direct_kl, ref, p, log_ratio));
         if (model->rewards != NULL) {
             gra_sum_add(&reward, p * model->rewards[o]);
         }
@@ -219,30 +219,39 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
                                     gra_arena *arena, grpoalign_error *error)
 {
     const grpoalign_reference *reference = self->reference;
-    const gra_penalty_ops *penalty = self->penalty->ops;
+    const gra_penalty *penalty = &self->penalty->law;
     grpoalign_report *report = &solution->report;
     int64_t n = solution->outcomes, kept = 0;
-    double *scaled = gra_arena_doubles(arena, reference->supported);
+    double *scaled = gra_arena_doubles(arena, reference->supported), *u = solution->advantage;
+    if (self->rewards_alone != NULL) { /* what is balanced against the penalty */
+        const grpoalign_model *alone = self->rewards_alone;
+        u = gra_arena_doubles(arena, n);
+        GRA_TRY(u != NULL ? alone->ops->advantage(alone, solution->policy, u, arena, error) : gra_fail_memory(error));
+    }
     if (scaled == NULL) {
         return gra_fail_memory(error);
     }
-    gra_sum mean = {0.0, 0.0};
+    gra_sum mean = {0.0, 0.0}, mean_price = {0.0, 0.0};
     for (int64_t o = 0; o < n; o++) {
+        double p = solution->policy[o];
         if (reference->support[o]) {
-            scaled[kept++] = solution->advantage[o] / beta;
-            if (solution->policy[o] > 0.0) {
-                gra_sum_add_product(&mean, solution->policy[o], solution->advantage[o]);
+            scaled[kept++] = u[o] / beta;
+            if (p > 0.0) {
+                gra_sum_add_product(&mean, p, u[o]);
+                gra_sum_add_product(&mean_price, p,
+                                    penalty->price_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
             }
         }
     }
     gra_prior prior = {kept, NULL, self->problem.outcomes.log_mass};
-    double residual = 0.0, normaliser = penalty->normaliser(&prior, scaled, gra_sum_value(mean) / beta);
+    double residual = 0.0, normaliser = penalty->normaliser(penalty, &prior, scaled, gra_sum_value(mean) / beta,
+                                                            gra_sum_value(mean_price));
     kept = 0;
     for (int64_t o = 0; o < n; o++) {
         if (reference->support[o]) {
             double p = solution->policy[o], ref = reference->probability[o];
             double log_ratio = solution->log_policy[o] - reference->logarithm[o];
-            double r = fabs(penalty->residual(ref, p, log_ratio, scaled[kept++], normaliser));
+            double r = fabs(penalty->residual(penalty, ref, p, log_ratio, scaled[kept++], normaliser));
             residual = isnan(r) || r > residual ? r : residual;
         }
     }
@@ -256,6 +265,12 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
     report->expected_reward_reference =
         gra_measure(self->model, reference, reference->probability, reference->logarithm).expected_reward;
     return GRPOALIGN_OK;
+}
+
+/* Whether the training flow is linear near a stationary policy. */
+static int has_flow(const gra_penalty *penalty)
+{
+    return penalty->form == GRA_SMOOTH || penalty->form == GRA_ABSENT;
 }
 
 static grpoalign_status fill_solution(gra_session *self, const gra_answer *answer, grpoalign_solution *solution,
@@ -272,7 +287,7 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     settle_classes(problem, answer, probability, log_ratio);
     expand(self->reference, problem, self->share, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
-    if (answer->status != GRPOALIGN_COLLAPSED) {
+    if (answer->status != GRPOALIGN_COLLAPSED && self->rewards_alone == NULL) {
         advantages_by_price(problem, answer, solution);
     }
     GRA_TRY(fill_report(self, answer->beta, solution, arena, error));
@@ -285,19 +300,20 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     report->factorizations = answer->factorizations;
     report->unique = answer->unique;
     report->policy_error = answer->policy_error;
-    report->beta = answer->beta;
+    report->beta = problem->penalty->form == GRA_ABSENT ? 0.0 : answer->beta;
     report->rate = NAN;
     report->stable = -1;
     if (self->options.stability != GRPOALIGN_STABILITY_SKIP) {
         report->stable = gra_stability(problem, answer);
-        if (report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM) {
+        int spectrum = report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM;
+        if (spectrum && has_flow(problem->penalty)) {
             double rounding;
             report->rate = gra_abscissa_of(problem, answer, &rounding);
             report->stable = report->stable < 0 && !isnan(report->rate) ? report->rate <= rounding : report->stable;
         }
     }
     report->status = answer->status;
-    if (report->status == GRPOALIGN_COLLAPSED) {
+    if (report->status == GRPOALIGN_COLLAPSED && problem->penalty->form != GRA_ABSENT) {
         report->residual = INFINITY; /* it is no stationary policy */
     }
     if (report->status == GRPOALIGN_OK && !(report->policy_error <= self->options.tolerance)) {
@@ -343,7 +359,8 @@ static int list_outcomes(gra_session *self)
             share[kept++] = self->share[o];
         }
     }
-    self->problem.outcomes = (gra_outcomes){self->model, kept, at, log_mass, share};
+    const grpoalign_model *solved = self->rewards_alone != NULL ? self->rewards_alone : self->model;
+    self->problem.outcomes = (gra_outcomes){solved, kept, at, log_mass, share};
     return 1;
 }
 
@@ -367,6 +384,22 @@ static grpoalign_status load_start(gra_session *self, int32_t position, grpoalig
     return GRPOALIGN_OK;
 }
 
+/*
+ * With the direct KL inside the reward, R = r - beta log(pi/pi_ref), a better E[R] is a better advantage whatever the scale: the
+ * policy is stationary once E[R] is the same for all, which is the direct KL with unscaled rewards.
+ */
+static grpoalign_status take_rewards_alone(gra_session *self, grpoalign_error *error)
+{
+    const grpoalign_model *model = self->model;
+    if (!model->by_mean_reward) {
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+            "the KL inside the reward is solved where a better mean reward is a better advantage: not for %s",
+            model->rewards == NULL ? "margins" : "random rewards scaled by their std in finite groups");
+    }
+    return gra_limit_new(model->rewards, NULL, model->outcomes, GRPOALIGN_SCALE_NONE, 0.0, &self->rewards_alone, error);
+}
+
 grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model, const grpoalign_penalty *penalty,
                                   const grpoalign_reference *reference, double beta, int32_t beta_position,
                                   const grpoalign_solve_options *options, int32_t options_position,
@@ -376,6 +409,9 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
     GRA_TRY(gra_check_model(model, 1, error));
     GRA_TRY(gra_check_penalty(penalty, 2, error));
     GRA_TRY(gra_check_reference(reference, 3, error));
+    if (penalty->law.form == GRA_ABSENT) {
+        beta = 1.0; /* it has no meaning */
+    }
     GRA_TRY(gra_check_beta(beta, "beta", beta_position, -1, error));
     GRA_TRY(load_options(options, options_position, &self->options, error));
     if (reference->outcomes != model->outcomes) {
@@ -385,9 +421,14 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
     self->model = model;
     self->penalty = penalty;
     self->reference = reference;
-    GRA_TRY(model->ops->structure(model, reference->support, &self->structure, &self->arena, error));
+    const grpoalign_model *solved = model;
+    if (penalty->law.form == GRA_INSIDE_REWARD) {
+        GRA_TRY(take_rewards_alone(self, error));
+        solved = self->rewards_alone;
+    }
+    GRA_TRY(solved->ops->structure(solved, reference->support, &self->structure, &self->arena, error));
     self->problem = (gra_problem){.structure = &self->structure,
-                                  .penalty = penalty->ops,
+                                  .penalty = &penalty->law,
                                   .beta = beta,
                                   .tolerance = self->options.tolerance,
                                   .max_iterations = self->options.max_iterations,
@@ -407,5 +448,6 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
 void gra_session_close(gra_session *self)
 {
     gra_structure_release(&self->structure);
+    grpoalign_model_free(self->rewards_alone);
     gra_arena_free(&self->arena);
 }

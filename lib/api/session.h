@@ -12,6 +12,7 @@ typedef struct gra_session {
     const grpoalign_reference *reference;
     grpoalign_solve_options options; /* loaded */
     gra_arena arena;
+    grpoalign_model *rewards_alone; /* what is solved when the penalty is inside the reward, else NULL */
     gra_structure structure;
     gra_problem problem;
     double *share; /* of an outcome in its class */

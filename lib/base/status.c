@@ -20,6 +20,8 @@ const char *grpoalign_status_name(grpoalign_status status)
         return "collapsed";
     case GRPOALIGN_NOT_CONVERGED:
         return "not_converged";
+    case GRPOALIGN_UNSETTLED:
+        return "unsettled";
     case GRPOALIGN_ERR_ARGUMENT:
         return "argument";
     case GRPOALIGN_ERR_HANDLE:
@@ -36,6 +38,8 @@ const char *grpoalign_status_name(grpoalign_status status)
         return "antisymmetry";
     case GRPOALIGN_ERR_MEMORY:
         return "memory";
+    case GRPOALIGN_ERR_UNSUPPORTED:
+        return "unsupported";
     case GRPOALIGN_ERR_CANCELLED:
         return "cancelled";
     case GRPOALIGN_ERR_TOO_LARGE:

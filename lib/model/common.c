@@ -26,6 +26,7 @@ grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64
     model->ops = ops;
     model->outcomes = outcomes;
     model->rewards = copy;
+    model->by_mean_reward = copy != NULL;
     *out = model;
     return GRPOALIGN_OK;
 }

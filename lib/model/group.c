@@ -640,6 +640,7 @@ grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *d
     if (distribution == NULL) {
         memcpy(base->rewards, rewards, (size_t)n * sizeof(double));
     }
+    base->by_mean_reward = distribution == NULL || is_constant(model);
     *out = base;
     return GRPOALIGN_OK;
 }

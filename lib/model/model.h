@@ -81,6 +81,7 @@ struct grpoalign_model {
     int64_t outcomes;
     double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
     int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
+    int by_mean_reward;  /* whatever is added to the rewards, a better mean reward means a better advantage */
 };
 
 #define GRA_MODEL_MAGIC UINT64_C(0x6c65646f6d617267)

@@ -91,6 +91,7 @@ void gra_tilt_constant(gra_tilt *tilt, double strength)
     tilt->tail_slope = constant_tail_slope;
     tilt->gradient = constant_gradient;
     tilt->any_ray = 1;
+    tilt->falling = 1;
     tilt->reverse_unique = 1;
 }
 

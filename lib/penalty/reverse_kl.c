@@ -7,23 +7,27 @@
 
 #include "base/numeric.h"
 
-static double log_ratio(double price)
+static double log_ratio(const gra_penalty *self, double price)
 {
+    (void)self;
     return -log(price);
 }
 
-static double price_of(double ratio)
+static double price_of(const gra_penalty *self, double ratio)
 {
+    (void)self;
     return exp(-ratio);
 }
 
-static double log_slope(double price)
+static double log_slope(const gra_penalty *self, double price)
 {
+    (void)self;
     return 1.0 / price;
 }
 
-static double grown(double price, double growth)
+static double grown(const gra_penalty *self, double price, double growth)
 {
+    (void)self;
     return price / (1.0 + growth);
 }
 
@@ -46,8 +50,9 @@ static double mass_sum(const gra_prior *prior, const double *base, double e, dou
  * it from below never overshoots, but may crawl where a tiny mass sits at base 0; log S as a function of log e is
  * then nearly straight. Both steps are tried inside a bracket, and the one that goes further is taken.
  */
-static double respond(const gra_prior *prior, double *price, double *policy)
+static double respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
 {
+    (void)self;
     int64_t n = prior->classes;
     double least = gra_min(price, n), low = 0.0, high = 1.0;
     for (int64_t c = 0; c < n; c++) {
@@ -87,8 +92,10 @@ static double respond(const gra_prior *prior, double *price, double *policy)
 }
 
 /* x = -log e, prices theta (gap + e), theta = sum mass / (gap + e). */
-static double ray(const gra_prior *prior, const double *gap, double x, double *price, double *policy)
+static double ray(const gra_penalty *self, const gra_prior *prior, const double *gap, double x, double *price,
+                  double *policy)
 {
+    (void)self;
     double e = exp(-x), ignored, theta = mass_sum(prior, gap, e, &ignored);
     for (int64_t c = 0; c < prior->classes; c++) {
         double p = theta * (gap[c] + e);
@@ -100,69 +107,84 @@ static double ray(const gra_prior *prior, const double *gap, double x, double *p
     return theta;
 }
 
-static void ray_bracket(const gra_prior *prior, const double *gap, double low, double high, double *x_low,
-                        double *x_high)
+static void ray_bracket(const gra_penalty *self, const gra_prior *prior, const double *gap, double low, double high,
+                        double *x_low, double *x_high, double *policy)
 {
-    /* mass(gap 0) / e <= theta <= 1/e and theta >= 1 / (widest + e). */
+    (void)self, (void)policy;
+    /* mass(gap 0) / e <= theta <= 1/e and theta >= mass / (widest + e). */
     double top = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
         top += gap[c] == 0.0 ? prior->mass[c] : 0.0;
     }
     double widest = gra_max(gap, prior->classes);
-    double smallest = fmax(DBL_MIN, fmax(top / high, 1.0 / high - widest));
+    double smallest = fmax(DBL_MIN, fmax(top / high, gra_total(prior->mass, prior->classes) / high - widest));
     *x_high = -log(smallest) + 1e-12;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
 }
 
-static double meet(double mass, double log_mass, double level, double slope_of_price)
+static double meet(const gra_penalty *self, double mass, double log_mass, double level, double slope_of_price)
 {
-    (void)log_mass;
+    (void)self, (void)log_mass;
     double root = sqrt(level * level + 4.0 * slope_of_price * mass);
     return level > 0.0 ? 2.0 * mass / (level + root) : (root - level) / (2.0 * slope_of_price);
 }
 
-static double price_at(double mass, double log_mass, double policy)
+static double price_at(const gra_penalty *self, double mass, double log_mass, double policy)
 {
-    (void)log_mass;
+    (void)self, (void)log_mass;
     return mass / policy;
 }
 
 /* ref (t - 1 - log t): sums to the same as -ref log t, without its cancellation. */
-static double divergence(double reference, double policy, double ratio)
+static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
 {
+    (void)self;
     return fabs(ratio) > 1.0 ? (policy - reference) - reference * ratio : reference * gra_k3(expm1(ratio));
 }
 
-static double normaliser(const gra_prior *prior, const double *advantage, double mean)
+static double normaliser(const gra_penalty *self, const gra_prior *prior, const double *advantage, double mean,
+                         double mean_price)
 {
-    (void)prior, (void)advantage;
+    (void)self, (void)prior, (void)advantage, (void)mean_price;
     return 1.0 + mean;
 }
 
-static double residual(double reference, double policy, double ratio, double advantage, double c)
+static double residual(const gra_penalty *self, double reference, double policy, double ratio, double advantage,
+                       double c)
 {
-    (void)ratio;
+    (void)self, (void)ratio;
     return policy * (c - advantage) - reference;
 }
 
-const gra_penalty_ops gra_reverse_kl = {
-    .kind = GRPOALIGN_PENALTY_REVERSE_KL,
-    .name = "reverse_kl",
-    .barrier = 1.0,
-    .entropy = 0.0,
-    .mean_price = 1.0,
-    .log_ratio = log_ratio,
-    .price_of = price_of,
-    .unit_price = 1.0,
-    .log_slope = log_slope,
-    .grown = grown,
-    .respond = respond,
-    .ray = ray,
-    .ray_bracket = ray_bracket,
-    .meet = meet,
-    .price_at = price_at,
-    .divergence = divergence,
-    .residual = residual,
-    .normaliser = normaliser,
-    .exponential = 0,
-};
+/* The clamp leaves no gradient outside. */
+static double clamped_drive(const gra_penalty *self, double ratio, double *slope)
+{
+    int inside = ratio <= self->loose_above && exp(-ratio) <= self->price_most;
+    *slope = inside ? -exp(-ratio) : 0.0;
+    return inside ? exp(-ratio) : 1.0;
+}
+
+#define REVERSE_KL                                                                                                     \
+    .form = GRA_SMOOTH, .outside = 1.0, .barrier = 1.0, .unit_price = 1.0, .convex = 1, .ray_origin = -600.0,          \
+    .log_ratio = log_ratio, .price_of = price_of, .log_slope = log_slope, .grown = grown, .respond = respond,          \
+    .ray = ray, .ray_bracket = ray_bracket, .meet = meet, .price_at = price_at, .divergence = divergence
+
+const gra_penalty gra_reverse_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL,
+                                    .price_most = INFINITY,
+                                    .mean_price = 1.0,
+                                    .drive = gra_penalty_drive,
+                                    .residual = residual,
+                                    .normaliser = normaliser,
+                                    REVERSE_KL};
+
+/* The k3 estimator clamped at 10, as several trainers have it: exp(-l) - 1 + l > 10 has no gradient. Below that l = log(pi/pi_ref)
+ * an outcome is lost; above the l at the other end the penalty no longer holds it back. */
+const gra_penalty gra_clamped_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED,
+                                    .loose_above = 10.999983298020256,
+                                    .price_most = 13.610868638149878,
+                                    .lossy = 1,
+                                    .mean_price = NAN,
+                                    .drive = clamped_drive,
+                                    .residual = gra_penalty_residual,
+                                    .normaliser = gra_penalty_normaliser,
+                                    REVERSE_KL};

@@ -21,6 +21,11 @@ int gra_answer_take(gra_answer *answer, const gra_problem *problem)
     return answer->price != NULL && answer->policy != NULL;
 }
 
+void gra_answer_respond(const gra_problem *problem, gra_answer *answer)
+{
+    (void)problem->penalty->respond(problem->penalty, &problem->prior, answer->price, answer->policy);
+}
+
 gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem)
 {
     gra_answer *items =

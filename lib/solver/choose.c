@@ -7,12 +7,12 @@
 
 #include "base/status.h"
 
-static void answer_reference(const gra_problem *problem, gra_answer *answer)
+void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
 {
     for (int64_t c = 0; c < problem->prior.classes; c++) {
         answer->price[c] = problem->penalty->unit_price;
     }
-    (void)problem->penalty->respond(&problem->prior, answer->price, answer->policy);
+    gra_answer_respond(problem, answer);
     answer->method = GRPOALIGN_METHOD_TRIVIAL;
     answer->unique = answer->stable = 1;
     answer->policy_error = DBL_EPSILON;
@@ -20,14 +20,34 @@ static void answer_reference(const gra_problem *problem, gra_answer *answer)
 
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
 {
+    answer->iterations = answer->factorizations = 0;
     answer->beta = problem->beta;
     answer->unique = answer->stable = -1;
     answer->regular = answer->on_branch = 0;
     answer->status = GRPOALIGN_OK;
-    answer->iterations = answer->factorizations = 0;
+    switch (problem->penalty->form) {
+    case GRA_ABSENT:
+        return gra_solve_unpenalised(problem, answer);
+    case GRA_STEP:
+        if (problem->structure->kind == GRA_FLAT) {
+            gra_answer_reference(problem, answer);
+            return GRPOALIGN_OK;
+        }
+        return gra_solve_step(problem, answer);
+    default:
+        return problem->penalty->lossy ? gra_solve_lossy(problem, answer) : gra_solve_smooth(problem, answer);
+    }
+}
+
+grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer)
+{
+    answer->beta = problem->beta;
+    answer->unique = answer->stable = -1;
+    answer->regular = answer->on_branch = 0;
+    answer->status = GRPOALIGN_OK;
     switch (problem->structure->kind) {
     case GRA_FLAT:
-        answer_reference(problem, answer);
+        gra_answer_reference(problem, answer);
         return GRPOALIGN_OK;
     case GRA_RANKED:
         return gra_solve_ranked(problem, answer);
@@ -38,24 +58,33 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
     }
 }
 
+/* Whether a smooth price holds every outcome: then points, folds and curves are looked for. */
+static int is_held(const gra_problem *problem)
+{
+    return problem->penalty->form != GRA_ABSENT && problem->penalty->form != GRA_STEP && !problem->penalty->lossy;
+}
+
 /* What has one stationary policy for every beta has one point and no fold. */
 static int is_always_single(const gra_problem *problem)
 {
-    return problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
-           (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL);
+    return is_held(problem) && (problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
+                                (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
 }
 
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
 {
     gra_answers_start(out);
-    if (is_always_single(problem)) {
+    if (is_always_single(problem) || !is_held(problem)) {
         gra_answer *answer = gra_answers_add(out, problem);
         if (answer == NULL) {
             return gra_fail_memory(problem->error);
         }
-        out->complete = 1;
-        out->connected = 0;
-        return gra_solve_classes(problem, answer);
+        GRA_TRY(gra_solve_classes(problem, answer));
+        int none = answer->status == GRPOALIGN_COLLAPSED || answer->status == GRPOALIGN_UNSETTLED;
+        out->count = none ? 0 : 1;
+        out->connected = none ? -1 : 0;
+        out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
+        return GRPOALIGN_OK;
     }
     return problem->structure->kind == GRA_TILT ? gra_points_tilt(problem, out) : gra_points_game(problem, out);
 }
@@ -63,8 +92,8 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
 grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out)
 {
     gra_answers_start(out);
-    if (is_always_single(problem)) {
-        out->complete = 1;
+    if (is_always_single(problem) || !is_held(problem)) {
+        out->complete = is_always_single(problem);
         return GRPOALIGN_OK;
     }
     return problem->structure->kind == GRA_TILT ? gra_folds_tilt(problem, low, high, out)
@@ -75,7 +104,7 @@ grpoalign_status gra_find_curve(const gra_problem *problem, double low, double h
                                 gra_answers *out)
 {
     gra_answers_start(out);
-    if (is_always_single(problem)) {
+    if (is_always_single(problem) || !is_held(problem)) {
         return gra_curve_single(problem, low, high, resolution, out);
     }
     return problem->structure->kind == GRA_TILT ? gra_curve_tilt(problem, low, high, resolution, out)
@@ -111,9 +140,10 @@ grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     gra_problem quiet = *problem;
     quiet.progress = NULL;
-    grpoalign_status status = problem->structure->kind == GRA_TILT ? near_tilt(&quiet, policy, answer)
-                              : is_always_single(problem)          ? gra_solve_classes(&quiet, answer)
-                                                                   : gra_near_game(&quiet, policy, answer);
+    int searched = is_held(problem) && !is_always_single(problem);
+    grpoalign_status status = !searched                              ? gra_solve_classes(&quiet, answer)
+                              : problem->structure->kind == GRA_TILT ? near_tilt(&quiet, policy, answer)
+                                                                     : gra_near_game(&quiet, policy, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }
@@ -122,7 +152,7 @@ grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
     *beta = 0.0;
     /* With finite groups the advantages are continuous in the policy on the whole simplex: there is always a fixed point. */
-    return problem->structure->kind == GRA_TILT ? gra_critical_tilt(problem, beta) : GRPOALIGN_OK;
+    return problem->structure->kind == GRA_TILT && is_held(problem) ? gra_critical_tilt(problem, beta) : GRPOALIGN_OK;
 }
 
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)

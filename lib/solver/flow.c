@@ -27,7 +27,7 @@ struct gra_flow_field {
     double beta;
     int64_t base;                    /* the outcome that logits are relative to, and values are measured from */
     double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
-    double *value, *log_slope, mean, *column; /* v relative to the base; -d log pi/d price; mean v; scratch */
+    double *value, *stiffness, mean, *column; /* v relative to the base; -d price/d log pi; mean v; scratch */
 };
 
 gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
@@ -43,9 +43,9 @@ gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
     field->everywhere = gra_arena_doubles(arena, all);
     field->u = gra_arena_doubles(arena, all);
     field->value = gra_arena_doubles(arena, n);
-    field->log_slope = gra_arena_doubles(arena, n);
+    field->stiffness = gra_arena_doubles(arena, n);
     field->column = gra_arena_doubles(arena, n);
-    return field->policy && field->everywhere && field->u && field->value && field->log_slope && field->column ? field
+    return field->policy && field->everywhere && field->u && field->value && field->stiffness && field->column ? field
                                                                                                                : NULL;
 }
 
@@ -89,11 +89,13 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         return 0;
     }
     gra_sum mean = {0.0, 0.0};
-    double base_price = problem->penalty->price_of(state[base] - shift), base_u = field->u[outcomes->at[base]];
+    const gra_penalty *penalty = problem->penalty;
+    double slope, base_price = penalty->drive(penalty, state[base] - shift, &slope);
+    double base_u = field->u[outcomes->at[base]];
     for (int64_t i = 0; i < n; i++) {
-        double price = problem->penalty->price_of(state[i] - shift);
+        double price = penalty->drive(penalty, state[i] - shift, &slope);
         field->value[i] = (field->u[outcomes->at[i]] - base_u) + field->beta * (price - base_price);
-        field->log_slope[i] = problem->penalty->log_slope(price);
+        field->stiffness[i] = -slope;
         gra_sum_add_product(&mean, field->policy[i], field->value[i]);
     }
     field->mean = gra_sum_value(mean);
@@ -106,7 +108,7 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
 }
 
 /*
- * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - (beta/log_slope) e, and
+ * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - beta stiffness e, and
  * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A, relative to the base's, are then
  * applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
  */
@@ -133,7 +135,7 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         for (int64_t j = 0; j < n; j++) {
             row[j] = slope[outcomes->at[j]] * pi[j];
         }
-        row[i] -= field->beta / field->log_slope[i];
+        row[i] -= field->beta * field->stiffness[i];
         for (int64_t j = 0; j < n; j++) {
             mean[j] += pi[i] * row[j];
         }

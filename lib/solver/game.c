@@ -173,12 +173,12 @@ static grpoalign_status settle_small(gra_newton *s)
         return gra_fail_memory(s->problem->error);
     }
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->answer->price[c]);
+        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->problem->penalty, s->answer->price[c]);
         if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
             s->answer->price[c] -= s->r[c];
         }
     }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    gra_answer_respond(s->problem, s->answer);
     return GRPOALIGN_OK;
 }
 
@@ -304,7 +304,7 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
                 int stiff = policy[c] > s->beta * price[c];
                 s->answer->price[c] = stiff ? mass[c] / policy[c] : price[c];
             }
-            (void)problem->penalty->respond(&eased.prior, s->answer->price, s->answer->policy);
+            (void)problem->penalty->respond(problem->penalty, &eased.prior, s->answer->price, s->answer->policy);
         }
         if (status >= 0 && !isinf(floor)) {
             status = gra_newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
@@ -431,7 +431,7 @@ static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
     for (int64_t c = 0; c < s->game->classes; c++) {
         s->answer->price[c] = before->price[c] * pow(before->price[c] / earlier->price[c], stride);
     }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    gra_answer_respond(s->problem, s->answer);
     return gra_newton_run(s, 30, 0.0, outcome, change);
 }
 
@@ -445,15 +445,16 @@ static int may_go_on(const gra_problem *problem)
            log(before->beta / problem->beta) < LONGEST_STRIDE * log(earlier->beta / before->beta);
 }
 
-/* Pairwise preferences have one solution, whatever the start. */
+/* Pairwise preferences have one solution, whatever the start, because prices fall with the policy. */
 static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     s->answer->unique = s->answer->stable = 1;
     /* Far above the advantages Newton from pi_ref converges by itself. */
-    if (problem->beta <= (problem->penalty->exponential ? 0.5 : 2.0) * largest_advantage(s)) {
+    if (problem->beta <= (problem->penalty->barrier > 0.0 ? 2.0 : 0.5) * largest_advantage(s)) {
         GRA_TRY(gra_central_path(problem, s->answer));
-        return gra_newton_run(s, 60, 0.0, outcome, change);
+        GRA_TRY(gra_newton_run(s, 60, 0.0, outcome, change));
+        return *outcome == NEWTON_DONE ? GRPOALIGN_OK : from_large_beta(s, outcome, change);
     }
     return problem->start != NULL ? from_policy(s, problem->start, 100, outcome, change)
                                   : from_reference(s, outcome, change);
@@ -478,12 +479,13 @@ static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *chang
     return GRPOALIGN_OK;
 }
 
-/* Direct KL, where several solutions are common: the branch that comes from the reference. */
-static grpoalign_status solve_direct(gra_newton *s, int *outcome, double *change)
+/* Direct KL and others, where several solutions are common: the branch that comes from the reference. */
+static grpoalign_status follow_reference(gra_newton *s, int *outcome, double *change)
 {
     GRA_TRY(from_large_beta(s, outcome, change));
-    /* The response moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
-    if (s->problem->beta >= 1.001 * s->game->contraction && *outcome == NEWTON_DONE) {
+    /* The response of the direct KL moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
+    if (s->problem->penalty->exponential && s->problem->beta >= 1.001 * s->game->contraction &&
+        *outcome == NEWTON_DONE) {
         s->answer->unique = 1;
     }
     if (*outcome == NEWTON_DONE && !attracts(s)) {
@@ -497,7 +499,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
 {
     const gra_game *game = &problem->structure->game;
     gra_newton s = {.problem = problem, .game = game, .answer = answer, .beta = problem->beta, .accuracy = GRA_EXACT};
-    int outcome = NEWTON_FAILED, exponential = problem->penalty->exponential;
+    int outcome = NEWTON_FAILED, reverse = problem->penalty->barrier > 0.0;
     double change = INFINITY;
     answer->method = GRPOALIGN_METHOD_NEWTON;
     if (!gra_newton_take(&s, problem->arena)) {
@@ -507,10 +509,10 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         GRA_TRY(solve_margins(&s, &outcome, &change));
     } else if (problem->start != NULL) {
         GRA_TRY(from_policy(&s, problem->start, 100, &outcome, &change));
-    } else if (exponential) {
-        GRA_TRY(solve_direct(&s, &outcome, &change));
-    } else {
+    } else if (reverse) {
         GRA_TRY(solve_reverse(&s, &outcome, &change));
+    } else {
+        GRA_TRY(follow_reference(&s, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {
         gra_newton_at_reference(&s);
@@ -525,7 +527,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         answer->policy_error = 1.0;
         return GRPOALIGN_OK;
     }
-    if (exponential && answer->unique < 0) {
+    if (!reverse && answer->unique < 0) {
         int another;
         GRA_TRY(probe_beyond(&s, &another));
         if (another) {

@@ -10,7 +10,8 @@
  *
  * Where that function is known to fall all the way (reverse KL, large groups and others) its root is bracketed and refined.
  * Elsewhere the ray is divided until bounds on the slope (model/tilt.h) tell which way beta goes in every piece, or that the
- * piece holds nothing wanted; what is then found is all there is. The first stationary policy on the ray is where training
+ * piece holds nothing wanted; what is then found is all there is. Where no such bounds are known the ray is looked at in
+ * strides, which proves nothing. The first stationary policy on the ray is where training
  * that started at pi_ref ends, and what pi_ref continues to as beta falls from infinity.
  */
 #include "solver/solver.h"
@@ -63,11 +64,13 @@ static double log_beta_at(line *self, double x)
 {
     const gra_problem *problem = self->problem;
     self->calls++;
-    double theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->price, self->policy);
+    double theta =
+        problem->penalty->ray(problem->penalty, &problem->prior, self->tilt->gap, x, self->price, self->policy);
     double log_strength = log(self->tilt->strength(self->tilt, self->policy));
     if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
         for (int64_t c = 0; c < problem->prior.classes; c++) {
-            self->scratch[c] = problem->prior.log_mass[c] + problem->penalty->log_ratio(self->price[c]);
+            self->scratch[c] =
+                problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, self->price[c]);
         }
         log_strength = self->tilt->log_strength(self->tilt, self->scratch);
     }
@@ -117,7 +120,7 @@ static grpoalign_status settle(line *self, gra_answer *answer, double x, double 
 static int is_single(const gra_problem *problem)
 {
     const gra_tilt *tilt = &problem->structure->tilt;
-    return tilt->low == tilt->high || (!problem->penalty->exponential && tilt->reverse_unique);
+    return tilt->falling || (problem->penalty->barrier > 0.0 && tilt->reverse_unique);
 }
 
 static double single_root(line *self)
@@ -125,8 +128,8 @@ static double single_root(line *self)
     const gra_problem *problem = self->problem;
     const gra_tilt *tilt = self->tilt;
     double low, high;
-    problem->penalty->ray_bracket(&problem->prior, tilt->gap, tilt->low / problem->beta, tilt->high / problem->beta,
-                                  &low, &high);
+    problem->penalty->ray_bracket(problem->penalty, &problem->prior, tilt->gap, tilt->low / problem->beta,
+                                  tilt->high / problem->beta, &low, &high, self->policy);
     double f_low = equation(self, low), f_high = NAN;
     /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one from below, because far
      * beyond the root probabilities may be too small for a double. */
@@ -167,7 +170,8 @@ static double spread_of(line *self, double theta, double level)
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
         double price = theta * self->tilt->gap[c] + level;
-        q[c] = problem->prior.mass[c] * exp(problem->penalty->log_ratio(price)) * problem->penalty->log_slope(price);
+        q[c] = problem->prior.mass[c] * exp(problem->penalty->log_ratio(problem->penalty, price)) *
+               problem->penalty->log_slope(problem->penalty, price);
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * self->tilt->gap[c]);
     }
@@ -186,7 +190,8 @@ static gra_tilt_sample sample_at(line *self, double x)
     memset(&sample, 0, sizeof sample);
     self->calls++;
     sample.x = x;
-    sample.theta = problem->penalty->ray(&problem->prior, self->tilt->gap, x, self->price, self->policy);
+    sample.theta =
+        problem->penalty->ray(problem->penalty, &problem->prior, self->tilt->gap, x, self->price, self->policy);
     /* price = theta gap + level, and some gap is 0. */
     sample.level = gra_min(self->price, problem->prior.classes);
     if (self->tilt->any_ray) {
@@ -298,7 +303,8 @@ static int divide_ray(line *self, double low, double high, double finest)
     self->finest = finest;
     /* Below this beta exceeds `high`, because the strength is at least tilt->low. */
     double start = fmax(tilt->low / high * (1.0 - 1e-12), 1e-300), x, unused;
-    self->problem->penalty->ray_bracket(&self->problem->prior, tilt->gap, start, start, &x, &unused);
+    self->problem->penalty->ray_bracket(self->problem->penalty, &self->problem->prior, tilt->gap, start, start, &x,
+                                        &unused, self->policy);
     gra_tilt_sample a = sample_at(self, x - STRIDE);
     while (self->calls < MOST_CALLS && !self->short_memory) {
         double ceiling = tilt->ceiling(tilt, &a, self->policy);
@@ -327,12 +333,42 @@ static int divide_ray(line *self, double low, double high, double finest)
 /* Whether dividing proves anything: bounds on the slope are known. */
 static int is_divisible(const gra_problem *problem)
 {
-    return problem->penalty->exponential || problem->structure->tilt.any_ray;
+    return problem->penalty->exponential || (problem->structure->tilt.any_ray && problem->penalty->convex);
 }
 
 /* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn
  * is good to the square of its width. */
 static const double FINEST = 1e-12, FINEST_TURN = 1e-9;
+
+/*
+ * Where no bounds are known: the crossings of the problem's beta met in strides along the ray, the first alone or all. Proves
+ * nothing. Returns 1 when beta is still above at the end of what doubles can hold.
+ */
+static int stride_ray(line *self, int first_alone)
+{
+    const gra_problem *problem = self->problem;
+    const gra_tilt *tilt = self->tilt;
+    const double stride = 0.5 * STRIDE;
+    double x, end, high = tilt->high / problem->beta;
+    problem->penalty->ray_bracket(problem->penalty, &problem->prior, tilt->gap, tilt->low / problem->beta, high, &x,
+                                  &end, self->policy);
+    double before = equation(self, x);
+    while (x < LARGEST_X && !(first_alone && self->crossings.count > 0) && !self->short_memory) {
+        double next = fmin(x + stride, LARGEST_X), here = equation(self, next);
+        if (isnan(here)) {
+            break;
+        }
+        if ((here > 0.0) != (before > 0.0)) {
+            note(self, &self->crossings, x, next, 0);
+        }
+        if (here < 0.0 && next > end) {
+            return 0;
+        }
+        x = next;
+        before = here;
+    }
+    return before > 0.0;
+}
 
 /* The root in a bracket. */
 static double refine(line *self, interval bracket)
@@ -359,7 +395,7 @@ void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
     }
     for (int64_t c = 0; c < prior->classes; c++) {
         answer->policy[c] /= sum;
-        answer->price[c] = gap[c] == 0.0 ? top + log(sum) : INFINITY;
+        answer->price[c] = gap[c] == 0.0 ? problem->penalty->price_of(problem->penalty, -(top + log(sum))) : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->status = GRPOALIGN_COLLAPSED;
@@ -369,29 +405,70 @@ void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
     answer->beta = problem->beta;
 }
 
+/*
+ * Where prices end (chi-squared and others) the ray comes to the best classes at a finite theta, and beyond it only prices change:
+ * the best classes alone are stationary when their strength asks for a theta there. Fills the answer if so.
+ */
+static int settle_corner(line *self, gra_answer *answer)
+{
+    const gra_problem *problem = self->problem;
+    const gra_penalty *penalty = problem->penalty;
+    const gra_tilt *tilt = self->tilt;
+    int64_t n = problem->prior.classes, best = 0;
+    double nearest = INFINITY;
+    if (penalty->lossy || isinf(penalty->price_most)) {
+        return 0;
+    }
+    gra_collapse_tilt(problem, answer);
+    answer->status = GRPOALIGN_OK;
+    answer->stable = -1;
+    for (int64_t c = 0; c < n; c++) {
+        best = tilt->gap[c] == 0.0 ? c : best;
+        nearest = tilt->gap[c] > 0.0 ? fmin(nearest, tilt->gap[c]) : nearest;
+    }
+    double theta = tilt->strength(tilt, answer->policy) / problem->beta, level = answer->price[best];
+    if (!isfinite(theta) || !(theta * nearest + level >= penalty->price_most)) {
+        return 0;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        answer->price[c] = theta * tilt->gap[c] + level;
+    }
+    answer->stable = 1;
+    answer->iterations = self->calls;
+    return 1;
+}
+
 /* Whether epsilon swamps everything: the policy is the reference to the last bit. */
 static int is_swamped(const gra_problem *problem)
 {
     return problem->structure->tilt.high / problem->beta < 1e-290;
 }
 
-/* The answer where there is but one, or nobody knows how many. */
+/* The answer where there is but one. */
 static grpoalign_status solve_single(line *self, gra_answer *answer)
 {
     const gra_problem *problem = self->problem;
     if (is_swamped(problem)) {
-        GRA_TRY(settle(self, answer, problem->penalty->exponential ? -700.0 : -600.0, problem->beta));
+        GRA_TRY(settle(self, answer, problem->penalty->ray_origin, problem->beta));
         answer->policy_error = DBL_EPSILON;
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
     }
-    answer->unique = is_single(problem) ? 1 : -1;
-    return settle(self, answer, single_root(self), problem->beta);
+    if (!settle_corner(self, answer)) {
+        GRA_TRY(settle(self, answer, single_root(self), problem->beta));
+    }
+    answer->unique = 1;
+    return GRPOALIGN_OK;
 }
 
-/* Divides the ray for the problem's beta. *collapses as divide_ray says; *proved: nothing was left undecided. */
-static int find_roots(line *self, int *collapses)
+/* The crossings of the problem's beta, or the first alone where that is cheaper. *collapses: training that passes the last of them
+ * ends in the best outcomes. Returns whether nothing was left undecided. */
+static int find_roots(line *self, int first_alone, int *collapses)
 {
+    if (!is_divisible(self->problem)) {
+        *collapses = stride_ray(self, first_alone);
+        return 0;
+    }
     *collapses = divide_ray(self, self->problem->beta, self->problem->beta, FINEST);
     return self->turns.count == 0 && !self->exhausted;
 }
@@ -403,15 +480,19 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
     if (!start_line(&self, problem)) {
         return gra_fail_memory(problem->error);
     }
-    if (is_swamped(problem) || is_single(problem) || !is_divisible(problem)) {
+    if (is_swamped(problem) || is_single(problem)) {
         return solve_single(&self, answer);
     }
-    int proved = find_roots(&self, &collapses);
+    int proved = find_roots(&self, 1, &collapses);
     int64_t count = self.crossings.count;
     if (self.short_memory) {
         return gra_fail_memory(problem->error);
     }
     if (count == 0) {
+        if (settle_corner(&self, answer)) {
+            answer->unique = proved ? 1 : -1;
+            return GRPOALIGN_OK;
+        }
         if (!collapses) {
             return gra_fail(problem->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
                             "no stationary policy was found although one exists");
@@ -420,7 +501,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
         answer->iterations = self.calls;
         return GRPOALIGN_OK;
     }
-    answer->unique = count > 1 || collapses ? 0 : proved ? 1 : -1;
+    answer->unique = count > 1 || (collapses && is_divisible(problem)) ? 0 : proved ? 1 : -1;
     answer->status = answer->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
     return settle(&self, answer, refine(&self, self.crossings.items[0]), problem->beta);
 }
@@ -432,7 +513,7 @@ grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
     if (!start_line(&self, problem)) {
         return gra_fail_memory(problem->error);
     }
-    if (is_swamped(problem) || is_single(problem) || !is_divisible(problem)) {
+    if (is_swamped(problem) || is_single(problem)) {
         gra_answer *answer = gra_answers_add(out, problem);
         if (answer == NULL) {
             return gra_fail_memory(problem->error);
@@ -442,7 +523,7 @@ grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
         out->connected = 0;
         return GRPOALIGN_OK;
     }
-    out->complete = find_roots(&self, &collapses);
+    out->complete = find_roots(&self, 0, &collapses);
     int64_t count = self.crossings.count;
     for (int64_t k = 0; k < count && !self.short_memory; k++) {
         gra_answer *answer = gra_answers_add(out, problem);
@@ -450,9 +531,18 @@ grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
             return gra_fail_memory(problem->error);
         }
         GRA_TRY(settle(&self, answer, refine(&self, self.crossings.items[k]), problem->beta));
-        answer->unique = count > 1 || collapses ? 0 : out->complete ? 1 : -1;
     }
-    out->connected = count > 0 ? 0 : -1;
+    gra_answer *corner = self.short_memory ? NULL : gra_answers_add(out, problem);
+    if (corner == NULL) {
+        return gra_fail_memory(problem->error);
+    }
+    if (!settle_corner(&self, corner)) {
+        out->count--;
+    }
+    for (int64_t k = 0; k < out->count; k++) {
+        out->items[k].unique = out->count > 1 || (collapses && count > 0) ? 0 : out->complete ? 1 : -1;
+    }
+    out->connected = out->count > 0 ? 0 : -1;
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
@@ -529,12 +619,12 @@ static int ray_end(line *self, double beta, int last, double *x)
     at_beta.beta = beta;
     self->problem = &at_beta;
     if (is_swamped(&at_beta)) {
-        *x = at_beta.penalty->exponential ? -700.0 : -600.0;
-    } else if (is_single(&at_beta) || !is_divisible(&at_beta)) {
+        *x = at_beta.penalty->ray_origin;
+    } else if (is_single(&at_beta)) {
         *x = single_root(self);
     } else {
         self->crossings.count = self->turns.count = 0;
-        (void)find_roots(self, &collapses);
+        (void)find_roots(self, !last, &collapses);
         int64_t count = self->crossings.count;
         found = count > 0;
         *x = found ? refine(self, self->crossings.items[last ? count - 1 : 0]) : NAN;

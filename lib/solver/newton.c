@@ -135,7 +135,7 @@ int gra_newton_factorise(gra_newton *s, double slack)
     int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
     s->slack = slack;
     for (int64_t c = 0; c < game->classes; c++) {
-        s->log_slope[c] = s->problem->penalty->log_slope(s->answer->price[c]);
+        s->log_slope[c] = s->problem->penalty->log_slope(s->problem->penalty, s->answer->price[c]);
         s->slope[c] = s->answer->policy[c] * s->log_slope[c];
     }
     gra_game_to_levels(game, s->answer->policy, s->w);
@@ -217,6 +217,7 @@ int gra_newton_direction(gra_newton *s, const double *r, double *step)
 gra_extent gra_newton_measure(const gra_newton *s, const double *step)
 {
     gra_extent result = {0.0, 0.0, 0.0};
+    int ends = isfinite(s->problem->penalty->price_most) && !s->problem->penalty->lossy;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double change = fabs(s->slope[c] * step[c]);
         if (isnan(change)) {
@@ -224,6 +225,9 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
             break;
         }
         double relative = s->log_slope[c] * fabs(step[c]);
+        if (ends) { /* at the end itself the logarithm has no scale: relative to the prior there */
+            relative *= fmin(1.0, s->answer->policy[c] / s->problem->prior.mass[c]);
+        }
         result.change = fmax(result.change, change);
         result.relative = fmax(result.relative, relative);
         result.growth = step[c] < 0.0 ? fmax(result.growth, relative) : result.growth;
@@ -233,22 +237,27 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
 
 /* A class below this may gain by its price without disturbing the others. */
 static const double SLIGHT = 1e-5;
+/* A class that grows by more than this factor has left what the factors know of it; in logarithms. */
+static const double JUMP = 7.0;
 
 void gra_newton_move(gra_newton *s, const double *step, double length)
 {
-    const gra_penalty_ops *penalty = s->problem->penalty;
+    const gra_penalty *penalty = s->problem->penalty;
     const gra_prior *prior = &s->problem->prior;
+    s->jumped = 0;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double *price = &s->answer->price[c], d = length * step[c];
-        if (d >= 0.0) {
+        if (d >= 0.0 || s->log_slope[c] == 0.0) { /* or there is nothing to gain from: the price is beyond its end */
             *price += d;
             continue;
         }
-        double by_price = fmax(*price + d, penalty->price_at(prior->mass[c], prior->log_mass[c], SLIGHT));
-        double by_policy = penalty->grown(*price, -d * s->log_slope[c]);
+        double before = *price;
+        double by_price = fmax(*price + d, penalty->price_at(penalty, prior->mass[c], prior->log_mass[c], SLIGHT));
+        double by_policy = penalty->grown(penalty, *price, -d * s->log_slope[c]);
         *price = fmin(by_price, by_policy);
+        s->jumped |= penalty->log_ratio(penalty, *price) - penalty->log_ratio(penalty, before) > JUMP;
     }
-    (void)penalty->respond(prior, s->answer->price, s->answer->policy);
+    gra_answer_respond(s->problem, s->answer);
 }
 
 void gra_newton_save(gra_newton *s)
@@ -324,6 +333,10 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
         /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
         int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
         idle = now.change <= STILL && next.change <= STILL && next.growth < 1.0 ? idle + 1 : 0;
+        if (s->jumped) {
+            have_step = fresh = 0;
+            continue;
+        }
         if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
             (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE || next.relative < enough) {
             *outcome = NEWTON_DONE;
@@ -350,7 +363,7 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy)
     for (int64_t c = 0; c < s->game->classes; c++) {
         s->answer->price[c] = -s->answer->price[c] / s->beta;
     }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    gra_answer_respond(s->problem, s->answer);
     return GRPOALIGN_OK;
 }
 
@@ -359,5 +372,5 @@ void gra_newton_at_reference(gra_newton *s)
     for (int64_t c = 0; c < s->game->classes; c++) {
         s->answer->price[c] = s->problem->penalty->unit_price;
     }
-    (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+    gra_answer_respond(s->problem, s->answer);
 }

@@ -34,6 +34,7 @@ typedef struct gra_newton {
     double slack; /* of the last factors */
     int32_t *pivots;
     int factored;
+    int jumped; /* a class grew by so much in the last move that the factors are stale */
 } gra_newton;
 
 /* How far a step goes: the largest change of a probability, and the largest relative change (the natural norm of

@@ -32,11 +32,11 @@ static double descend(descent *self, double level)
     for (int64_t c = prior->classes - 1; c >= 0; c--) {
         double lead = (2.0 * above.high - 1.0) + 2.0 * above.low;
         double base = level + self->slope * lead;
-        double policy = problem->penalty->meet(prior->mass[c], prior->log_mass[c], base, self->slope);
+        double policy = problem->penalty->meet(problem->penalty, prior->mass[c], prior->log_mass[c], base, self->slope);
         self->answer->policy[c] = policy;
-        self->answer->price[c] = policy >= DBL_MIN
-                                     ? problem->penalty->price_at(prior->mass[c], prior->log_mass[c], policy)
-                                     : base + self->slope * policy;
+        self->answer->price[c] =
+            policy >= DBL_MIN ? problem->penalty->price_at(problem->penalty, prior->mass[c], prior->log_mass[c], policy)
+                              : base + self->slope * policy;
         gra_sum_add(&above, policy);
     }
     return gra_sum_value(above);
@@ -53,8 +53,9 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
     double level = problem->penalty->mean_price;
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
     if (isnan(level)) {
-        /* the level is the mean of u - price, so it lies in [min u, 0] / beta (Jensen), and u >= -scale. */
-        double margin = 1e-9 * run.slope + 1e-12, low = -run.slope - margin, high = margin;
+        /* Prices lie within b of the level: above the even price no class has more than its even share, below none less. */
+        double margin = 1e-9 * run.slope + 1e-12, even = gra_penalty_even_price(problem->penalty, &problem->prior);
+        double low = even - run.slope - margin, high = even + run.slope + margin;
         answer->method = GRPOALIGN_METHOD_SCALAR;
         level = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));
     }

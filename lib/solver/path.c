@@ -1,11 +1,11 @@
 /*
- * Central path for games with an antisymmetric margin matrix G (pairwise preferences), both penalties.
+ * Central path for games with an antisymmetric margin matrix G (pairwise preferences), all penalties.
  *
- * Stationarity is  G pi + z = lambda + entropy log(pi/pi_ref),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0, where
- * barrier + entropy come from the penalty (times beta). The path replaces the right side of the second equation by
+ * Stationarity is  G pi + z = lambda + value(pi),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0. Reverse KL is the barrier,
+ * times beta; for the others value = - beta price, which grows with pi. The path replaces the right side of the second equation by
  * barrier pi_ref + mu, from the uniform centre (mu large) to mu = 0. Each step solves the Newton equations of one
- * factorised matrix diag((z + entropy)/pi) - G for several targets mu, with the second-order terms of the product and
- * of the logarithm iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target that
+ * factorised matrix diag(z/pi + value') - G for several targets mu, with the second-order terms of the product and
+ * of the value iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target that
  * leads to the smallest mu inside a wide neighbourhood of the path. The products are kept to their target, so that
  * small probabilities and small z keep their digits.
  *
@@ -22,14 +22,16 @@
 #include "linalg/linalg.h"
 
 enum { TARGETS = 8, CORRECTIONS = 3 };
+/* A path that a steep price bends too much is left after so many steps. */
+enum { LONGEST_BENT = 100 };
 
 /* The neighbourhood: CLOSE * max(barrier, mu) <= pi z <= FAR * max(barrier, mu). */
 static const double CLOSE = 0.02, FAR = 50.0;
 /* Reference probabilities below this count as it on the path: they move the solution by less than its square
  * root, and only as far as rounding. */
 static const double LEAST_REFERENCE = 1e-32;
-/* Where the entropy alone is left, mu has done its work when mu/pi is far below the entropy's slope. */
-static const double ENTROPY_END = 1e-10;
+/* Where there is no barrier, mu has done its work when mu/pi is far below the slope of the value. */
+static const double VALUE_END = 1e-10;
 /* Newton for the reverse penalty converges at once when the products are off by less than this. */
 static const double NEWTON_REGION = 0.25;
 
@@ -37,7 +39,9 @@ typedef struct path {
     const gra_problem *problem;
     int64_t n;
     const double *margins;
-    double entropy, level, mu; /* entropy in units of the advantage; level = lambda */
+    int barred;            /* a barrier, and no value */
+    double level, mu;      /* level = lambda */
+    double *price, *curve; /* of pi: value = -beta price, curve = pi d value/d pi */
     double *pi, *z, *barrier;
     double *matrix, *row_scale, *unit; /* factors, row scaling, solution for a right side of ones */
     int32_t *pivots;
@@ -49,12 +53,32 @@ typedef struct path {
     double d_level[TARGETS];
 } path;
 
-/* Factorises diag((z + entropy)/pi) - G with rows scaled so that no entry exceeds one. */
+/* The prices of pi and what follows from them. */
+static void value_at(path *p)
+{
+    const gra_penalty *penalty = p->problem->penalty;
+    for (int64_t i = 0; !p->barred && i < p->n; i++) {
+        p->price[i] = penalty->price_of(penalty, log(p->pi[i]) - p->problem->prior.log_mass[i]);
+        p->curve[i] = p->problem->beta / penalty->log_slope(penalty, p->price[i]);
+    }
+}
+
+/* What value(pi (1 + growth)) lacks of its linear part. */
+static double value_bend(const path *p, int64_t i, double growth)
+{
+    const gra_penalty *penalty = p->problem->penalty;
+    if (p->barred) {
+        return 0.0;
+    }
+    return p->problem->beta * (p->price[i] - penalty->grown(penalty, p->price[i], growth)) - p->curve[i] * growth;
+}
+
+/* Factorises diag(z/pi + value') - G with rows scaled so that no entry exceeds one. */
 static int factorise(path *p)
 {
     int64_t n = p->n;
     for (int64_t i = 0; i < n; i++) {
-        double diagonal = (p->z[i] + p->entropy) / p->pi[i];
+        double diagonal = (p->z[i] + p->curve[i]) / p->pi[i];
         double scale = diagonal > 1.0 ? 1.0 / diagonal : 1.0;
         p->row_scale[i] = scale;
         for (int64_t j = 0; j < n; j++) {
@@ -71,7 +95,7 @@ static int factorise(path *p)
 }
 
 /*
- * For each target t: z dpi + pi dz = want_t - pi z - product_t,  dz = dlevel - G dpi + entropy dpi/pi + residual + bend_t,
+ * For each target t: z dpi + pi dz = want_t - pi z - product_t,  dz = dlevel - G dpi + curve dpi/pi + residual + bend_t,
  * sum dpi = mass_missing. `want` gives the target of outcome i as barrier_i + mu[t].
  */
 static void solve_targets(path *p, int targets, const double *mu)
@@ -104,7 +128,7 @@ static void solve_targets(path *p, int targets, const double *mu)
             double want = p->barrier[i] + mu[t] - p->pi[i] * p->z[i] - product[i];
             /* The larger of pi and z comes from its own equation, the smaller from the product. */
             if (p->z[i] > p->pi[i]) {
-                d_z[i] = p->d_level[t] - image[i] + p->entropy * d_pi[i] / p->pi[i] + p->residual[i] + bend[i];
+                d_z[i] = p->d_level[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] + p->residual[i] + bend[i];
                 d_pi[i] = (want - p->pi[i] * d_z[i]) / p->z[i];
             } else {
                 d_z[i] = (want - p->z[i] * d_pi[i]) / p->pi[i];
@@ -148,7 +172,7 @@ static double neighbourhood(const path *p, const double *d_pi, const double *d_z
     return INFINITY;
 }
 
-/* The second-order terms of a step: product = dpi dz, and what log(1 + a) lacks of a, both for the step taken. */
+/* The second-order terms of a step: product = dpi dz, and what the value lacks of its linear part, both for the step taken. */
 static void second_order(const path *p, int target, double step, double mu, int predictor)
 {
     const double *d_pi = p->d_pi + target * p->n, *d_z = p->d_z + target * p->n;
@@ -159,7 +183,7 @@ static void second_order(const path *p, int target, double step, double mu, int 
         product[i] = d_pi[i] * d_z[i] * share;
         product[i] = predictor ? product[i] : fmax(-limit, fmin(limit, product[i]));
         double growth = fmax(step * d_pi[i] / p->pi[i], predictor ? -0.9 : -0.95);
-        bend[i] = p->entropy > 0.0 ? p->entropy * (log1p(growth) - growth) : 0.0;
+        bend[i] = value_bend(p, i, growth);
     }
 }
 
@@ -174,6 +198,8 @@ static int take(path *p, gra_arena *arena)
     p->unit = gra_arena_doubles(arena, n);
     p->pivots = gra_arena_take(arena, n, sizeof *p->pivots);
     p->residual = gra_arena_doubles(arena, n);
+    p->price = gra_arena_doubles(arena, n);
+    p->curve = gra_arena_doubles(arena, n);
     p->d_pi = gra_arena_doubles(arena, n * TARGETS);
     p->d_z = gra_arena_doubles(arena, n * TARGETS);
     p->image = gra_arena_doubles(arena, n * TARGETS);
@@ -183,22 +209,23 @@ static int take(path *p, gra_arena *arena)
     p->best_pi = gra_arena_doubles(arena, n);
     p->best_z = gra_arena_doubles(arena, n);
     return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale && p->unit &&
-           p->pivots && p->residual && p->d_pi && p->d_z && p->image && p->rhs && p->product && p->bend;
+           p->pivots && p->residual && p->price && p->curve && p->d_pi && p->d_z && p->image && p->rhs && p->product &&
+           p->bend;
 }
 
 /* The uniform centre: pi = 1/n and z large enough to be on the path for some mu. */
 static void start(path *p)
 {
-    const gra_prior *prior = &p->problem->prior;
     int64_t n = p->n;
     double largest = 0.0, top = -INFINITY, bottom = INFINITY, most_barrier = 0.0;
     for (int64_t i = 0; i < n; i++) {
         p->pi[i] = 1.0 / (double)n;
     }
+    value_at(p);
     gra_matvec(n, n, p->margins, n, p->pi, p->residual);
     for (int64_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs(p->residual[i]));
-        p->z[i] = p->residual[i] - p->entropy * (log(p->pi[i]) - prior->log_mass[i]);
+        p->z[i] = p->residual[i] + p->problem->beta * p->price[i];
         top = fmax(top, p->z[i]);
         bottom = fmin(bottom, p->z[i]);
         most_barrier = fmax(most_barrier, p->barrier[i]);
@@ -213,11 +240,10 @@ static void start(path *p)
 
 static void measure(path *p)
 {
-    const gra_prior *prior = &p->problem->prior;
+    value_at(p);
     gra_matvec(p->n, p->n, p->margins, p->n, p->pi, p->residual);
     for (int64_t i = 0; i < p->n; i++) {
-        double entropy = p->entropy > 0.0 ? p->entropy * (log(p->pi[i]) - prior->log_mass[i]) : 0.0;
-        p->residual[i] = p->level - p->residual[i] + entropy - p->z[i];
+        p->residual[i] = p->level - p->residual[i] - p->problem->beta * p->price[i] - p->z[i];
     }
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
@@ -227,7 +253,7 @@ static int advance(path *p, gra_answer *answer, double *change)
 {
     int64_t n = p->n;
     double nothing[TARGETS] = {0.0}, mu[TARGETS], best_mu = INFINITY, best_step = 0.0, best_level = 0.0;
-    double end = p->entropy > 0.0 ? ENTROPY_END * p->problem->beta / (double)n : 0.0;
+    double end = !p->barred ? VALUE_END * p->problem->beta / (double)n : 0.0;
     answer->factorizations++;
     if (!factorise(p)) {
         return -1;
@@ -237,7 +263,7 @@ static int advance(path *p, gra_answer *answer, double *change)
     memset(p->bend, 0, (size_t)n * sizeof(double));
     solve_targets(p, 1, nothing);
     double reach = longest_step(p, p->d_pi, p->d_z);
-    if (p->entropy == 0.0 && reach >= 1.0) {
+    if (p->barred && reach >= 1.0) {
         double off = 0.0;
         for (int64_t i = 0; i < n; i++) {
             off = fmax(off, fabs(p->d_pi[i] * p->d_z[i]) / p->barrier[i]);
@@ -284,33 +310,33 @@ static int advance(path *p, gra_answer *answer, double *change)
     }
     p->level += best_step * best_level;
     p->mu = best_mu;
-    return p->entropy > 0.0 && p->mu <= end ? 0 : 1;
+    return !p->barred && p->mu <= end ? 0 : 1;
 }
 
 /* Prices from the end of the path: from pi or from z, whichever is known better. */
 static void set_prices(path *p, gra_answer *answer)
 {
     const gra_problem *problem = p->problem;
-    const gra_prior *prior = &problem->prior;
     int64_t n = p->n;
-    if (p->entropy > 0.0) {
-        /* The price each outcome has by its advantage; pi itself where mu does not hold it up. */
+    if (p->barred) {
+        for (int64_t i = 0; i < n; i++) {
+            answer->price[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta : problem->prior.mass[i] / p->pi[i];
+        }
+    } else {
+        /* The price each outcome has by its advantage; that of pi itself where mu does not hold it up. */
         double shift = 0.0;
+        value_at(p);
         gra_matvec(n, n, p->margins, n, p->pi, p->residual);
         for (int64_t i = 0; i < n; i++) {
-            shift += p->pi[i] * (prior->log_mass[i] - log(p->pi[i]) + p->residual[i] / problem->beta);
+            shift += p->pi[i] * (p->price[i] + p->residual[i] / problem->beta);
         }
         for (int64_t i = 0; i < n; i++) {
             double by_advantage = shift - p->residual[i] / problem->beta;
-            double by_policy = prior->log_mass[i] - log(p->pi[i]);
-            answer->price[i] = by_advantage > by_policy + 2.0 ? by_advantage : by_policy;
-        }
-    } else {
-        for (int64_t i = 0; i < n; i++) {
-            answer->price[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta : prior->mass[i] / p->pi[i];
+            double held_up = fmin(p->price[i] + 2.0, problem->penalty->price_most);
+            answer->price[i] = by_advantage > held_up ? by_advantage : p->price[i];
         }
     }
-    (void)problem->penalty->respond(prior, answer->price, answer->policy);
+    gra_answer_respond(problem, answer);
 }
 
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer)
@@ -322,14 +348,18 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
-    p.entropy = problem->beta * problem->penalty->entropy;
+    p.barred = problem->penalty->barrier > 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        p.price[i] = p.curve[i] = 0.0;
+    }
     for (int64_t i = 0; i < n; i++) {
         p.barrier[i] = problem->beta * problem->penalty->barrier * fmax(problem->prior.mass[i], LEAST_REFERENCE);
     }
     start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;
     grpoalign_status status = GRPOALIGN_OK;
-    for (int more = 1; more > 0 && answer->iterations < problem->max_iterations && status >= 0;) {
+    int32_t last = p.barred ? problem->max_iterations : answer->iterations + LONGEST_BENT;
+    for (int more = 1; more > 0 && answer->iterations < last && status >= 0;) {
         double change = 0.0;
         more = advance(&p, answer, &change);
         answer->iterations++;

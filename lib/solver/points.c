@@ -180,7 +180,7 @@ static int cross(gra_newton *s, const station *a, const station *b, visitor *vis
         for (int64_t c = 0; c < s->game->classes; c++) {
             s->answer->price[c] = a->price[c] + share * (b->price[c] - a->price[c]);
         }
-        (void)s->problem->penalty->respond(&s->problem->prior, s->answer->price, s->answer->policy);
+        gra_answer_respond(s->problem, s->answer);
         s->beta = beta;
         if (gra_newton_run(s, 40, 0.0, &outcome, &change) < 0 ||
             (outcome == NEWTON_DONE && !visit->crossing(visit, s))) {

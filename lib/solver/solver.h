@@ -27,7 +27,7 @@ typedef struct gra_outcomes {
 typedef struct gra_problem {
     const gra_structure *structure;
     gra_outcomes outcomes;
-    const gra_penalty_ops *penalty;
+    const gra_penalty *penalty;
     gra_prior prior;
     double beta;
     double tolerance;
@@ -67,6 +67,12 @@ void gra_answers_start(gra_answers *answers);
 /* Room for the classes of a problem; 0 on short memory. */
 int gra_answer_take(gra_answer *answer, const gra_problem *problem);
 
+/* pi_ref itself: all advantages are equal. */
+void gra_answer_reference(const gra_problem *problem, gra_answer *answer);
+
+/* The policy of the answer's prices, which are shifted so that it sums to 1. */
+void gra_answer_respond(const gra_problem *problem, gra_answer *answer);
+
 /* The next item, with room; NULL on short memory. */
 gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem);
 
@@ -76,7 +82,13 @@ void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes);
 /* Returns GRPOALIGN_OK or an error; what qualifies the answer is in answer->status. */
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
 
-/* The solvers behind it. */
+/* The solvers behind it: a price that holds every outcome; one that loses some; a step; none. */
+grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_lossy(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_step(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
+
+/* The solvers behind the smooth one. */
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);

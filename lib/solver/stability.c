@@ -29,7 +29,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     gra_tilt_centre centre = gra_tilt_find_centre(tilt, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / answer->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])) / answer->beta;
         q = fmin(q, 1e200);
         total += q;
         mean_a += q * gra_tilt_deviation(tilt, centre, c);
@@ -37,7 +37,7 @@ static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answ
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(answer->price[c])) / answer->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])) / answer->beta;
         q = fmin(q, 1e200);
         double a = gra_tilt_deviation(tilt, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
         aa += q * a * a;
@@ -99,7 +99,8 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
     }
     for (int64_t c = 0; c < n; c++) {
         root_q[c] =
-            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(answer->price[c])), 1e200) / answer->beta);
+            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])), 1e200) /
+                 answer->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
     if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {

@@ -148,7 +148,10 @@ static void solving(void **state)
     grpoalign_solution *solution = NULL;
     grpoalign_solve_options o;
     grpoalign_solve_options_init(&o, sizeof o);
-    EXPECT(grpoalign_penalty_new(3, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
+    EXPECT(grpoalign_penalty_new(11, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
+    EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha");
+    EXPECT(grpoalign_penalty_new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha");
+    EXPECT(grpoalign_penalty_new_alpha(NAN, &penalty, &error), GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha");
     assert_null(penalty);
     EXPECT(grpoalign_penalty_new(1, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
     CHECK_OK(grpoalign_model_new_ranked(r, 2, &model, NULL));

@@ -347,14 +347,22 @@ void close_handles(handles *self)
 solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
                    const grpoalign_solve_options *options)
 {
+    grpoalign_penalty *made = NULL;
+    CHECK_OK(grpoalign_penalty_new(penalty, &made, NULL));
+    solved out = solve_penalised(model, made, beta, log_reference, options);
+    grpoalign_penalty_free(made);
+    return out;
+}
+
+solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *p, double beta,
+                       const double *log_reference, const grpoalign_solve_options *options)
+{
     int64_t n = grpoalign_model_outcomes(model);
     size_t bytes = (size_t)n * sizeof(double);
     solved out;
-    grpoalign_penalty *p = NULL;
     grpoalign_reference *reference = NULL;
     grpoalign_solution *solution = NULL;
     memset(&out, 0, sizeof out);
-    CHECK_OK(grpoalign_penalty_new(penalty, &p, &out.error));
     CHECK_OK(log_reference != NULL ? grpoalign_reference_new_log(log_reference, n, &reference, &out.error)
                                    : grpoalign_reference_new_uniform(n, &reference, &out.error));
     out.status = grpoalign_solve(model, p, reference, beta, options, &solution, &out.error);
@@ -372,7 +380,6 @@ solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, c
     }
     grpoalign_solution_free(solution);
     grpoalign_reference_free(reference);
-    grpoalign_penalty_free(p);
     return out;
 }
 

@@ -99,6 +99,8 @@ void close_handles(handles *self);
 
 solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
                    const grpoalign_solve_options *options);
+solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *penalty, double beta,
+                       const double *log_reference, const grpoalign_solve_options *options);
 solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference);
 void solved_free(solved *self);
 

@@ -1,0 +1,246 @@
+/* What follows from the price of any penalty. */
+#include "penalty/penalty.h"
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+
+#include "base/numeric.h"
+
+double gra_penalty_drive(const gra_penalty *self, double log_ratio, double *slope)
+{
+    double price = self->price_of(self, log_ratio);
+    *slope = -1.0 / self->log_slope(self, price);
+    return price;
+}
+
+double gra_penalty_grown(const gra_penalty *self, double price, double growth)
+{
+    return self->price_of(self, self->log_ratio(self, price) + log1p(growth));
+}
+
+double gra_penalty_price_at(const gra_penalty *self, double mass, double log_mass, double policy)
+{
+    (void)mass;
+    return self->price_of(self, log(policy) - log_mass);
+}
+
+double gra_penalty_normaliser(const gra_penalty *self, const gra_prior *prior, const double *advantage, double mean,
+                              double mean_price)
+{
+    (void)self, (void)prior, (void)advantage;
+    return mean_price + mean;
+}
+
+double gra_penalty_residual(const gra_penalty *self, double reference, double policy, double log_ratio,
+                            double advantage, double normaliser)
+{
+    (void)reference;
+    return policy > 0.0 ? policy * (normaliser - advantage - self->price_of(self, log_ratio)) : 0.0;
+}
+
+/* Newton's steps must at least halve, or they may crawl along where a slope is nearly infinite. */
+static int is_crawling(double step, double before)
+{
+    return !(fabs(step) <= 0.5 * fabs(before));
+}
+
+/* The policy at prices + shift; returns its sum, and in *slope its derivative by -shift. */
+static double total_at(const gra_penalty *self, const gra_prior *prior, const double *price, double shift,
+                       double *policy, double *slope)
+{
+    gra_sum total = {0.0, 0.0};
+    *slope = 0.0;
+    for (int64_t c = 0; c < prior->classes; c++) {
+        double p = price[c] + shift;
+        policy[c] = exp(prior->log_mass[c] + self->log_ratio(self, p));
+        gra_sum_add(&total, policy[c]);
+        *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, p) : 0.0;
+    }
+    return gra_sum_value(total);
+}
+
+/*
+ * The log ratio at which the classes together hold everything, with equal prices: 0, but for what is left of a prior after a
+ * lossy penalty has lost some of it.
+ */
+static double even_log_ratio(const gra_penalty *self, const gra_prior *prior)
+{
+    return self->lossy ? -log(gra_total(prior->mass, prior->classes)) : 0.0;
+}
+
+double gra_penalty_even_price(const gra_penalty *self, const gra_prior *prior)
+{
+    return self->lossy ? self->price_of(self, even_log_ratio(self, prior)) : self->unit_price;
+}
+
+/*
+ * The sum of the policy falls as the prices rise. With all prices above the even price it is at most 1, with all below at least 1,
+ * and it grows beyond all bounds where the lowest price comes to the pole of those penalties that have one. Newton on its
+ * logarithm inside that bracket.
+ */
+double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+{
+    int64_t n = prior->classes;
+    double least = gra_min(price, n), most = gra_max(price, n), pole = self->price_of(self, INFINITY);
+    double even = gra_penalty_even_price(self, prior), slope;
+    double high = even - least, low = fmax(even - most, pole - least), shift = high;
+    double wall = isfinite(pole) ? pole - least : -INFINITY, step = high - low;
+    for (int i = 0; i < 200 && low < high; i++) {
+        double total = total_at(self, prior, price, shift, policy, &slope);
+        if (total > 1.0) {
+            low = fmax(low, shift);
+        } else {
+            high = fmin(high, shift);
+        }
+        if (fabs(total - 1.0) <= 2.0 * DBL_EPSILON) {
+            break;
+        }
+        double next = shift + log(total) * total / slope;
+        if (!(next > low && next < high) || is_crawling(next - shift, step)) {
+            next = 0.5 * (low + high);
+            if (wall > -INFINITY && high - wall > 4.0 * (low - wall)) {
+                next = wall + (low > wall ? sqrt((low - wall) * (high - wall)) : 0.1 * (high - wall));
+            }
+        }
+        if (fabs(next - shift) <= DBL_EPSILON * fmax(fabs(next), DBL_MIN)) {
+            shift = next;
+            break;
+        }
+        step = next - shift;
+        shift = next;
+    }
+    double total = total_at(self, prior, price, shift, policy, &slope);
+    for (int64_t c = 0; c < n; c++) {
+        price[c] += shift;
+        policy[c] /= total; /* 1 but for the rounding of the shift */
+    }
+    return shift;
+}
+
+/* The policy of the classes with a gap, at prices theta gap + level; returns its sum and the derivative by -log theta. */
+static double rest_at(const gra_penalty *self, const gra_prior *prior, const double *gap, double theta, double level,
+                      double *policy, double *slope)
+{
+    gra_sum total = {0.0, 0.0};
+    *slope = 0.0;
+    for (int64_t c = 0; c < prior->classes; c++) {
+        if (gap[c] > 0.0) {
+            double price = theta * gap[c] + level;
+            policy[c] = exp(prior->log_mass[c] + self->log_ratio(self, price));
+            gra_sum_add(&total, policy[c]);
+            *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, price) * theta * gap[c] : 0.0;
+        }
+    }
+    return gra_sum_value(total);
+}
+
+/*
+ * The parameter is how far the best classes have come from where all prices are equal to all: log((l - l_even) / (l_most - l)),
+ * l = log(pi/pi_ref) of theirs, which resolves both ends. Their price is the level, and theta is what leaves the rest to the
+ * others.
+ */
+double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const double *gap, double x, double *price,
+                       double *policy)
+{
+    int64_t n = prior->classes;
+    double top = -INFINITY, sum = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        top = gap[c] == 0.0 ? fmax(top, prior->log_mass[c]) : top;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        sum += gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+    }
+    double most = -(top + log(sum)), even = even_log_ratio(self, prior), way = most - even;
+    double left = way / (1.0 + exp(x)), log_ratio = x > 0.0 ? most - left : even + way / (1.0 + exp(-x));
+    double level = self->price_of(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
+    /* log of the sum of the others against log theta: falling. */
+    double low = -800.0, high = 800.0, at = log((self->price_of(self, even) - level) / widest + DBL_MIN);
+    double step = high - low, total = 0.0;
+    at = isfinite(at) ? fmin(fmax(at, low), high) : 0.0;
+    for (int i = 0; i < 200; i++) {
+        total = rest_at(self, prior, gap, exp(at), level, policy, &slope);
+        if (total > rest) {
+            low = at;
+        } else {
+            high = at;
+        }
+        double next = at + log(total / rest) * total / slope;
+        if (fabs(total - rest) <= 2.0 * DBL_EPSILON * rest || high - low <= 4.0 * DBL_EPSILON * fabs(low)) {
+            break;
+        }
+        next = next > low && next < high && !is_crawling(next - at, step) ? next : 0.5 * (low + high);
+        step = next - at;
+        at = next;
+    }
+    double theta = exp(at), share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
+    for (int64_t c = 0; c < n; c++) {
+        policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] + log_ratio) : share * policy[c];
+        if (price != NULL) {
+            price[c] = theta * gap[c] + level;
+        }
+    }
+    return theta;
+}
+
+void gra_penalty_ray_bracket(const gra_penalty *self, const gra_prior *prior, const double *gap, double low,
+                             double high, double *x_low, double *x_high, double *policy)
+{
+    const double end = 700.0;
+    *x_low = -1.0;
+    while (*x_low > -end && !(self->ray(self, prior, gap, *x_low, NULL, policy) <= low * (1.0 - 1e-12))) {
+        *x_low *= 2.0;
+    }
+    *x_high = 1.0;
+    while (*x_high < end && !(self->ray(self, prior, gap, *x_high, NULL, policy) >= high * (1.0 + 1e-12))) {
+        *x_high *= 2.0;
+    }
+    *x_high = fmin(*x_high, end);
+}
+
+typedef struct meeting {
+    const gra_penalty *penalty;
+    double level, slope, log_mass;
+} meeting;
+
+static double excess_price(void *context, double log_ratio)
+{
+    const meeting *self = context;
+    return self->penalty->price_of(self->penalty, log_ratio) - self->level -
+           self->slope * exp(self->log_mass + log_ratio);
+}
+
+double gra_penalty_meet(const gra_penalty *self, double mass, double log_mass, double level, double slope)
+{
+    meeting where = {self, level, slope, log_mass};
+    double low = 0.0, high = 0.0, f = excess_price(&where, 0.0);
+    (void)mass;
+    if (!self->lossy && level >= self->price_most) {
+        return 0.0;
+    }
+    if (f > 0.0) {
+        for (double step = 1.0; excess_price(&where, high = fmin(step, 705.0 - log_mass)) > 0.0 && step < 1e4;
+             step *= 2.0) {
+            low = high;
+        }
+    } else {
+        for (double step = 1.0; excess_price(&where, low = -step) < 0.0 && step < 1e6; step *= 2.0) {
+            high = low;
+        }
+    }
+    double log_ratio = gra_root(excess_price, &where, low, excess_price(&where, low), high, excess_price(&where, high));
+    return exp(log_mass + log_ratio);
+}
+
+const gra_penalty *gra_penalty_find(int32_t kind)
+{
+    static const gra_penalty *const all[] = {
+        &gra_reverse_kl,        &gra_direct_kl,   &gra_no_penalty,     &gra_kl_in_reward, &gra_total_variation,
+        &gra_squared_log_ratio, &gra_chi_squared, &gra_jensen_shannon, &gra_alpha,        &gra_clamped_kl};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->kind == kind) {
+            return all[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,55 @@
+/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: price = -log(2t/(1 + t))/2, t = pi/pi_ref. */
+#include "penalty/penalty.h"
+
+#include <math.h>
+
+#include "base/numeric.h"
+
+static const double HALF_LOG_2 = 0.34657359027997265471;
+
+/* 1/t = 2 exp(2 price) - 1. */
+static double log_ratio(const gra_penalty *self, double price)
+{
+    double inverse = 1.0 + 2.0 * expm1(2.0 * price);
+    (void)self;
+    return inverse > 0.0 ? -log1p(2.0 * expm1(2.0 * price)) : INFINITY;
+}
+
+static double price_of(const gra_penalty *self, double ratio)
+{
+    (void)self;
+    /* log1p(exp(-l)), without the overflow. */
+    double soft = ratio > 0.0 ? log1p(exp(-ratio)) : log1p(exp(ratio)) - ratio;
+    return 0.5 * soft - HALF_LOG_2;
+}
+
+static double log_slope(const gra_penalty *self, double price)
+{
+    double growth = 2.0 * expm1(2.0 * price);
+    (void)self;
+    return 2.0 + 2.0 / (1.0 + growth);
+}
+
+/* With d = t - 1: f = (bregman(d) - 2 bregman(d/2))/2. */
+static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
+{
+    (void)self;
+    if (policy == 0.0) {
+        return reference * HALF_LOG_2;
+    }
+    if (ratio > 30.0) { /* half of pi log 2, less what pi_ref takes away */
+        return policy * HALF_LOG_2 - 0.5 * reference * (ratio - 2.0 * HALF_LOG_2 + 1.0);
+    }
+    double d = expm1(ratio);
+    return 0.5 * reference * (gra_bregman(d) - 2.0 * gra_bregman(0.5 * d));
+}
+
+const gra_penalty gra_jensen_shannon = {.kind = GRPOALIGN_PENALTY_JENSEN_SHANNON,
+                                        .price_most = INFINITY,
+                                        .outside = 0.34657359027997265471,
+                                        .convex = 1,
+                                        .log_ratio = log_ratio,
+                                        .price_of = price_of,
+                                        .log_slope = log_slope,
+                                        .divergence = divergence,
+                                        GRA_BY_PRICE};

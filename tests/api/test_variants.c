@@ -1,0 +1,254 @@
+/* Every penalty with every kind of model, put back into the definition of a stationary policy: what multiplies grad log pi in
+ * the gradient of the penalty is written here once more, in long double, from the estimators of trainers and the divergences. */
+#include "check.h"
+
+enum { MOST = 6 };
+
+typedef struct variant {
+    int32_t kind;
+    double alpha;
+} variant;
+
+enum { ANY_ALPHA = -1 };
+
+static const variant VARIANTS[] = {
+    {GRPOALIGN_PENALTY_REVERSE_KL, 0.0},
+    {GRPOALIGN_PENALTY_DIRECT_KL, 0.0},
+    {GRPOALIGN_PENALTY_TOTAL_VARIATION, 0.0},
+    {GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, 0.0},
+    {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0},
+    {GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.0},
+    {GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, 0.0},
+    {GRPOALIGN_PENALTY_ALPHA, 0.0},
+    {GRPOALIGN_PENALTY_ALPHA, ANY_ALPHA},
+    {GRPOALIGN_PENALTY_ALPHA, 1.0},
+    {GRPOALIGN_PENALTY_ALPHA, 0.1},
+    {GRPOALIGN_PENALTY_ALPHA, 2.0},
+    {GRPOALIGN_PENALTY_ALPHA, 1.5},
+};
+enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS };
+
+/* g(l) with E[g grad log pi] the gradient of the penalty; l = log(pi/pi_ref) may be -infinity. */
+static long double score(variant v, long double l)
+{
+    switch (v.kind) {
+    case GRPOALIGN_PENALTY_REVERSE_KL:
+        return 1.0L - expl(-l);
+    case GRPOALIGN_PENALTY_DIRECT_KL:
+        return l;
+    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
+        return l + 0.5L * l * l;
+    case GRPOALIGN_PENALTY_CHI_SQUARED:
+        return expm1l(l);
+    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
+        return 0.5L * logl(2.0L / (1.0L + expl(-l)));
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+        return expl(-l) - 1.0L + l <= 10.0L ? 1.0L - expl(-l) : 0.0L;
+    default:
+        return v.alpha == 1.0 ? l : expm1l(((long double)v.alpha - 1.0L) * l) / ((long double)v.alpha - 1.0L);
+    }
+}
+
+/*
+ * How far a policy is from stationary and attracting at the faces: probability times the difference of u/beta - g from its mean
+ * over the support; and an outcome without probability must not do better than that mean. For total variation g lies anywhere
+ * in [-1, 1] at pi = pi_ref.
+ */
+static double violation(const plain_context *c, variant v, double beta, const double *log_reference,
+                        const double *policy)
+{
+    int64_t n = c->n;
+    long double u[MOST], low[MOST], high[MOST], mean = 0.0L, total = 0.0L, worst = 0.0L;
+    plain_advantage(c, policy, u);
+    for (int64_t o = 0; o < n; o++) {
+        total += expl((long double)log_reference[o]);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        long double l = logl((long double)policy[o]) - ((long double)log_reference[o] - logl(total)),
+                    ub = u[o] / (long double)beta;
+        if (v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION) {
+            int at = fabsl(l) < 1e-10L;
+            low[o] = ub - (at || l > 0.0L ? 1.0L : -1.0L);
+            high[o] = ub - (at || l < 0.0L ? -1.0L : 1.0L);
+        } else {
+            low[o] = high[o] = ub - score(v, l);
+        }
+    }
+    if (v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION) { /* a level that fits all intervals of the support */
+        long double floor = -INFINITY, ceiling = INFINITY;
+        for (int64_t o = 0; o < n; o++) {
+            floor = policy[o] > 1e-14 ? fmaxl(floor, low[o]) : floor;
+            ceiling = policy[o] > 1e-14 ? fminl(ceiling, high[o]) : ceiling;
+        }
+        worst = fmaxl(0.0L, floor - ceiling);
+        for (int64_t o = 0; o < n; o++) {
+            worst = policy[o] == 0.0 ? fmaxl(worst, low[o] - ceiling) : worst;
+        }
+        return (double)worst;
+    }
+    for (int64_t o = 0; o < n; o++) {
+        mean += policy[o] > 0.0 ? (long double)policy[o] * low[o] : 0.0L;
+    }
+    for (int64_t o = 0; o < n; o++) {
+        if (policy[o] > 0.0) {
+            worst = fmaxl(worst, fabsl((long double)policy[o] * (low[o] - mean)));
+        } else if (isfinite((double)low[o])) {
+            worst = fmaxl(worst, low[o] - mean);
+        }
+    }
+    return (double)worst;
+}
+
+static grpoalign_penalty *make_penalty(variant v)
+{
+    grpoalign_penalty *penalty;
+    CHECK_OK(v.kind == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(v.alpha, &penalty, NULL)
+                                               : grpoalign_penalty_new(v.kind, &penalty, NULL));
+    assert_int_equal(grpoalign_penalty_kind(penalty), v.kind);
+    return penalty;
+}
+
+typedef struct inputs {
+    plain_context context;
+    double rewards[MOST], variances[MOST], margins[MOST * MOST], support[3], distribution[MOST * 3], logs[MOST];
+} inputs;
+
+/* A context of one of six kinds. */
+static void random_inputs(randomness *r, inputs *in)
+{
+    plain_context *c = &in->context;
+    int64_t kind = random_below(r, 6);
+    memset(c, 0, sizeof *c);
+    c->n = 2 + random_below(r, MOST - 1);
+    random_rewards(r, (int)random_below(r, 2) ? REWARDS_UNIFORM : REWARDS_INTEGER, c->n, in->rewards);
+    random_reference(r, (int)random_below(r, 2) ? REFERENCE_DIRICHLET : REFERENCE_UNIFORM, c->n, in->logs);
+    c->rewards = in->rewards;
+    if (kind == 0) {
+        random_margins(r, (int)random_below(r, MARGINS_KINDS), c->n, in->margins);
+        c->margins = in->margins;
+    } else if (kind >= 2 && kind <= 3) {
+        c->group_size = 2 + random_below(r, 4);
+        c->unscaled = random_below(r, 4) == 0;
+        c->epsilon = c->unscaled || random_below(r, 2) ? 0.0 : random_uniform(r);
+        c->ddof = c->unscaled ? 0 : (int)random_below(r, 2);
+        if (kind == 3) {
+            c->k = 2 + random_below(r, 2);
+            random_rewards(r, REWARDS_UNIFORM, c->k, in->support);
+            for (int64_t o = 0; o < c->n; o++) {
+                random_policy(r, c->k, in->distribution + o * c->k);
+            }
+            c->support = in->support;
+            c->distribution = in->distribution;
+        }
+    } else if (kind >= 4) {
+        c->limit = 1;
+        c->unscaled = random_below(r, 4) == 0;
+        c->epsilon = c->unscaled || random_below(r, 2) ? 0.0 : random_uniform(r);
+        for (int64_t o = 0; o < c->n; o++) {
+            in->variances[o] = random_uniform(r);
+        }
+        c->variances = kind == 5 && !c->unscaled ? in->variances : NULL;
+    }
+}
+
+static double largest_advantage(const solved *s, int64_t n)
+{
+    double largest = 1.0;
+    for (int64_t o = 0; o < n; o++) {
+        largest = isfinite(s->advantage[o]) ? fmax(largest, fabs(s->advantage[o])) : largest;
+    }
+    return largest;
+}
+
+/* For whoever has to look into a failure. */
+static const char *describe(const inputs *in, variant v, double beta)
+{
+    static char text[2000];
+    const plain_context *c = &in->context;
+    int at =
+        snprintf(text, sizeof text, "penalty %s %g, beta %.17g, %s group_size %d unscaled %d epsilon %.17g ddof %d\n",
+                 grpoalign_penalty_name(v.kind), v.alpha, beta,
+                 c->margins        ? "margins"
+                 : c->limit        ? "limit"
+                 : c->distribution ? "random"
+                                   : "rewards",
+                 (int)c->group_size, c->unscaled, c->epsilon, c->ddof);
+    for (int64_t o = 0; o < c->n; o++) {
+        at += snprintf(text + at, sizeof text - (size_t)at, "  log ref %.17g reward %.17g variance %.17g\n",
+                       in->logs[o], in->rewards[o], c->variances != NULL ? in->variances[o] : 0.0);
+    }
+    for (int64_t k = 0; c->margins != NULL && k < c->n * c->n; k++) {
+        at += snprintf(text + at, sizeof text - (size_t)at, "%.17g,", c->margins[k]);
+    }
+    return text;
+}
+
+static void every_penalty_and_model(void **state)
+{
+    (void)state;
+    randomness r = random_start(90);
+    int counts[VARIANT_COUNT][3] = {{0}};
+    for (int i = 0; i < 2600 * test_scale(); i++) {
+        inputs in;
+        int which = i % VARIANT_COUNT;
+        variant v = VARIANTS[which];
+        random_inputs(&r, &in);
+        v.alpha = v.alpha == ANY_ALPHA ? 2.0 * random_uniform(&r) : v.alpha;
+        double beta = pow(10.0, random_between(&r, -2.0, 2.0));
+        grpoalign_penalty *penalty = make_penalty(v);
+        grpoalign_model *model = make_model(&in.context);
+        solved s = solve_penalised(model, penalty, beta, in.logs, NULL);
+        if (s.status == GRPOALIGN_ERR_UNSUPPORTED) {
+            assert_true(v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION || v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED);
+            counts[which][2]++;
+        } else if (s.status == GRPOALIGN_UNSETTLED) { /* what is lost comes back */
+            assert_true(v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED && in.context.margins != NULL);
+            counts[which][2]++;
+        } else if (s.status == GRPOALIGN_COLLAPSED) {
+            if (!in.context.limit) {
+                print_message("%s: collapsed\n", describe(&in, v, beta));
+                fail();
+            }
+            counts[which][1]++;
+        } else {
+            if (s.status < GRPOALIGN_OK || s.status > GRPOALIGN_ACCURACY_LIMITED) {
+                print_message("%s: %d %s\n", describe(&in, v, beta), s.status, s.error.message);
+                fail();
+            }
+            double sum = 0.0;
+            for (int64_t o = 0; o < in.context.n; o++) {
+                sum += s.policy[o];
+            }
+            if (!(fabs(sum - 1.0) <= 1e-13)) {
+                print_message("%s: sum %g\n", describe(&in, v, beta), sum);
+                fail();
+            }
+            double off = violation(&in.context, v, beta, in.logs, s.policy);
+            double allowed = 1e-11 + 1e-14 * largest_advantage(&s, in.context.n) / beta;
+            /* A root where beta turns, or where the step ends, is known to less. */
+            allowed += 100.0 * s.report.policy_error * (1.0 + largest_advantage(&s, in.context.n) / beta);
+            if (!(off <= allowed)) {
+                print_message("%s: off %g\n", describe(&in, v, beta), off);
+            }
+            assert_near(off, 0.0, allowed);
+            assert_near(s.report.residual, 0.0, 10.0 * allowed);
+            counts[which][0]++;
+        }
+        grpoalign_penalty_free(penalty);
+        grpoalign_model_free(model);
+        solved_free(&s);
+    }
+    for (int k = 0; k < VARIANT_COUNT; k++) {
+        print_message("# %s %g: %d solved, %d collapsed, %d unsupported\n", grpoalign_penalty_name(VARIANTS[k].kind),
+                      VARIANTS[k].alpha, counts[k][0], counts[k][1], counts[k][2]);
+        assert_true(counts[k][0] > 60);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_penalty_and_model),
+    };
+    return cmocka_run_group_tests_name("variants", tests, NULL, NULL);
+}
