@@ -36,7 +36,8 @@ static int start(job *self, const double *x, int64_t levels, int64_t size, int32
     uint64_t random = 7;
     double sum = 0.0;
     grpoalign_error error;
-    if (gra_expectation_init(&self->expectation, x, levels, size, 0.0, 0, method, &error) < 0) {
+    gra_group_rule rule = {.group_size = size, .gain = 1.0};
+    if (gra_expectation_init(&self->expectation, x, levels, &rule, method, &error) < 0) {
         return 0;
     }
     self->levels = levels;
@@ -101,7 +102,8 @@ int main(void)
         }
         gra_expectation chosen;
         grpoalign_error error;
-        if (gra_expectation_init(&chosen, x, levels, size, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO, &error) < 0) {
+        gra_group_rule rule = {.group_size = size, .gain = 1.0};
+        if (gra_expectation_init(&chosen, x, levels, &rule, GRPOALIGN_EXPECTATION_AUTO, &error) < 0) {
             printf("%s\n", error.message);
             return 1;
         }

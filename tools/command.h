@@ -9,8 +9,10 @@
 #endif
 
 int command_solve(int argc, char **argv);
+int command_explain(int argc, char **argv);
 int command_flow(int argc, char **argv);
 int command_points(int argc, char **argv);
+int command_presets(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_sweep(int argc, char **argv);
 

@@ -16,15 +16,120 @@ static int same(const char *value, const char *name)
     return *value == *name;
 }
 
+/* A word and the number it stands for; a list ends with NULL. */
+typedef struct choice {
+    const char *word;
+    int32_t number;
+} choice;
+
+static const choice MODEL_CHOICES[] = {
+    {"pairwise", MODEL_PAIRWISE}, {"group", MODEL_GROUP}, {"limit", MODEL_LIMIT}, {NULL, 0}};
+static const choice SCALE_CHOICES[] = {{"std", GRPOALIGN_SCALE_STD},
+                                       {"none", GRPOALIGN_SCALE_NONE},
+                                       {"std_of_others", GRPOALIGN_SCALE_STD_OF_OTHERS},
+                                       {"mean", GRPOALIGN_SCALE_MEAN},
+                                       {NULL, 0}};
+static const choice BASELINE_CHOICES[] = {
+    {"mean", GRPOALIGN_BASELINE_MEAN}, {"leave_one_out", GRPOALIGN_BASELINE_LEAVE_ONE_OUT}, {NULL, 0}};
+static const choice PLACE_CHOICES[] = {
+    {"outside", GRPOALIGN_EPSILON_OUTSIDE}, {"inside", GRPOALIGN_EPSILON_INSIDE}, {NULL, 0}};
+static const choice ZERO_VARIANCE_CHOICES[] = {
+    {"keep", GRPOALIGN_ZERO_VARIANCE_KEEP}, {"drop", GRPOALIGN_ZERO_VARIANCE_DROP}, {NULL, 0}};
+static const choice PENALTY_CHOICES[] = {{"reverse_kl", GRPOALIGN_PENALTY_REVERSE_KL},
+                                         {"direct_kl", GRPOALIGN_PENALTY_DIRECT_KL},
+                                         {"none", GRPOALIGN_PENALTY_NONE},
+                                         {"kl_in_reward", GRPOALIGN_PENALTY_KL_IN_REWARD},
+                                         {"total_variation", GRPOALIGN_PENALTY_TOTAL_VARIATION},
+                                         {"squared_log_ratio", GRPOALIGN_PENALTY_SQUARED_LOG_RATIO},
+                                         {"chi_squared", GRPOALIGN_PENALTY_CHI_SQUARED},
+                                         {"jensen_shannon", GRPOALIGN_PENALTY_JENSEN_SHANNON},
+                                         {"alpha", GRPOALIGN_PENALTY_ALPHA},
+                                         {"reverse_kl_clamped", GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED},
+                                         {NULL, 0}};
+
+/* The number of a word, and all words of the list for a message. Returns 0 when there is no such word. */
+static int choose(const choice *list, const char *value, int32_t *number, text *expected)
+{
+    int found = 0;
+    for (const choice *c = list; c->word != NULL; c++) {
+        text_format(expected, "%s%s", c == list ? "" : c[1].word == NULL ? " or " : ", ", c->word);
+        if (same(value, c->word)) {
+            *number = c->number;
+            found = 1;
+        }
+    }
+    return found;
+}
+
+static const char *word_of(const choice *list, int32_t number)
+{
+    for (; list->word != NULL; list++) {
+        if (list->number == number) {
+            return list->word;
+        }
+    }
+    return "unknown";
+}
+
+const char *scale_name(int32_t scale)
+{
+    return word_of(SCALE_CHOICES, scale);
+}
+
+const char *penalty_symbol(int32_t penalty)
+{
+    switch (penalty) {
+    case GRPOALIGN_PENALTY_REVERSE_KL:
+        return "KL(pi_ref||pi)";
+    case GRPOALIGN_PENALTY_DIRECT_KL:
+        return "KL(pi||pi_ref)";
+    case GRPOALIGN_PENALTY_NONE:
+        return "nothing";
+    case GRPOALIGN_PENALTY_KL_IN_REWARD:
+        return "KL(pi||pi_ref) in the reward";
+    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
+        return "sum |pi - pi_ref|";
+    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
+        return "E[l^2]/2";
+    case GRPOALIGN_PENALTY_CHI_SQUARED:
+        return "chi^2(pi||pi_ref)/2";
+    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
+        return "JS(pi, pi_ref)";
+    case GRPOALIGN_PENALTY_ALPHA:
+        return "D_alpha(pi||pi_ref)";
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+        return "KL(pi_ref||pi), clamped";
+    default:
+        return "?";
+    }
+}
+
+int settings_is_word(const char *name)
+{
+    static const char *const words[] = {"model",         "scale",   "baseline", "epsilon_place",
+                                        "zero_variance", "penalty", "preset"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(name, words[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int parse_preset(settings *self, const char *value, text *expected)
+{
+    self->preset.struct_size = sizeof self->preset;
+    text_string(expected, "the name of a preset (grpoalign presets lists them)");
+    return self->has_preset = grpoalign_preset(value, &self->preset, NULL) >= 0;
+}
+
 int settings_parse(settings *self, const char *name, const char *value, text *expected)
 {
     if (strcmp(name, "model") == 0) {
-        self->model = same(value, "pairwise") ? MODEL_PAIRWISE
-                      : same(value, "group")  ? MODEL_GROUP
-                      : same(value, "limit")  ? MODEL_LIMIT
-                                              : MODEL_NONE;
-        text_string(expected, "pairwise, group or limit");
-        return self->has_model = self->model != MODEL_NONE;
+        int32_t model = MODEL_NONE;
+        self->has_model = choose(MODEL_CHOICES, value, &model, expected);
+        self->model = model;
+        return self->has_model;
     }
     if (strcmp(name, "group_size") == 0) {
         text_string(expected, "an integer from 2 to 2147483647");
@@ -32,9 +137,16 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
                    parse_integer(value, &self->group_size) && self->group_size >= 2 && self->group_size <= INT32_MAX;
     }
     if (strcmp(name, "scale") == 0) {
-        self->scale = same(value, "none") ? GRPOALIGN_SCALE_NONE : GRPOALIGN_SCALE_STD;
-        text_string(expected, "std or none");
-        return self->has_scale = same(value, "none") || same(value, "std");
+        return self->has_scale = choose(SCALE_CHOICES, value, &self->scale, expected);
+    }
+    if (strcmp(name, "baseline") == 0) {
+        return self->has_baseline = choose(BASELINE_CHOICES, value, &self->baseline, expected);
+    }
+    if (strcmp(name, "epsilon_place") == 0) {
+        return self->has_epsilon_place = choose(PLACE_CHOICES, value, &self->epsilon_place, expected);
+    }
+    if (strcmp(name, "zero_variance") == 0) {
+        return self->has_zero_variance = choose(ZERO_VARIANCE_CHOICES, value, &self->zero_variance, expected);
     }
     if (strcmp(name, "epsilon") == 0) {
         text_string(expected, "a number >= 0");
@@ -48,49 +160,95 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
         return self->has_ddof;
     }
     if (strcmp(name, "penalty") == 0) {
-        self->penalty = same(value, "reverse_kl")  ? GRPOALIGN_PENALTY_REVERSE_KL
-                        : same(value, "direct_kl") ? GRPOALIGN_PENALTY_DIRECT_KL
-                                                   : 0;
-        text_string(expected, "reverse_kl (KL(pi_ref||pi)) or direct_kl (KL(pi||pi_ref))");
-        return self->has_penalty = self->penalty != 0;
+        return self->has_penalty = choose(PENALTY_CHOICES, value, &self->penalty, expected);
+    }
+    if (strcmp(name, "alpha") == 0) {
+        text_string(expected, "a number from 0 to 2");
+        return self->has_alpha = parse_number(value, &self->alpha) && self->alpha >= 0.0 && self->alpha <= 2.0;
     }
     if (strcmp(name, "beta") == 0) {
-        text_string(expected, "a number > 0");
+        text_string(expected, "a number > 0 (for none, the penalty none)");
         return self->has_beta = parse_number(value, &self->beta) && self->beta > 0.0;
+    }
+    if (strcmp(name, "preset") == 0) {
+        return parse_preset(self, value, expected);
     }
     return -1;
 }
 
+/* Takes one setting from `other` where it is missing. */
+#define TAKE(name)                                                                                                     \
+    do {                                                                                                               \
+        if (!self->has_##name && other->has_##name) {                                                                  \
+            self->has_##name = 1;                                                                                      \
+            self->name = other->name;                                                                                  \
+        }                                                                                                              \
+    } while (0)
+
 void settings_fill(settings *self, const settings *other)
 {
-    if (!self->has_model && other->has_model) {
-        self->has_model = 1;
-        self->model = other->model;
+    TAKE(model);
+    TAKE(group_size);
+    TAKE(scale);
+    TAKE(epsilon);
+    TAKE(ddof);
+    TAKE(baseline);
+    TAKE(epsilon_place);
+    TAKE(zero_variance);
+    TAKE(penalty);
+    TAKE(alpha);
+    TAKE(beta);
+    TAKE(preset);
+}
+
+void settings_fill_preset(settings *self, int has_margins)
+{
+    const grpoalign_convention *p = &self->preset;
+    if (!self->has_preset) {
+        return;
     }
-    if (!self->has_group_size && other->has_group_size) {
-        self->has_group_size = 1;
-        self->group_size = other->group_size;
+    settings from = {.has_model = 1, .model = has_margins ? MODEL_PAIRWISE : MODEL_GROUP};
+    settings *other = &from;
+    TAKE(model);
+    /* Where the KL term is off by default it is the trainer's only once a beta is given. */
+    from.has_penalty = 1;
+    from.penalty = p->beta == 0.0 && !self->has_beta ? GRPOALIGN_PENALTY_NONE : p->penalty;
+    TAKE(penalty);
+    from.has_beta = p->beta > 0.0 && self->penalty != GRPOALIGN_PENALTY_NONE;
+    from.beta = p->beta;
+    TAKE(beta);
+    if (self->model == MODEL_PAIRWISE) {
+        return;
     }
-    if (!self->has_scale && other->has_scale) {
-        self->has_scale = 1;
-        self->scale = other->scale;
-    }
-    if (!self->has_epsilon && other->has_epsilon) {
-        self->has_epsilon = 1;
-        self->epsilon = other->epsilon;
-    }
-    if (!self->has_ddof && other->has_ddof) {
-        self->has_ddof = 1;
-        self->ddof = other->ddof;
-    }
-    if (!self->has_penalty && other->has_penalty) {
-        self->has_penalty = 1;
-        self->penalty = other->penalty;
-    }
-    if (!self->has_beta && other->has_beta) {
-        self->has_beta = 1;
-        self->beta = other->beta;
-    }
+    from.has_scale = 1;
+    from.scale = p->scale;
+    TAKE(scale);
+    int groups = self->model == MODEL_GROUP, same_scale = self->scale == p->scale;
+    from.has_baseline = same_scale || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
+    from.baseline = p->baseline;
+    TAKE(baseline);
+    from.has_epsilon = same_scale && p->epsilon > 0.0;
+    from.epsilon = p->epsilon;
+    TAKE(epsilon);
+    from.has_epsilon_place = same_scale && p->epsilon_place != 0;
+    from.epsilon_place = p->epsilon_place;
+    TAKE(epsilon_place);
+    from.has_ddof = same_scale && p->ddof != 0 && groups;
+    from.ddof = p->ddof;
+    TAKE(ddof);
+    from.has_zero_variance = groups && p->zero_variance != 0;
+    from.zero_variance = p->zero_variance;
+    TAKE(zero_variance);
+    from.has_group_size = groups && p->group_size >= 2;
+    from.group_size = p->group_size;
+    TAKE(group_size);
+}
+
+#undef TAKE
+
+int has_effect(const settings *self)
+{
+    return self->penalty != GRPOALIGN_PENALTY_NONE;
 }
 
 void context_free(context *self)
@@ -119,10 +277,14 @@ const char *context_contradiction(const context *c)
         return "model is missing: expected pairwise, group or limit in the record or as --model";
     }
     if (!s->has_penalty) {
-        return "penalty is missing: expected reverse_kl or direct_kl in the record or as --penalty";
+        return "penalty is missing: expected reverse_kl, direct_kl or another in the record or as --penalty";
     }
-    if (!s->has_beta) {
+    if (!s->has_beta && has_effect(s)) {
         return "beta is missing: expected a number > 0 in the record or as --beta";
+    }
+    if (s->has_alpha != (s->penalty == GRPOALIGN_PENALTY_ALPHA)) {
+        return s->has_alpha ? "alpha belongs to the penalty alpha: expected none here"
+                            : "alpha is missing: the penalty alpha expects a number from 0 to 2";
     }
     if (c->reference != NULL && c->reference_logprobs != NULL) {
         return "reference and reference_logprobs contradict each other: expected one of them";
@@ -146,17 +308,34 @@ const char *context_contradiction(const context *c)
         return "group_size belongs to the group model: expected none here";
     }
     if (s->model == MODEL_GROUP && !s->has_group_size) {
-        return "group_size is missing: the group model expects an integer >= 2";
+        return s->has_preset ? "group_size is missing: the preset has none (the trainer's default is a group of one)"
+                             : "group_size is missing: the group model expects an integer >= 2";
     }
-    if (s->model == MODEL_PAIRWISE && (s->has_scale || s->has_epsilon || s->has_ddof)) {
-        return "scale, epsilon and ddof do not belong to the pairwise model: expected none of them";
+    if (s->model == MODEL_PAIRWISE && (s->has_scale || s->has_epsilon || s->has_ddof || s->has_baseline ||
+                                       s->has_epsilon_place || s->has_zero_variance)) {
+        return "scale, epsilon, ddof, baseline, epsilon_place and zero_variance do not belong to the pairwise model: "
+               "expected none of them";
     }
     if (s->model == MODEL_LIMIT && s->has_ddof && s->ddof != 0) {
         return "ddof has no meaning in the limit of large groups: expected none";
     }
+    if (s->model == MODEL_LIMIT && s->has_zero_variance && s->zero_variance != 0) {
+        return "zero_variance has no meaning in the limit of large groups, where all have variance: expected none";
+    }
     if (s->has_scale && s->scale == GRPOALIGN_SCALE_NONE &&
         ((s->has_epsilon && s->epsilon > 0.0) || (s->has_ddof && s->ddof != 0))) {
         return "epsilon and ddof belong to the std: expected none of them with scale none";
+    }
+    if (s->has_scale && s->scale != GRPOALIGN_SCALE_STD &&
+        ((s->has_ddof && s->ddof != 0) || (s->has_epsilon_place && s->epsilon_place != 0))) {
+        return "ddof and epsilon_place belong to scale std: expected none of them with another";
+    }
+    int others = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    if (s->has_scale && s->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !others) {
+        return "scale std_of_others goes with baseline leave_one_out: expected it";
+    }
+    if (s->has_scale && s->scale == GRPOALIGN_SCALE_MEAN && others) {
+        return "scale mean goes with baseline mean: expected it, or none";
     }
     if (c->margins == NULL && c->rewards == NULL && c->support == NULL) {
         return s->model == MODEL_PAIRWISE ? "nothing to solve: the pairwise model expects margins, wins or rewards"
@@ -177,6 +356,9 @@ static grpoalign_status build_model(const context *c, grpoalign_model **model, g
     options.scale = s->has_scale ? s->scale : GRPOALIGN_SCALE_STD;
     options.epsilon = s->has_epsilon ? s->epsilon : 0.0;
     options.ddof = s->has_ddof ? s->ddof : 0;
+    options.baseline = s->has_baseline ? s->baseline : GRPOALIGN_BASELINE_MEAN;
+    options.epsilon_place = s->has_epsilon_place ? s->epsilon_place : GRPOALIGN_EPSILON_OUTSIDE;
+    options.zero_variance = s->has_zero_variance ? s->zero_variance : GRPOALIGN_ZERO_VARIANCE_KEEP;
     if (c->margins != NULL) {
         return grpoalign_model_new_pairwise(c->margins, c->outcomes, c->outcomes, model, error);
     }
@@ -212,7 +394,9 @@ grpoalign_status handles_open(const context *self, handles *out, grpoalign_error
         status = build_model(self, &out->model, error);
     }
     if (status >= 0) {
-        status = grpoalign_penalty_new(self->settings.penalty, &out->penalty, error);
+        const settings *s = &self->settings;
+        status = s->penalty == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(s->alpha, &out->penalty, error)
+                                                       : grpoalign_penalty_new(s->penalty, &out->penalty, error);
     }
     return status;
 }

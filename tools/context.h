@@ -14,11 +14,13 @@ enum { MODEL_NONE, MODEL_PAIRWISE, MODEL_GROUP, MODEL_LIMIT };
 
 /* The settings a record or an option may give. */
 typedef struct settings {
-    int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_penalty, has_beta;
+    int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_baseline, has_epsilon_place, has_zero_variance,
+        has_penalty, has_alpha, has_beta, has_preset;
     int model;
     int64_t group_size;
-    int32_t scale, ddof, penalty;
-    double epsilon, beta;
+    int32_t scale, ddof, baseline, epsilon_place, zero_variance, penalty;
+    double epsilon, alpha, beta;
+    grpoalign_convention preset;
 } settings;
 
 /* What `name=value` says, from text. Returns 0 and writes what was expected to `expected` when it cannot be. The name uses
@@ -27,6 +29,19 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
 
 /* Takes from `other` what `self` lacks. */
 void settings_fill(settings *self, const settings *other);
+
+/* Takes from the preset what is still missing, as far as it goes with the rest: the epsilon of another scale does not. */
+void settings_fill_preset(settings *self, int has_margins);
+
+/* Whether a setting's value is a word rather than a number. */
+int settings_is_word(const char *name);
+
+/* The words of the command for a setting's number. */
+const char *scale_name(int32_t scale);
+const char *penalty_symbol(int32_t penalty);
+
+/* Whether beta counts. */
+int has_effect(const settings *self);
 
 typedef struct context {
     char *id; /* JSON text, or NULL */

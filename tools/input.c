@@ -20,11 +20,18 @@ static const char SHARED_HELP[] =
     "Settings, used where a record lacks them:\n"
     "  --model pairwise|group|limit      the preference model\n"
     "  --group-size G                    members of a group (group)\n"
-    "  --scale std|none                  what the centred reward is divided by (default std)\n"
-    "  --epsilon E                       added to the std (default 0)\n"
+    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std)\n"
+    "  --baseline mean|leave-one-out     what the reward is compared with (default mean, of the whole group)\n"
+    "  --epsilon E                       added to the std, or the mean (default 0)\n"
+    "  --epsilon-place outside|inside    inside: sqrt(variance + epsilon) (default outside)\n"
     "  --ddof 0|1                        the variance is divided by G - ddof (default 0)\n"
-    "  --penalty reverse-kl|direct-kl    KL(pi_ref||pi) or KL(pi||pi_ref)\n"
+    "  --zero-variance keep|drop         groups whose rewards are all equal, and their penalty (default keep)\n"
+    "  --penalty NAME                    reverse-kl, KL(pi_ref||pi); direct-kl, KL(pi||pi_ref); none; kl-in-reward;\n"
+    "                                    total-variation; squared-log-ratio; chi-squared; jensen-shannon;\n"
+    "                                    alpha (with --alpha A, 0 to 2); reverse-kl-clamped\n"
     "  --beta B                          regularisation constant, > 0\n"
+    "  --preset NAME                     all of these as a trainer has them, where nothing else says otherwise;\n"
+    "                                    \"grpoalign presets\" lists the names\n"
     "\n"
     "Long tables instead of records:\n"
     "  --rollouts FILE.csv               one row per completion; the rows of a prompt form its context\n"
@@ -95,6 +102,7 @@ static int do_task(job *under_way)
         if (what->prepare != NULL) {
             what->prepare(what->user, &self->context.settings);
         }
+        settings_fill_preset(&self->context.settings, self->context.margins != NULL);
         const char *wrong = context_contradiction(&self->context);
         if (wrong != NULL) {
             write_error(output, &self->run->style, self->context.id, "contradiction", place, wrong);
@@ -333,6 +341,11 @@ static const struct option OPTIONS[] = {
     {"scale", required_argument, NULL, OPTION_SETTING},
     {"epsilon", required_argument, NULL, OPTION_SETTING},
     {"ddof", required_argument, NULL, OPTION_SETTING},
+    {"baseline", required_argument, NULL, OPTION_SETTING},
+    {"epsilon-place", required_argument, NULL, OPTION_SETTING},
+    {"zero-variance", required_argument, NULL, OPTION_SETTING},
+    {"alpha", required_argument, NULL, OPTION_SETTING},
+    {"preset", required_argument, NULL, OPTION_SETTING},
     {"penalty", required_argument, NULL, OPTION_SETTING},
     {"beta", required_argument, NULL, OPTION_SETTING},
     {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},

@@ -18,6 +18,8 @@ static const struct {
     {"sweep", "the stationary policy over a grid of beta, group size, penalty, ..., as a table or drawn",
      command_sweep},
     {"simulate", "sampled GRPO on a tabular policy, as trainers run it, beside the prediction", command_simulate},
+    {"explain", "which problem a record states, and the same answer in other conventions", command_explain},
+    {"presets", "the conventions of trainers, by name", command_presets},
 };
 
 static void print_usage(FILE *file)

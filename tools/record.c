@@ -129,7 +129,7 @@ static int read_setting(reader *r, const char *key, const json_t *value)
             text_number(&shown, number);
         }
     }
-    int is_name = strcmp(key, "model") == 0 || strcmp(key, "penalty") == 0 || strcmp(key, "scale") == 0;
+    int is_name = settings_is_word(key);
     int fits = is_name ? json_is_string(value) : json_is_number(value);
     int known = settings_parse(&r->context->settings, key, fits ? shown.bytes : "", &expected);
     int good = known > 0 && fits;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "number.h"
+#include "words.h"
 #include "write.h"
 
 /* The status of the library for a host without memory. */
@@ -38,6 +39,22 @@ grpoalign_status result_take(result *self, const grpoalign_solution *solution, c
         }
     }
     return GRPOALIGN_OK;
+}
+
+grpoalign_status result_solve(result *self, const context *c, grpoalign_error *error)
+{
+    handles h;
+    grpoalign_solution *solution = NULL;
+    grpoalign_status status = handles_open(c, &h, error);
+    if (status >= 0) {
+        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution, error);
+    }
+    if (status >= 0) {
+        status = result_take(self, solution, h.reference, c->outcomes, error);
+    }
+    grpoalign_solution_free(solution);
+    handles_close(&h);
+    return status;
 }
 
 void result_free(result *self)
@@ -134,13 +151,18 @@ void table_heading(text *out, const context *c)
         text_format(out, " of %lld", (long long)s->group_size);
     }
     if (s->model != MODEL_PAIRWISE) {
-        text_string(out, s->has_scale && s->scale == GRPOALIGN_SCALE_NONE ? ", unscaled" : ", over std");
-        if (s->has_epsilon && s->epsilon > 0.0) {
-            text_format(out, " + %g", s->epsilon);
-        }
+        text_string(out, ", ");
+        text_advantage(out, s);
     }
-    text_format(out, ", beta %g x %s\n\n", s->beta,
-                s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? "KL(pi_ref||pi)" : "KL(pi||pi_ref)");
+    if (has_effect(s)) {
+        text_format(out, ", beta %g x %s", s->beta, penalty_symbol(s->penalty));
+    } else {
+        text_string(out, ", no penalty");
+    }
+    if (s->penalty == GRPOALIGN_PENALTY_ALPHA) {
+        text_format(out, ", alpha %g", s->alpha);
+    }
+    text_string(out, "\n\n");
 }
 
 enum { WIDEST_LABEL = 40 };

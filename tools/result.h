@@ -13,6 +13,8 @@ typedef struct result {
 /* Copies out of the handles; the arrays are made when they are NULL. Returns a status of the library. */
 grpoalign_status result_take(result *self, const grpoalign_solution *solution, const grpoalign_reference *reference,
                              int64_t n, grpoalign_error *error);
+/* Solves a context. Returns a status of the library. */
+grpoalign_status result_solve(result *self, const context *c, grpoalign_error *error);
 void result_free(result *self);
 
 /* What a plot may show of a policy. */

@@ -13,8 +13,8 @@ static const char HELP[] =
     "\n"
     "Reads one context per line (JSON Lines) from each FILE, or from standard input (also as -), and writes one\n"
     "result per line. Keys of a record: id; reference or reference_logprobs (else uniform); model; rewards, or\n"
-    "margins or wins (pairwise), or support and distribution (group); reward_variances (limit); group_size, scale,\n"
-    "epsilon, ddof, penalty, beta.\n"
+    "margins or wins (pairwise), or support and distribution (group); reward_variances (limit); and settings by the\n"
+    "names of the options below, with _ for -.\n"
     "\n";
 
 static void write_json(const context *c, const result *r, text *out)
@@ -115,28 +115,12 @@ static void write_table(const context *c, const result *r, text *out)
                 report->residual, report->policy_error, grpoalign_method_name(report->method));
 }
 
-static grpoalign_status solve(const context *c, result *r, grpoalign_error *error)
-{
-    handles h;
-    grpoalign_solution *solution = NULL;
-    grpoalign_status status = handles_open(c, &h, error);
-    if (status >= 0) {
-        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution, error);
-    }
-    if (status >= 0) {
-        status = result_take(r, solution, h.reference, c->outcomes, error);
-    }
-    grpoalign_solution_free(solution);
-    handles_close(&h);
-    return status;
-}
-
 static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
 {
     (void)user, (void)aside;
     grpoalign_error error;
     result r = {0};
-    grpoalign_status status = solve(self, &r, &error);
+    grpoalign_status status = result_solve(&r, self, &error);
     if (status < 0) {
         write_library_error(out, how, self, status, place, error.message);
     } else {

@@ -25,6 +25,7 @@
 #include <grpoalign/model.h>
 #include <grpoalign/penalty.h>
 #include <grpoalign/points.h>
+#include <grpoalign/preset.h>
 #include <grpoalign/reference.h>
 #include <grpoalign/solve.h>
 #include <grpoalign/status.h>

@@ -2,8 +2,9 @@
  * Preference models: policy -> advantages.
  *
  * The advantage of outcome o under a policy pi is u_o(pi) = E[A(o; o_2..o_G)], where o_2..o_G are drawn
- * independently from pi and A is the group-normalised reward of o (arXiv 2502.18548, section 3). Groups
- * are zero-sum, so sum_o pi_o u_o(pi) = 0 for every model here.
+ * independently from pi and A is the group-normalised reward of o (arXiv 2502.18548, section 3). A constant
+ * added to all advantages changes no gradient; here sum_o pi_o u_o(pi) = 0 for every model. Groups are
+ * zero-sum of themselves, but for SCALE_STD_OF_OTHERS, whose advantages are given centred.
  */
 #ifndef GRPOALIGN_MODEL_H
 #define GRPOALIGN_MODEL_H
@@ -17,10 +18,34 @@ GRPOALIGN_BEGIN
 
 typedef struct grpoalign_model grpoalign_model;
 
-/* Scale of the advantages: what the centred reward is divided by. */
+/* Scale of the advantages: what r - baseline is divided by. std is that of the group's rewards, divisor G - ddof. */
 enum {
-    GRPOALIGN_SCALE_STD = 0, /* A = (r - mean) / (std + epsilon); a group without spread gives 0 */
-    GRPOALIGN_SCALE_NONE = 1 /* A = r - mean: "unscaled rewards", shift normalisation only (Dr. GRPO) */
+    GRPOALIGN_SCALE_STD = 0,           /* std + epsilon; a group without spread gives 0 */
+    GRPOALIGN_SCALE_NONE = 1,          /* nothing: "unscaled rewards", shift normalisation only (Dr. GRPO) */
+    GRPOALIGN_SCALE_STD_OF_OTHERS = 2, /* s + epsilon, s being the std (ddof 1) of the other G - 1 rewards; nothing where
+                                          s = 0 or G = 2. With the leave-one-out baseline only (NeMo-RL) */
+    GRPOALIGN_SCALE_MEAN = 3           /* the group's mean reward + epsilon; a group of rewards 0 gives 0. Rewards >= 0, with
+                                          the mean as baseline (MaxRL, arXiv 2602.02710) */
+};
+
+/* What the reward is compared with. */
+enum {
+    GRPOALIGN_BASELINE_MEAN = 0,         /* the mean of the group, the member itself included */
+    GRPOALIGN_BASELINE_LEAVE_ONE_OUT = 1 /* the mean of the other G - 1: G/(G-1) times as much (RLOO) */
+};
+
+/* Where epsilon is added. */
+enum {
+    GRPOALIGN_EPSILON_OUTSIDE = 0, /* std + epsilon */
+    GRPOALIGN_EPSILON_INSIDE = 1   /* sqrt(std^2 + epsilon); arXiv 2503.06639 */
+};
+
+/* What happens to a group whose rewards are all equal. */
+enum {
+    GRPOALIGN_ZERO_VARIANCE_KEEP = 0, /* its advantages are 0, its penalty counts */
+    GRPOALIGN_ZERO_VARIANCE_DROP = 1  /* it is left out, its penalty too (DAPO's filter): solvers then balance u_o against
+                                         the penalty times 1 - W^(G-1), W being the probability of the rewards equal to o's.
+                                         One reward per outcome, finite groups; for the penalties with a price alone */
 };
 
 /* How expectations over groups are computed. AUTO takes the cheapest by a cost model; all are exact to
@@ -42,7 +67,11 @@ typedef struct grpoalign_reward_options {
     int32_t ddof;         /* the divisor of the variance is group_size - ddof; 0 (default) or 1.
                              group models with scale STD only */
     int32_t expectation;  /* GRPOALIGN_EXPECTATION_*; default AUTO. group models only */
-    double epsilon;       /* added to the std, >= 0, in units of the reward; default 0. scale STD only */
+    double epsilon;       /* >= 0, in units of the reward (inside the root, of its square); default 0. not with NONE */
+    int32_t baseline;     /* GRPOALIGN_BASELINE_*; default MEAN */
+    int32_t epsilon_place; /* GRPOALIGN_EPSILON_*; default OUTSIDE. scale STD only */
+    int32_t zero_variance; /* GRPOALIGN_ZERO_VARIANCE_*; default KEEP. group models only */
+    int32_t reserved;      /* 0 */
 } grpoalign_reward_options;
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
@@ -97,11 +126,12 @@ GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_model_new_group_ran
 
 /**
  * The limit of large groups: u_o = (r_o - mean) / (sigma + epsilon), with mean = sum pi r and
- * sigma^2 = sum pi ((r - mean)^2 + variance) (paper, eq. (13) for variance = 0); unscaled: u_o = r_o - mean.
+ * sigma^2 = sum pi ((r - mean)^2 + variance) (paper, eq. (13) for variance = 0); unscaled: u_o = r_o - mean; over the mean:
+ * u_o = (r_o - mean) / (mean + epsilon). Baseline LEAVE_ONE_OUT and scale STD_OF_OTHERS change nothing here.
  *
  * rewards:   n finite mean rewards. Copied.
  * variances: n reward variances >= 0 within the outcomes, or NULL for 0. Copied.
- * options:   ddof and expectation must be 0; NULL for defaults.
+ * options:   ddof, expectation and zero_variance must be 0; NULL for defaults.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
 grpoalign_model_new_limit(const double *rewards, const double *variances, int64_t n,

@@ -7,7 +7,7 @@
 #include "api/handles.h"
 #include "expectation/expectation.h"
 
-_Static_assert(sizeof(grpoalign_reward_options) == 24, "layout of version 0.1");
+_Static_assert(sizeof(grpoalign_reward_options) == 40, "layout of version 0.1");
 
 static const grpoalign_reward_options REWARD_DEFAULTS = {
     .struct_size = sizeof(grpoalign_reward_options),
@@ -52,15 +52,51 @@ static grpoalign_status begin(const void *values, const char *name, int64_t n, i
     return GRPOALIGN_OK;
 }
 
+/* An option that must be one of the numbers from 0 to `most`. */
+static grpoalign_status check_choice(int32_t value, int32_t most, const char *name, const char *meaning,
+                                     int32_t position, grpoalign_error *error)
+{
+    return value >= 0 && value <= most
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.%s must be from 0 to %d (%s) (got %d)",
+                          name, (int)most, meaning, (int)value);
+}
+
+/* What does not go together. NULL when all is well. */
+static const char *contradiction(const grpoalign_reward_options *o, int groups)
+{
+    if (o->scale == GRPOALIGN_SCALE_NONE && (o->ddof != 0 || o->epsilon != 0.0 || o->epsilon_place != 0)) {
+        return "options.ddof, epsilon and epsilon_place belong to the std; with scale none they must be 0";
+    }
+    if (o->scale != GRPOALIGN_SCALE_STD && (o->ddof != 0 || o->epsilon_place != 0)) {
+        return "options.ddof and options.epsilon_place belong to scale std; with another scale they must be 0";
+    }
+    if (o->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && o->baseline != GRPOALIGN_BASELINE_LEAVE_ONE_OUT) {
+        return "options.scale std of others needs options.baseline leave one out";
+    }
+    if (o->scale == GRPOALIGN_SCALE_MEAN && o->baseline != GRPOALIGN_BASELINE_MEAN) {
+        return "options.scale mean needs options.baseline mean";
+    }
+    if (!groups && (o->ddof != 0 || o->expectation != GRPOALIGN_EXPECTATION_AUTO)) {
+        return "options.ddof and options.expectation belong to finite groups; here they must be 0";
+    }
+    if (!groups && o->zero_variance != 0) {
+        return "options.zero_variance belongs to finite groups, large ones always have some variance; here it must be "
+               "0";
+    }
+    return NULL;
+}
+
 static grpoalign_status load_reward_options(const grpoalign_reward_options *options, int32_t position, int groups,
                                             grpoalign_reward_options *loaded, grpoalign_error *error)
 {
     *loaded = REWARD_DEFAULTS;
     GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
-    if (loaded->scale != GRPOALIGN_SCALE_STD && loaded->scale != GRPOALIGN_SCALE_NONE) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.scale must be 0 (std) or 1 (none) (got %d)", (int)loaded->scale);
-    }
+    GRA_TRY(
+        check_choice(loaded->scale, GRPOALIGN_SCALE_MEAN, "scale", "std, none, std of others, mean", position, error));
+    GRA_TRY(check_choice(loaded->baseline, 1, "baseline", "mean, leave one out", position, error));
+    GRA_TRY(check_choice(loaded->epsilon_place, 1, "epsilon_place", "outside, inside", position, error));
+    GRA_TRY(check_choice(loaded->zero_variance, 1, "zero_variance", "keep, drop", position, error));
     if (loaded->ddof != 0 && loaded->ddof != 1) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.ddof must be 0 or 1 (got %d)",
                         (int)loaded->ddof);
@@ -73,15 +109,38 @@ static grpoalign_status load_reward_options(const grpoalign_reward_options *opti
         return gra_fail(error, isfinite(loaded->epsilon) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE, position,
                         -1, "options.epsilon must be finite and >= 0 (got %g)", loaded->epsilon);
     }
-    if (loaded->scale == GRPOALIGN_SCALE_NONE && (loaded->ddof != 0 || loaded->epsilon != 0.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.ddof and options.epsilon belong to the std; with scale none they must be 0");
+    if (loaded->reserved != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.reserved must be 0 (got %d)",
+                        (int)loaded->reserved);
     }
-    if (!groups && (loaded->ddof != 0 || loaded->expectation != GRPOALIGN_EXPECTATION_AUTO)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "options.ddof and options.expectation belong to finite groups; here they must be 0");
+    const char *wrong = contradiction(loaded, groups);
+    if (wrong != NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "%s", wrong);
+    }
+    if (loaded->epsilon == 0.0) {
+        loaded->epsilon_place = GRPOALIGN_EPSILON_OUTSIDE; /* nothing to be placed */
     }
     return GRPOALIGN_OK;
+}
+
+/* Rewards that are divided by their mean must not be negative. */
+static grpoalign_status check_divisible(const grpoalign_reward_options *options, const double *rewards, int64_t n,
+                                        const char *name, grpoalign_error *error)
+{
+    for (int64_t i = 0; options->scale == GRPOALIGN_SCALE_MEAN && i < n; i++) {
+        if (rewards[i] < 0.0) {
+            return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, i,
+                            "%s[%lld] must be >= 0, because with options.scale mean it is divided by a mean (got %g)",
+                            name, (long long)i, rewards[i]);
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+static gra_convention convention_of(const grpoalign_reward_options *options, int64_t group_size)
+{
+    return (gra_convention){group_size,        options->scale,         options->ddof,          options->expectation,
+                            options->baseline, options->epsilon_place, options->zero_variance, options->epsilon};
 }
 
 static grpoalign_status check_group_size(int64_t group_size, int32_t position, grpoalign_error *error)
@@ -146,7 +205,8 @@ grpoalign_status grpoalign_model_new_group(const double *rewards, int64_t n, int
     GRA_TRY(check_group_size(group_size, 3, error));
     GRA_TRY(load_reward_options(options, 4, 1, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
-    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation, loaded.epsilon};
+    GRA_TRY(check_divisible(&loaded, rewards, n, "rewards", error));
+    gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(rewards, n, NULL, n, 0, &convention, out, error);
 }
 
@@ -166,12 +226,17 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
     GRA_TRY(check_group_size(group_size, 6, error));
     GRA_TRY(load_reward_options(options, 7, 1, &loaded, error));
     GRA_TRY(gra_check_finite(support, k, "support", 1, error));
+    GRA_TRY(check_divisible(&loaded, support, k, "support", error));
+    if (loaded.zero_variance != GRPOALIGN_ZERO_VARIANCE_KEEP) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 7, -1,
+                        "options.zero_variance = drop is solved for one reward per outcome, not for random rewards");
+    }
     for (int64_t o = 0; o < n; o++) {
         char row[48];
         (void)snprintf(row, sizeof row, "distribution[%lld]", (long long)o);
         GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, row, 3, error));
     }
-    gra_group_convention convention = {group_size, loaded.scale, loaded.ddof, loaded.expectation, loaded.epsilon};
+    gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(support, k, distribution, n, stride, &convention, out, error);
 }
 
@@ -183,6 +248,7 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
     GRA_TRY(begin(rewards, "rewards", n, 3, out, 5, error));
     GRA_TRY(load_reward_options(options, 4, 0, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
+    GRA_TRY(check_divisible(&loaded, rewards, n, "rewards", error));
     if (variances != NULL) {
         GRA_TRY(gra_check_finite(variances, n, "variances", 2, error));
         for (int64_t o = 0; o < n; o++) {
@@ -192,7 +258,11 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
             }
         }
     }
-    return gra_limit_new(rewards, variances, n, loaded.scale, loaded.epsilon, out, error);
+    if (loaded.scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
+        loaded.scale = GRPOALIGN_SCALE_STD; /* one member more or less makes no difference */
+    }
+    gra_convention convention = convention_of(&loaded, 0);
+    return gra_limit_new(rewards, variances, n, &convention, out, error);
 }
 
 void grpoalign_model_free(grpoalign_model *model)

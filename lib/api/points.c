@@ -122,6 +122,20 @@ static grpoalign_status begin_interval(double low, double high, grpoalign_points
     return GRPOALIGN_OK;
 }
 
+/* Opens a session over an interval of beta; the equations of dropped groups change with beta. */
+static grpoalign_status open_interval(gra_session *session, const grpoalign_model *model,
+                                      const grpoalign_penalty *penalty, const grpoalign_reference *reference,
+                                      double high, const grpoalign_solve_options *options, int32_t options_position,
+                                      grpoalign_error *error)
+{
+    GRA_TRY(gra_session_open(session, model, penalty, reference, high, 5, options, options_position, error));
+    return model->dropping == 0
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                          "folds and curves are not known where groups without spread are dropped (zero_variance): "
+                          "solve at single values of beta");
+}
+
 grpoalign_status grpoalign_points_new_folds(const grpoalign_model *model, const grpoalign_penalty *penalty,
                                             const grpoalign_reference *reference, double low, double high,
                                             const grpoalign_solve_options *options, grpoalign_points **out,
@@ -130,7 +144,7 @@ grpoalign_status grpoalign_points_new_folds(const grpoalign_model *model, const 
     gra_session session;
     const request wanted = {.find = find_folds, .low = low, .high = high};
     GRA_TRY(begin_interval(low, high, out, 7, error));
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, high, 5, options, 6, error);
+    grpoalign_status status = open_interval(&session, model, penalty, reference, high, options, 6, error);
     status = status < 0 ? status : build(&session, &wanted, out, error);
     gra_session_close(&session);
     return status;
@@ -147,7 +161,7 @@ grpoalign_status grpoalign_points_new_curve(const grpoalign_model *model, const 
     if (!(resolution > 0.0 && resolution <= 1.0)) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 6, -1, "resolution must lie in (0, 1] (got %g)", resolution);
     }
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, high, 5, options, 7, error);
+    grpoalign_status status = open_interval(&session, model, penalty, reference, high, options, 7, error);
     status = status < 0 ? status : build(&session, &wanted, out, error);
     gra_session_close(&session);
     return status;
@@ -188,6 +202,28 @@ static grpoalign_status sort_stops(const double *betas, int64_t count, gra_arena
     return GRPOALIGN_OK;
 }
 
+/* One after the other: where groups are dropped every beta is a problem of its own. */
+static grpoalign_status solve_each(const grpoalign_model *model, const grpoalign_penalty *penalty,
+                                   const grpoalign_reference *reference, const double *betas, int64_t count,
+                                   const grpoalign_solve_options *options, grpoalign_points **out,
+                                   grpoalign_error *error)
+{
+    grpoalign_points *points = allocate_points(count);
+    if (points == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        grpoalign_status status =
+            grpoalign_solve(model, penalty, reference, betas[i], options, &points->items[i], error);
+        if (status < 0) {
+            grpoalign_points_free(points);
+            return status;
+        }
+    }
+    *out = points;
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status grpoalign_points_new_path(const grpoalign_model *model, const grpoalign_penalty *penalty,
                                            const grpoalign_reference *reference, const double *betas, int64_t count,
                                            const grpoalign_solve_options *options, grpoalign_points **out,
@@ -208,9 +244,15 @@ grpoalign_status grpoalign_points_new_path(const grpoalign_model *model, const g
         GRA_TRY(gra_check_beta(betas[i], name, 4, i, error));
     }
     grpoalign_status status = gra_session_open(&session, model, penalty, reference, betas[0], 4, options, 6, error);
-    status = status < 0 ? status : sort_stops(betas, count, &session.arena, &wanted, error);
-    status = status < 0 ? status : build(&session, &wanted, out, error);
+    int separate = status >= 0 && model->dropping > 0;
+    if (!separate) {
+        status = status < 0 ? status : sort_stops(betas, count, &session.arena, &wanted, error);
+        status = status < 0 ? status : build(&session, &wanted, out, error);
+    }
     gra_session_close(&session);
+    if (separate) {
+        return solve_each(model, penalty, reference, betas, count, options, out, error);
+    }
     return status;
 }
 

@@ -223,8 +223,8 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
     grpoalign_report *report = &solution->report;
     int64_t n = solution->outcomes, kept = 0;
     double *scaled = gra_arena_doubles(arena, reference->supported), *u = solution->advantage;
-    if (self->rewards_alone != NULL) { /* what is balanced against the penalty */
-        const grpoalign_model *alone = self->rewards_alone;
+    if (self->stand_in != NULL) { /* what is balanced against the penalty */
+        const grpoalign_model *alone = self->stand_in;
         u = gra_arena_doubles(arena, n);
         GRA_TRY(u != NULL ? alone->ops->advantage(alone, solution->policy, u, arena, error) : gra_fail_memory(error));
     }
@@ -287,7 +287,7 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     settle_classes(problem, answer, probability, log_ratio);
     expand(self->reference, problem, self->share, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
-    if (answer->status != GRPOALIGN_COLLAPSED && self->rewards_alone == NULL) {
+    if (answer->status != GRPOALIGN_COLLAPSED && self->stand_in == NULL) {
         advantages_by_price(problem, answer, solution);
     }
     GRA_TRY(fill_report(self, answer->beta, solution, arena, error));
@@ -359,7 +359,7 @@ static int list_outcomes(gra_session *self)
             share[kept++] = self->share[o];
         }
     }
-    const grpoalign_model *solved = self->rewards_alone != NULL ? self->rewards_alone : self->model;
+    const grpoalign_model *solved = self->stand_in != NULL ? self->stand_in : self->model;
     self->problem.outcomes = (gra_outcomes){solved, kept, at, log_mass, share};
     return 1;
 }
@@ -391,13 +391,32 @@ static grpoalign_status load_start(gra_session *self, int32_t position, grpoalig
 static grpoalign_status take_rewards_alone(gra_session *self, grpoalign_error *error)
 {
     const grpoalign_model *model = self->model;
+    if (model->dropping > 0) {
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+            "with the KL inside the reward no group is without spread: zero_variance = drop has no meaning");
+    }
     if (!model->by_mean_reward) {
         return gra_fail(
             error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
             "the KL inside the reward is solved where a better mean reward is a better advantage: not for %s",
             model->rewards == NULL ? "margins" : "random rewards scaled by their std in finite groups");
     }
-    return gra_limit_new(model->rewards, NULL, model->outcomes, GRPOALIGN_SCALE_NONE, 0.0, &self->rewards_alone, error);
+    gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
+    return gra_limit_new(model->rewards, NULL, model->outcomes, &unscaled, &self->stand_in, error);
+}
+
+static grpoalign_status drop_groups(gra_session *self, double beta, grpoalign_error *error)
+{
+    const gra_penalty *law = &self->penalty->law;
+    if (law->form != GRA_SMOOTH || law->lossy) {
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+            "groups without spread that are dropped are solved with penalties whose price holds every outcome, "
+            "not with %s",
+            grpoalign_penalty_name(law->kind));
+    }
+    return gra_dropping_new(self->model, law, self->reference, beta, &self->stand_in, error);
 }
 
 grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model, const grpoalign_penalty *penalty,
@@ -424,7 +443,10 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
     const grpoalign_model *solved = model;
     if (penalty->law.form == GRA_INSIDE_REWARD) {
         GRA_TRY(take_rewards_alone(self, error));
-        solved = self->rewards_alone;
+        solved = self->stand_in;
+    } else if (model->dropping > 0 && penalty->law.form != GRA_ABSENT) {
+        GRA_TRY(drop_groups(self, beta, error));
+        solved = self->stand_in;
     }
     GRA_TRY(solved->ops->structure(solved, reference->support, &self->structure, &self->arena, error));
     self->problem = (gra_problem){.structure = &self->structure,
@@ -448,6 +470,6 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
 void gra_session_close(gra_session *self)
 {
     gra_structure_release(&self->structure);
-    grpoalign_model_free(self->rewards_alone);
+    grpoalign_model_free(self->stand_in);
     gra_arena_free(&self->arena);
 }

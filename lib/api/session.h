@@ -12,7 +12,9 @@ typedef struct gra_session {
     const grpoalign_reference *reference;
     grpoalign_solve_options options; /* loaded */
     gra_arena arena;
-    grpoalign_model *rewards_alone; /* what is solved when the penalty is inside the reward, else NULL */
+    grpoalign_model
+        *stand_in; /* what is solved instead of the model when the penalty is inside the reward, or groups are
+                                  dropped with their penalty, else NULL */
     gra_structure structure;
     gra_problem problem;
     double *share; /* of an outcome in its class */
@@ -27,6 +29,12 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   const grpoalign_solve_options *options, int32_t options_position,
                                   grpoalign_error *error);
 void gra_session_close(gra_session *self);
+
+/* A model of which groups without spread are dropped (model->dropping), with the share of the penalty that goes with them. It
+ * borrows all it is given. */
+grpoalign_status gra_dropping_new(const grpoalign_model *inner, const gra_penalty *law,
+                                  const grpoalign_reference *reference, double beta, grpoalign_model **out,
+                                  grpoalign_error *error);
 
 /* What is told of a policy wherever one is; expected_reward is NaN without rewards. */
 typedef struct gra_measures {

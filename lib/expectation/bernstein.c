@@ -3,17 +3,37 @@
 
 #include <math.h>
 
-/* b_k = A(success | k of the other n succeed) - A(failure | k of the other n succeed), n = G - 1. */
-static double contrast(double k, double group_size, double epsilon)
+gra_contrast gra_contrast_of(const gra_expectation *self, double low, double high)
 {
-    double up = group_size - k - 1.0, result = 0.0;
-    if (up > 0.0) {
-        result += up / (sqrt((k + 1.0) * up) + epsilon * group_size);
+    double distance = high - low;
+    gra_contrast contrast = {.divisor = self->divisor, .group_size = self->group_size, .factor = self->factor};
+    contrast.epsilon = self->epsilon / (self->divisor == GRA_OVER_STD_INSIDE ? distance * distance : distance);
+    contrast.floor = (low + self->epsilon) / distance;
+    contrast.raw = self->raw * distance;
+    return contrast;
+}
+
+/* b_k = A(success | k of the other n succeed) - A(failure | k of the other n succeed), n = G - 1, without the factor. */
+static double contrast(const gra_contrast *c, double k)
+{
+    double size = (double)c->group_size, up = size - k - 1.0;
+    switch (c->divisor) {
+    case GRA_OVER_MEAN: {
+        double with = c->floor + (k + 1.0) / size, without = c->floor + k / size;
+        return without > 0.0 ? (c->floor + 1.0) / with - c->floor / without : (c->floor + 1.0) / with - 1.0;
     }
-    if (k > 0.0) {
-        result += k / (sqrt(k * (group_size - k)) + epsilon * group_size);
+    case GRA_OVER_STD_OF_OTHERS:
+        /* The std with divisor n; factor and epsilon make it ddof 1. */
+        return k > 0.0 && up > 0.0 ? 1.0 / (sqrt(k * up) / (size - 1.0) + c->epsilon) : c->raw / c->factor;
+    case GRA_OVER_STD_INSIDE: {
+        double inside = c->epsilon * size * size;
+        return (up > 0.0 ? up / sqrt((k + 1.0) * up + inside) : 0.0) +
+               (k > 0.0 ? k / sqrt(k * (up + 1.0) + inside) : 0.0);
     }
-    return result;
+    default:
+        return (up > 0.0 ? up / (sqrt((k + 1.0) * up) + c->epsilon * size) : 0.0) +
+               (k > 0.0 ? k / (sqrt(k * (up + 1.0)) + c->epsilon * size) : 0.0);
+    }
 }
 
 /* Terms below this share of the sum so far are beyond rounding, and fall off faster than geometrically. */
@@ -23,17 +43,17 @@ static const double NEGLIGIBLE = 1e-19;
  * E[f(k)] for k ~ Binomial(n, p), f = contrast or its forward difference. The probabilities come from their
  * ratios, outwards from the mode, and are normalised by their own sum, which takes out their common error.
  */
-static double binomial_mean(double n, double p, double q, double group_size, double epsilon, int difference)
+static double binomial_mean(const gra_contrast *c, double n, double p, double q, int difference)
 {
     double mode = floor((n + 1.0) * p);
     mode = mode > n ? n : mode;
-    double at_mode = contrast(mode, group_size, epsilon);
-    double above = difference ? contrast(mode + 1.0, group_size, epsilon) : 0.0;
+    double at_mode = contrast(c, mode);
+    double above = difference ? contrast(c, mode + 1.0) : 0.0;
     double sum = difference ? above - at_mode : at_mode, total = 1.0, probability = 1.0;
     double here = at_mode;
     for (double k = mode; k > 0.0 && probability > NEGLIGIBLE * total; k -= 1.0) {
         probability *= k / (n - k + 1.0) * (q / p);
-        double next = contrast(k - 1.0, group_size, epsilon);
+        double next = contrast(c, k - 1.0);
         sum += probability * (difference ? here - next : next);
         total += probability;
         here = next;
@@ -42,7 +62,7 @@ static double binomial_mean(double n, double p, double q, double group_size, dou
     here = above;
     for (double k = mode; k < n && probability > NEGLIGIBLE * total; k += 1.0) {
         probability *= (n - k) / (k + 1.0) * (p / q);
-        double next = contrast(k + (difference ? 2.0 : 1.0), group_size, epsilon);
+        double next = contrast(c, k + (difference ? 2.0 : 1.0));
         sum += probability * (difference ? next - here : next);
         total += probability;
         here = next;
@@ -50,11 +70,11 @@ static double binomial_mean(double n, double p, double q, double group_size, dou
     return sum / total;
 }
 
-double gra_bernstein_gap(int64_t group_size, double epsilon, double p, double q, double *derivative)
+double gra_bernstein_gap(const gra_contrast *self, double p, double q, double *derivative)
 {
-    double size = (double)group_size, n = size - 1.0;
+    double n = (double)self->group_size - 1.0;
     if (derivative != NULL) {
-        *derivative = n * binomial_mean(n - 1.0, p, q, size, epsilon, 1);
+        *derivative = self->factor * n * binomial_mean(self, n - 1.0, p, q, 1);
     }
-    return binomial_mean(n, p, q, size, epsilon, 0);
+    return self->factor * binomial_mean(self, n, p, q, 0);
 }

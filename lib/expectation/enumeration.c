@@ -20,6 +20,8 @@ typedef struct enumeration {
     double *a;          /* advantages, or NULL */
     double *jacobian;   /* or NULL */
     double *slopes;     /* scratch for one column of the Jacobian */
+    double *strength;   /* std of others: this and its gradient are wanted, or NULL */
+    double *gradient;
 } enumeration;
 
 /* Compositions less likely than this cannot change a result bounded by sqrt(G): their number is at most
@@ -38,13 +40,31 @@ static void add_members(const gra_expectation *e, partial_group *group, int64_t 
     group->members = members;
 }
 
-/* sum[m] += probability * A(m) with one member at level m added to the group of the others. */
-static void add_advantages(const gra_expectation *e, const partial_group *others, double *sum)
+/* As add_advantages, over the mean of the whole group: A(m) = (x_m - mean) / (mean + epsilon). */
+static void add_over_mean(const gra_expectation *e, const partial_group *others, double *sum)
 {
     double size = (double)e->group_size, share = (size - 1.0) / size;
     double origin = e->x[others->anchor], mean = others->mean;
-    double squares = others->squares / size, weight = others->probability * share * e->factor;
-    double spread = share / size, epsilon = e->epsilon;
+    for (int64_t m = 0; m < e->levels; m++) {
+        double distance = (e->x[m] - origin) - mean;
+        double divisor = e->x[m] / size + share * (origin + mean) + e->epsilon;
+        sum[m] += divisor > 0.0 ? others->probability * share * e->factor * distance / divisor : 0.0;
+    }
+}
+
+/* sum[m] += probability * A(m) with one member at level m added to the group of the others. */
+static void add_advantages(const gra_expectation *e, const partial_group *others, double *sum)
+{
+    if (e->divisor == GRA_OVER_MEAN) {
+        add_over_mean(e, others, sum);
+        return;
+    }
+    double size = (double)e->group_size, share = (size - 1.0) / size;
+    double origin = e->x[others->anchor], mean = others->mean;
+    int inside = e->divisor == GRA_OVER_STD_INSIDE;
+    double squares = others->squares / size + (inside ? e->epsilon : 0.0);
+    double weight = others->probability * share * e->factor;
+    double spread = share / size, epsilon = inside ? 0.0 : e->epsilon;
     for (int64_t m = 0; m < e->levels; m++) {
         double distance = (e->x[m] - origin) - mean;
         double variance = squares + distance * distance * spread;
@@ -53,9 +73,29 @@ static void add_advantages(const gra_expectation *e, const partial_group *others
     }
 }
 
+/* The strength that the others give when their own std is the divisor. */
+static double strength_of(const gra_expectation *e, const partial_group *others)
+{
+    double spread = sqrt(others->squares / others->members);
+    return others->probability * (spread > 0.0 ? e->factor / (spread + e->epsilon) : e->raw);
+}
+
 static void finish(const enumeration *run, const partial_group *group)
 {
     const gra_expectation *e = run->expectation;
+    if (run->strength != NULL) {
+        if (run->gradient == NULL) {
+            *run->strength += strength_of(e, group);
+            return;
+        }
+        for (int64_t l = 0; l < e->levels; l++) {
+            partial_group others = *group;
+            others.probability *= (double)e->members;
+            add_members(e, &others, l, 1.0);
+            run->gradient[l] += strength_of(e, &others);
+        }
+        return;
+    }
     if (run->a != NULL) {
         add_advantages(e, group, run->a);
         return;
@@ -97,19 +137,21 @@ static void place(const enumeration *run, int64_t level, int64_t remaining, cons
     }
 }
 
-static int enumerate(const gra_expectation *self, const double *w, int64_t members, double *a, double *jacobian,
-                     gra_arena *arena)
+/* Visits every composition of `members` others; run says what is wanted of them. */
+static int enumerate(enumeration run, int64_t members, gra_arena *arena)
 {
+    const gra_expectation *self = run.expectation;
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double *tail = gra_arena_doubles(arena, self->levels);
     double *slopes = gra_arena_doubles(arena, self->levels);
     if (tail != NULL && slopes != NULL) {
         double sum = 0.0;
         for (int64_t l = self->levels - 1; l >= 0; l--) {
-            sum += w[l];
+            sum += run.w[l];
             tail[l] = sum;
         }
-        enumeration run = {self, w, tail, a, jacobian, slopes};
+        run.tail = tail;
+        run.slopes = slopes;
         partial_group empty = {0.0, 0.0, 0.0, 1.0, -1};
         place(&run, 0, members, &empty);
     }
@@ -120,13 +162,29 @@ static int enumerate(const gra_expectation *self, const double *w, int64_t membe
 int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena)
 {
     memset(a, 0, (size_t)self->levels * sizeof(double));
-    return enumerate(self, w, self->group_size - 1, a, NULL, arena);
+    enumeration run = {.expectation = self, .w = w, .a = a};
+    return enumerate(run, self->group_size - 1, arena);
 }
 
 int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena)
 {
     memset(jacobian, 0, (size_t)(self->levels * self->levels) * sizeof(double));
-    return enumerate(self, w, self->group_size - 2, NULL, jacobian, arena);
+    enumeration run = {.expectation = self, .w = w, .jacobian = jacobian};
+    return enumerate(run, self->group_size - 2, arena);
+}
+
+int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
+                             gra_arena *arena)
+{
+    enumeration run = {.expectation = self, .w = w, .strength = strength};
+    *strength = 0.0;
+    int done = enumerate(run, self->members, arena);
+    if (gradient != NULL) {
+        memset(gradient, 0, (size_t)self->levels * sizeof(double));
+        run.gradient = gradient;
+        done = done && enumerate(run, self->members - 1, arena);
+    }
+    return done;
 }
 
 double gra_enumeration_count(int64_t levels, int64_t members)

@@ -1,10 +1,14 @@
 /*
  * Expectations over groups: the advantage of each reward level,
  *
- *     a_m(w) = E[(x_m - mean) / (S + epsilon)],
+ *     a_m(w) = factor E[(x_m - mean) / divisor],
  *
- * for a group of one member at level m and group_size - 1 others drawn from the level weights w; S is the
- * std with divisor group_size (theory: section 2, "Finite group"). Three exact methods behind one interface.
+ * for a group of one member at level m and group_size - 1 others drawn from the level weights w; mean is the group's and the
+ * divisor one of GRA_OVER_*, S being the std with divisor group_size (theory: section 2, "Finite group"). Exact methods behind
+ * one interface.
+ *
+ * Where the divisor is the std of the others it does not depend on the member itself, so that a_m is proportional to x_m less
+ * the mean of w: there the expectation is that one strength.
  */
 #ifndef GRA_EXPECTATION_EXPECTATION_H
 #define GRA_EXPECTATION_EXPECTATION_H
@@ -24,13 +28,34 @@ typedef struct gra_scale_rule {
     double step; /* of the location rule, in units of 1/t */
 } gra_scale_rule;
 
+/* What x_m - mean is divided by; a group where that is 0 gives 0. */
+enum {
+    GRA_OVER_STD,           /* S + epsilon */
+    GRA_OVER_STD_INSIDE,    /* sqrt(S^2 + epsilon) */
+    GRA_OVER_MEAN,          /* mean + epsilon; all x >= 0 */
+    GRA_OVER_STD_OF_OTHERS, /* s + epsilon, s being the std (ddof 1) of the other members; 1 / raw where s = 0 */
+};
+
+/* A convention of groups, epsilon in the scale of x. */
+typedef struct gra_group_rule {
+    int64_t group_size; /* >= 2; >= 3 for the std of others */
+    int32_t divisor;    /* GRA_OVER_* */
+    int32_t ddof;       /* of the group's own std */
+    double epsilon;
+    double gain; /* of every advantage: 1, or G/(G-1) where the mean is that of the others */
+    double raw;  /* std of others: the strength of a group whose others are equal */
+} gra_group_rule;
+
 typedef struct gra_expectation {
-    int32_t method;     /* GRPOALIGN_EXPECTATION_*, never AUTO */
-    int64_t levels;     /* >= 2 */
-    double *x;          /* rewards, strictly ascending, scaled so that the range lies in [1/2, 1) */
-    int64_t group_size; /* >= 2 */
-    double epsilon;     /* in the scale of x, for the std with divisor group_size */
-    double factor;      /* of every advantage: sqrt((G - ddof) / G) */
+    int32_t method;  /* GRPOALIGN_EXPECTATION_*, never AUTO */
+    int32_t divisor; /* GRA_OVER_* */
+    int64_t levels;  /* >= 2 */
+    double *x;       /* rewards, strictly ascending, scaled so that the range lies in [1/2, 1) */
+    int64_t group_size;
+    int64_t members; /* whose spread counts: group_size, or the others alone */
+    double epsilon;  /* in the scale of x (inside the root: its square), for the std with divisor `members` */
+    double factor;   /* of every advantage: gain sqrt((G - ddof) / G) */
+    double raw;
     /* Quadrature: for values, for Newton directions, and a second one for values with other nodes. */
     gra_scale_rule fine, coarse, check;
 } gra_expectation;
@@ -42,8 +67,8 @@ typedef struct gra_expectation {
  * Sets up the expectation for `levels` strictly ascending rewards (copied), already scaled. method may be
  * AUTO. Free with gra_expectation_free, also after failure.
  */
-grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels, int64_t group_size,
-                                      double epsilon, int32_t ddof, int32_t method, grpoalign_error *error);
+grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels,
+                                      const gra_group_rule *rule, int32_t method, grpoalign_error *error);
 void gra_expectation_free(gra_expectation *self);
 
 /* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE. Returns 0 when memory is
@@ -59,16 +84,39 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
  * short, -1 when there is no second way. */
 int gra_expectation_check(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
 
+/* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. NaN when memory is short. */
+double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient, gra_arena *arena);
+
 /* The methods, used through the interface above (and by the tests side by side). */
 int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
                             double *jacobian, gra_arena *arena);
 int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
 int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena);
+int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
+                         double *jacobian, gra_arena *arena);
+int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
+                            gra_arena *arena);
+int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
+                             gra_arena *arena);
 
-/* Two levels one unit apart: the gap h = a_1 - a_0 when a member succeeds with probability p = 1 - q, and
- * its derivative in p (NULL to skip). a_1 = q h, a_0 = -p h. epsilon in units of the distance of the levels.
- * h is a convex function of p, symmetric about 1/2. */
-double gra_bernstein_gap(int64_t group_size, double epsilon, double p, double q, double *derivative);
+/* Two levels, the unit of all lengths being their distance. */
+typedef struct gra_contrast {
+    int32_t divisor;
+    int64_t group_size;
+    double epsilon; /* for the std with divisor `members` */
+    double floor;   /* over the mean: the lower level, epsilon included */
+    double raw;     /* std of others */
+    double factor;
+} gra_contrast;
+
+gra_contrast gra_contrast_of(const gra_expectation *self, double low, double high);
+
+/*
+ * The gap h = a_1 - a_0 of two levels when a member succeeds with probability p = 1 - q, and its derivative in p (NULL to skip).
+ * Unless the divisor is the std of others, a_1 = q h and a_0 = -p h. Over the group's own std h is a convex function of p,
+ * symmetric about 1/2; over the mean it falls.
+ */
+double gra_bernstein_gap(const gra_contrast *self, double p, double q, double *derivative);
 
 /* Cost in nanoseconds of one advantage and one Jacobian, roughly: for choosing a method. */
 double gra_quadrature_cost(const gra_expectation *self);
@@ -77,8 +125,9 @@ double gra_enumeration_cost(const gra_expectation *self);
 /* The number of compositions of group_size - 1 members over the levels. */
 double gra_enumeration_count(int64_t levels, int64_t members);
 
-/* Builds the rules of the quadrature. Returns 0 when memory is short. */
+/* Builds the rules of the quadratures. Return 0 when memory is short. */
 int gra_scale_rules_init(gra_expectation *self);
+int gra_laplace_rules_init(gra_expectation *self);
 void gra_scale_rule_free(gra_scale_rule *rule);
 
 #endif

@@ -15,6 +15,10 @@
  * Location rule. The trapezoidal rule in y with step s has relative error 2 exp(-pi^2/s^2) for every group
  * at once, because a group's integrand is a Gaussian of unit width.
  *
+ * The same sums give the strength of the groups whose divisor is the std S of the n others:
+ *
+ *   E[1/(S+eps); S > 0] = 1/sqrt(pi) int W dt int dy [phi^n - sum_j (w_j k(y_j))^n],   k(y) = exp(-y^2/n).
+ *
  * The work is done in blocks of LANES consecutive locations: a block touches the levels within BAND sqrt(G)
  * of it, and is left out when no level lies within REACH (every group's integrand is at most exp(-y^2) for the
  * nearest level y), when it touches one level only (such a group has no spread), or when a group is too unlikely
@@ -60,8 +64,15 @@ static const double BAND = 6.25;                  /* k(BAND sqrt(G)) = 1e-17 */
 static const double NEGLIGIBLE_LOG_POWER = -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
 static const int64_t LARGE_GROUP = 32;            /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
 
-static int rule_build(gra_scale_rule *rule, const node *low, int lows, double scale_step, double location_step,
-                      double t0, double end, double epsilon)
+/* W(t). Inside the root epsilon is one more squared distance. */
+static double weight_at(const gra_expectation *self, double t)
+{
+    return self->divisor == GRA_OVER_STD_INSIDE ? gra_std_weight(0.0) * exp(-self->epsilon * t * t)
+                                                : gra_std_weight(self->epsilon * t);
+}
+
+static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const node *low, int lows, double scale_step,
+                      double location_step, double t0, double end)
 {
     int64_t highs = end > t0 ? (int64_t)ceil(log(end / t0) / scale_step) : 0;
     rule->step = location_step;
@@ -74,12 +85,12 @@ static int rule_build(gra_scale_rule *rule, const node *low, int lows, double sc
     /* The factor 1/t of the integrand is part of the weight; for t > t0, dt/t is the step. */
     for (int i = 0; i < lows; i++) {
         rule->t[rule->count] = t0 * low[i].t;
-        rule->weight[rule->count++] = gra_std_weight(epsilon * t0 * low[i].t) * low[i].weight / low[i].t;
+        rule->weight[rule->count++] = weight_at(self, t0 * low[i].t) * low[i].weight / low[i].t;
     }
     for (int64_t i = 1; i <= highs; i++) {
         double t = t0 * exp((double)i * scale_step);
         rule->t[rule->count] = t;
-        rule->weight[rule->count++] = gra_std_weight(epsilon * t) * scale_step;
+        rule->weight[rule->count++] = weight_at(self, t) * scale_step;
     }
     return 1;
 }
@@ -88,21 +99,26 @@ int gra_scale_rules_init(gra_expectation *self)
 {
     const double *x = self->x;
     int64_t levels = self->levels;
-    double size = (double)self->group_size, range = x[levels - 1] - x[0], gap = range;
+    double size = (double)self->members, range = x[levels - 1] - x[0], gap = range;
     for (int64_t l = 1; l < levels; l++) {
         gap = fmin(gap, x[l] - x[l - 1]);
     }
     /* Half the range bounds S from above; a group with one member a gap away from the others, from below.
      * With epsilon > 0 the groups with S < 1e-16 epsilon / sqrt(G) cannot matter. */
-    double largest = 0.5 * range, smallest = gap * sqrt(size - 1.0) / size;
-    double t0 = 1.0 / fmax(largest, self->epsilon);
-    double end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
-    return rule_build(&self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
-                      FINE_LOCATION_STEP, t0, end, self->epsilon) &&
-           rule_build(&self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
-                      CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end, self->epsilon) &&
-           rule_build(&self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW), COARSE_SCALE_STEP,
-                      COARSE_LOCATION_STEP, t0, end, self->epsilon);
+    double largest = 0.5 * range, smallest = gap * sqrt(size - 1.0) / size, t0, end;
+    if (self->divisor == GRA_OVER_STD_INSIDE) {
+        t0 = 1.0 / sqrt(largest * largest + self->epsilon);
+        end = REACH / sqrt(smallest * smallest + self->epsilon);
+    } else {
+        t0 = 1.0 / fmax(largest, self->epsilon);
+        end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
+    }
+    return rule_build(self, &self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
+                      FINE_LOCATION_STEP, t0, end) &&
+           rule_build(self, &self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
+                      CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end) &&
+           rule_build(self, &self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW), COARSE_SCALE_STEP,
+                      COARSE_LOCATION_STEP, t0, end);
 }
 
 void gra_scale_rule_free(gra_scale_rule *rule)
@@ -125,6 +141,8 @@ typedef struct sweep {
     double *left, *right;                         /* stacked rows for the Jacobian, or NULL */
     int64_t rows, row_from, row_to;               /* of the stack, with the levels it covers */
     double *jacobian;
+    double strength, *gradient; /* std of others, instead of all these; the gradient may be NULL */
+    int wants_strength;
 } sweep;
 
 static void flush_rows(sweep *s)
@@ -160,7 +178,7 @@ static inline double gone_of(double a)
 /* k[j * LANES + i] = exp(-(y_j - i s)^2 / G), for the levels of a block; in the large-group form 1 minus it. */
 static void block_kernels(const sweep *s, int64_t count, int large)
 {
-    double inverse = 1.0 / (double)s->e->group_size;
+    double inverse = 1.0 / (double)s->e->members;
     for (int64_t j = 0; j < count; j++) {
         double *k = s->k + j * LANES, y = s->y[j];
         /* exp(-(y - is)^2/G) = exp(-y^2/G) exp(2ys/G)^i exp(-(is)^2/G), powers by doubling. */
@@ -196,13 +214,51 @@ static double rest_power(double phi, double short_of_one, int64_t power, int lar
 }
 
 /*
+ * A block's share of the strength. Where one level holds nearly everything the bracket is what the others add to its own
+ * power, and is formed as that.
+ */
+static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
+{
+    double n = (double)s->e->members;
+    for (int i = 0; i < LANES; i++) {
+        int64_t top = 0;
+        double rest = 0.0, pure = 0.0;
+        for (int64_t j = 1; j < count; j++) {
+            top = s->w[from + j] * s->k[j * LANES + i] > s->w[from + top] * s->k[top * LANES + i] ? j : top;
+        }
+        double largest = s->w[from + top] * s->k[top * LANES + i];
+        for (int64_t j = 0; j < count; j++) {
+            double own = j != top ? s->w[from + j] * s->k[j * LANES + i] : 0.0;
+            rest += own;
+            pure += own > 0.0 ? pow(own, n) : 0.0;
+        }
+        if (!(largest > 0.0) || (rest == 0.0 && s->gradient == NULL)) {
+            continue; /* a level without weight yet has its part in the gradient */
+        }
+        double power = exp(n * log(largest));
+        s->strength += weight * (power * expm1(n * log1p(rest / largest)) - pure);
+        if (s->gradient == NULL) {
+            continue;
+        }
+        double others = exp((n - 1.0) * log(largest + rest));
+        for (int64_t j = 0; j < count; j++) {
+            double k = s->k[j * LANES + i], own = s->w[from + j] * k;
+            double alone = own > 0.0 ? exp((n - 1.0) * log(own)) : 0.0;
+            double mixed =
+                j != top ? others - alone : exp((n - 1.0) * log(largest)) * expm1((n - 1.0) * log1p(rest / largest));
+            s->gradient[from + j] += weight * n * k * mixed;
+        }
+    }
+}
+
+/*
  * One block: the levels [from, to) at y[], seen from LANES locations. The bracket y_m phi - psi does not depend on where y is
  * measured from: measured from the heaviest level it has no cancellation when most groups hold little else.
  */
 static void block(sweep *s, double weight, int64_t from, int64_t to)
 {
-    int64_t count = to - from, others = s->e->group_size - 2;
-    int large = s->e->group_size > LARGE_GROUP;
+    int64_t count = to - from, others = s->e->members - 2;
+    int large = s->e->members > LARGE_GROUP;
     block_kernels(s, count, large);
     double phi[LANES] = {0.0}, psi[LANES] = {0.0}, gone[LANES] = {0.0};
     if (large) {
@@ -226,6 +282,10 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
             psi[i] += wd * k[i];
         }
     }
+    if (s->wants_strength) {
+        add_strength(s, weight, from, count);
+        return;
+    }
     double rest[LANES], with_phi[LANES], with_psi[LANES];
     for (int i = 0; i < LANES; i++) {
         double f = large ? 1.0 - gone[i] : phi[i];
@@ -248,7 +308,7 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
     }
     /* d a_m/d w_l = sum rest k_m k_l [(G-1) y_m - y_l - (G-2) psi/phi], as one product of stacked rows. */
     int64_t levels = s->e->levels;
-    double size = (double)s->e->group_size;
+    double size = (double)s->e->members;
     for (int i = 0; i < LANES; i++) {
         if (!(rest[i] > 0.0)) {
             continue;
@@ -275,7 +335,7 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
 static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
 {
     const double *x = s->e->x;
-    double step = s->step, width = LANES * step, band = BAND * sqrt((double)s->e->group_size);
+    double step = s->step, width = LANES * step, band = BAND * sqrt((double)s->e->members);
     double extent = t * (x[b - 1] - x[a]);
     int64_t from = a, to = a, near = a;
     /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left + width). */
@@ -314,37 +374,71 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
     }
 }
 
-int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                            double *jacobian, gra_arena *arena)
+/* Scratch and what does not change from scale to scale; 0 when memory is short. */
+static int start(sweep *s, const gra_expectation *self, const gra_scale_rule *rule, const double *w, gra_arena *arena)
 {
-    gra_arena_mark_t mark = gra_arena_mark(arena);
     int64_t levels = self->levels;
-    double size = (double)self->group_size;
-    sweep s = {.e = self, .w = w, .step = rule->step};
-    double *before = gra_arena_doubles(arena, levels + 1);
-    s.y = gra_arena_doubles(arena, levels);
-    s.d = gra_arena_doubles(arena, levels);
-    s.k = gra_arena_doubles(arena, levels * LANES);
-    s.low = a != NULL ? gra_arena_doubles(arena, levels * LANES) : NULL;
-    s.jacobian = jacobian;
-    if (jacobian != NULL) {
-        s.left = gra_arena_doubles(arena, levels * STACK_ROWS);
-        s.right = gra_arena_doubles(arena, levels * STACK_ROWS);
-    }
-    if (before == NULL || s.y == NULL || s.d == NULL || s.k == NULL || (a != NULL && s.low == NULL) ||
-        (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
-        gra_arena_rewind(arena, mark);
+    double size = (double)self->members, *before = gra_arena_doubles(arena, levels + 1);
+    s->e = self;
+    s->w = w;
+    s->step = rule->step;
+    s->y = gra_arena_doubles(arena, levels);
+    s->d = gra_arena_doubles(arena, levels);
+    s->k = gra_arena_doubles(arena, levels * LANES);
+    if (before == NULL || s->y == NULL || s->d == NULL || s->k == NULL) {
         return 0;
     }
     before[0] = 0.0;
     for (int64_t l = 0; l < levels; l++) {
         before[l + 1] = before[l] + w[l];
     }
-    s.before = before;
-    s.least_mass = self->group_size > 2 ? exp(NEGLIGIBLE_LOG_POWER / (size - 2.0)) : 0.0;
+    s->before = before;
+    s->least_mass = self->members > 2 ? exp(NEGLIGIBLE_LOG_POWER / (size - 2.0)) : 0.0;
     for (int i = 0; i < LANES; i++) {
-        s.lane_offset[i] = (i - LANES / 2) * s.step;
-        s.lane_scale[i] = exp(-s.lane_offset[i] * s.lane_offset[i] / size);
+        s->lane_offset[i] = (i - LANES / 2) * s->step;
+        s->lane_scale[i] = exp(-s->lane_offset[i] * s->lane_offset[i] / size);
+    }
+    return 1;
+}
+
+/* All scales; by_scale: the weights are for dt, not dt/t. */
+static void integrate(sweep *s, const gra_scale_rule *rule, double constant, int by_scale)
+{
+    const gra_expectation *self = s->e;
+    int64_t levels = self->levels;
+    double size = (double)self->members;
+    /* Two neighbouring levels part when even the tightest group over both, one member against G-1, has t S > BAND. */
+    double chain = BAND * size / sqrt(size - 1.0);
+    for (int64_t n = 0; n < rule->count; n++) {
+        double weight = constant * rule->weight[n] * (by_scale ? rule->t[n] : 1.0);
+        for (int64_t first = 0, last; first < levels; first = last) {
+            for (last = first + 1; last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
+            }
+            if (last - first > 1) {
+                cluster(s, rule->t[n], weight, first, last);
+            }
+        }
+    }
+}
+
+static const double INVERSE_ROOT_PI = 0.56418958354775628695;
+
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
+                            double *jacobian, gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    int64_t levels = self->levels;
+    double size = (double)self->members;
+    sweep s = {.jacobian = jacobian};
+    int ready = start(&s, self, rule, w, arena);
+    s.low = a != NULL ? gra_arena_doubles(arena, levels * LANES) : NULL;
+    if (jacobian != NULL) {
+        s.left = gra_arena_doubles(arena, levels * STACK_ROWS);
+        s.right = gra_arena_doubles(arena, levels * STACK_ROWS);
+    }
+    if (!ready || (a != NULL && s.low == NULL) || (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
+        gra_arena_rewind(arena, mark);
+        return 0;
     }
     if (a != NULL) {
         memset(s.low, 0, (size_t)(levels * LANES) * sizeof(double));
@@ -353,18 +447,7 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
         memset(jacobian, 0, (size_t)(levels * levels) * sizeof(double));
     }
     /* (G-1)/(G sqrt(pi)), the location step, and the factor for ddof. */
-    double constant = (size - 1.0) / size * 0.56418958354775628695 * s.step * self->factor;
-    /* Two neighbouring levels part when even the tightest group over both, one member against G-1, has t S > BAND. */
-    double chain = BAND * size / sqrt(size - 1.0);
-    for (int64_t n = 0; n < rule->count; n++) {
-        for (int64_t first = 0, last; first < levels; first = last) {
-            for (last = first + 1; last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
-            }
-            if (last - first > 1) {
-                cluster(&s, rule->t[n], constant * rule->weight[n], first, last);
-            }
-        }
-    }
+    integrate(&s, rule, (size - 1.0) / size * INVERSE_ROOT_PI * s.step * self->factor, 0);
     if (jacobian != NULL) {
         flush_rows(&s);
     }
@@ -381,12 +464,36 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     return 1;
 }
 
+int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
+                            gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    double n = (double)self->members, alike = 0.0;
+    sweep s = {.gradient = gradient, .wants_strength = 1};
+    int ready = start(&s, self, &self->fine, w, arena);
+    if (ready) {
+        for (int64_t l = 0; l < self->levels; l++) {
+            alike += pow(w[l], n);
+            if (gradient != NULL) {
+                gradient[l] = n * pow(w[l], n - 1.0) * self->raw;
+            }
+        }
+        integrate(&s, &self->fine, INVERSE_ROOT_PI * s.step * self->factor, 1);
+        *strength = s.strength + alike * self->raw;
+    }
+    gra_arena_rewind(arena, mark);
+    return ready;
+}
+
 double gra_quadrature_cost(const gra_expectation *self)
 {
     /* Counts blocks as `cluster` does, without the likelihood of groups; then measured nanoseconds per kernel
      * value and per product (bench/expectation.c). */
     const double *x = self->x;
-    double size = (double)self->group_size, band = BAND * sqrt(size), cost = 0.0;
+    double size = (double)self->members, band = BAND * sqrt(size), cost = 0.0;
+    if (self->divisor == GRA_OVER_MEAN) {
+        return (double)self->fine.count * (double)self->levels * (20.0 + (double)self->levels);
+    }
     const gra_scale_rule *rules[2] = {&self->fine, &self->coarse};
     for (int r = 0; r < 2; r++) {
         for (int64_t n = 0; n < rules[r]->count; n++) {

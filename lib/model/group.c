@@ -1,6 +1,7 @@
-/* Groups of finite size: A = (r - mean) / (std + epsilon), or r - mean. */
+/* Groups of finite size: A = (r - mean) / (std + epsilon), or over another divisor, or r - mean. */
 #include "model/model.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,11 +12,11 @@
 
 typedef struct group_model {
     grpoalign_model base;
-    gra_group_convention convention;
+    gra_convention convention;
     int64_t levels;
     double *x;                   /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
     double unit;                 /* caller's units per unit of the scale */
-    double epsilon;              /* in the scale */
+    double epsilon;              /* in the scale; inside the root, in its square */
     int64_t *level_of;           /* per outcome, or NULL for random rewards */
     double *mix;                 /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
     gra_expectation expectation; /* set up when there are two levels or more and scale is std */
@@ -35,27 +36,62 @@ static int is_unscaled(const group_model *model)
     return model->convention.scale == GRPOALIGN_SCALE_NONE;
 }
 
-/* (1 - 1/G): what is left of r - mean when the mean contains the member itself. */
+static int is_inside(const group_model *model)
+{
+    return model->convention.epsilon_place == GRPOALIGN_EPSILON_INSIDE;
+}
+
+/* r less the mean of the others is this times r less the mean of all. */
+static double gain(const group_model *model)
+{
+    double size = (double)model->convention.group_size;
+    return model->convention.baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? size / (size - 1.0) : 1.0;
+}
+
+/* What is left of r less the expected reward: (1 - 1/G) when the mean contains the member itself, else 1. */
 static double own_share(const group_model *model)
 {
-    return 1.0 - 1.0 / (double)model->convention.group_size;
+    return model->convention.baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT
+               ? 1.0
+               : 1.0 - 1.0 / (double)model->convention.group_size;
 }
 
 /* Whether epsilon swamps every std: then 1/(S + epsilon) = 1/epsilon to rounding, an unscaled model. */
 static int is_swamped(const group_model *model)
 {
-    return model->epsilon > 1e17;
+    return model->convention.scale == GRPOALIGN_SCALE_STD && model->epsilon > (is_inside(model) ? 1e34 : 1e17);
+}
+
+/* A pair has one other, whose std is 0: nothing is divided. */
+static int is_undivided_pair(const group_model *model)
+{
+    return model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS && model->convention.group_size == 2;
 }
 
 /* The strength of the model where it is one constant. */
 static double constant_strength(const group_model *model)
 {
-    return own_share(model) * (is_unscaled(model) ? model->unit : 1.0 / model->epsilon);
+    double share = own_share(model);
+    return !is_swamped(model) ? share * model->unit
+           : is_inside(model) ? share / sqrt(model->epsilon)
+                              : share / model->epsilon;
 }
 
 static int is_constant(const group_model *model)
 {
-    return is_unscaled(model) || is_swamped(model);
+    return is_unscaled(model) || is_swamped(model) || is_undivided_pair(model);
+}
+
+static gra_group_rule rule_of(const group_model *model)
+{
+    static const int32_t divisors[] = {[GRPOALIGN_SCALE_STD] = GRA_OVER_STD,
+                                       [GRPOALIGN_SCALE_STD_OF_OTHERS] = GRA_OVER_STD_OF_OTHERS,
+                                       [GRPOALIGN_SCALE_MEAN] = GRA_OVER_MEAN};
+    const gra_convention *c = &model->convention;
+    gra_group_rule rule = {.group_size = c->group_size, .ddof = c->ddof, .epsilon = model->epsilon, .raw = model->unit};
+    rule.divisor = is_inside(model) ? GRA_OVER_STD_INSIDE : divisors[c->scale];
+    rule.gain = c->scale == GRPOALIGN_SCALE_STD_OF_OTHERS ? 1.0 : gain(model);
+    return rule;
 }
 
 /* The mean reward of each outcome, in the scale. */
@@ -183,12 +219,35 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
 typedef struct group_game {
     const gra_expectation *expectation;
     gra_expectation own; /* over the supported levels, when they are not all */
+    double constant;     /* the strength where it is one, over the levels `x`; else 0 */
+    const double *x;
 } group_game;
+
+/* u_l = constant (x_l - sum w x), less the shift, or its Jacobian. */
+static void constant_game(const gra_game *self, const double *w, double shift, double *a, double *jacobian)
+{
+    const group_game *game = self->data;
+    int64_t n = self->levels;
+    gra_tilt tilt = {.classes = n, .reward = game->x};
+    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, w);
+    for (int64_t m = 0; m < n; m++) {
+        if (a != NULL) {
+            a[m] = -game->constant * gra_tilt_deviation(&tilt, centre, m) - shift;
+        }
+        for (int64_t l = 0; jacobian != NULL && l < n; l++) {
+            jacobian[m * n + l] = game->constant * (game->x[0] - game->x[l]);
+        }
+    }
+}
 
 static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
                           gra_arena *arena)
 {
     const group_game *game = self->data;
+    if (game->constant > 0.0) {
+        constant_game(self, w, shift, a, NULL);
+        return 1;
+    }
     if (!gra_expectation_advantage(game->expectation, w, accuracy, a, arena)) {
         return 0;
     }
@@ -201,6 +260,9 @@ static int game_advantage(const gra_game *self, const double *w, double shift, i
 static int game_check(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena)
 {
     const group_game *game = self->data;
+    if (game->constant > 0.0) {
+        return -1;
+    }
     int done = gra_expectation_check(game->expectation, w, a, arena);
     for (int64_t l = 0; done > 0 && l < self->levels; l++) {
         a[l] -= shift;
@@ -211,6 +273,10 @@ static int game_check(const gra_game *self, const double *w, double shift, doubl
 static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
 {
     const group_game *game = self->data;
+    if (game->constant > 0.0) {
+        constant_game(self, w, 0.0, NULL, jacobian);
+        return 1;
+    }
     return gra_expectation_jacobian(game->expectation, w, accuracy, NULL, jacobian, arena);
 }
 
@@ -257,7 +323,13 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
     tilt->gap = gap;
     tilt->reward = reward;
     if (gra_max(gap, n) > 0.0) {
-        gra_tilt_limit(tilt, variance, model->epsilon);
+        if (is_constant(model)) {
+            gra_tilt_constant(tilt, constant_strength(model));
+        } else if (model->convention.scale == GRPOALIGN_SCALE_MEAN) {
+            gra_tilt_mean(tilt, best, model->epsilon);
+        } else {
+            gra_tilt_limit(tilt, variance, is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
+        }
         game->near = tilt;
     }
     return 1;
@@ -273,8 +345,9 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
                         "the large-group limit has none",
                         (long long)levels, (long long)GRA_DENSE_LIMIT);
     }
+    const gra_convention *convention = &model->convention;
     group_game *game = gra_alloc(1, sizeof *game);
-    double *x = gra_arena_doubles(arena, levels);
+    double *x = gra_arena_doubles(arena, levels), size = (double)convention->group_size;
     if (game == NULL || x == NULL) {
         gra_release(game);
         return gra_fail_memory(error);
@@ -295,17 +368,30 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
     if (!set_near(model, x, &out->game, arena)) {
         return gra_fail_memory(error);
     }
-    if (levels < model->levels) {
-        game->expectation = &game->own;
-        GRA_TRY(gra_expectation_init(&game->own, x, levels, model->convention.group_size, model->epsilon,
-                                     model->convention.ddof, model->convention.expectation, error));
+    if (is_constant(model)) {
+        double range = x[levels - 1] - x[0];
+        game->constant = constant_strength(model);
+        game->x = x;
+        out->game.error = 4.0 * DBL_EPSILON * game->constant * range;
+        out->game.contraction = 0.5 * game->constant * range;
+        return GRPOALIGN_OK;
     }
-    /* tests/unit/test_expectation.c measures it against Bernstein sums; every advantage is below sqrt(G). */
-    out->game.error = 1e-14 * sqrt((double)model->convention.group_size);
-    out->game.coarse_error = 1e-4 * sqrt((double)model->convention.group_size);
-    /* Moving one of the others changes an advantage by at most 2 sqrt(G-1); there are G-1 others, and the total
-     * variation is half of sum |dw|. */
-    out->game.contraction = pow((double)(model->convention.group_size - 1), 1.5);
+    if (levels < model->levels) {
+        gra_group_rule rule = rule_of(model);
+        int32_t method = convention->expectation == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2
+                             ? GRPOALIGN_EXPECTATION_AUTO
+                             : convention->expectation;
+        game->expectation = &game->own;
+        GRA_TRY(gra_expectation_init(&game->own, x, levels, &rule, method, error));
+    }
+    /* tests/unit/test_expectation.c measures it against Bernstein sums; every advantage is below sqrt(G), or over the mean
+     * below G. Moving one of the others changes it by at most twice that (over the mean it is never below -1); there are G-1
+     * others, and the total variation is half of sum |dw|. */
+    double most = convention->scale == GRPOALIGN_SCALE_MEAN ? size : gain(model) * sqrt(size);
+    out->game.error = 1e-14 * most;
+    out->game.coarse_error = 1e-4 * most;
+    out->game.contraction =
+        (size - 1.0) * (convention->scale == GRPOALIGN_SCALE_MEAN ? 0.5 * size : gain(model) * sqrt(size - 1.0));
     return GRPOALIGN_OK;
 }
 
@@ -357,9 +443,8 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
     }
     gra_tilt *tilt = make_tilt(out, gap);
     if (out->kind == GRA_TILT) {
-        double distance = model->x[high] - model->x[low], factor = model->expectation.factor;
-        gra_tilt_two_levels(tilt, success, failure, model->convention.group_size, model->expectation.epsilon / distance,
-                            factor);
+        gra_contrast contrast = gra_contrast_of(&model->expectation, model->x[low], model->x[high]);
+        gra_tilt_two_levels(tilt, success, failure, &contrast);
     }
     return GRPOALIGN_OK;
 }
@@ -394,11 +479,33 @@ static grpoalign_status constant_structure(const group_model *model, const unsig
     return GRPOALIGN_OK;
 }
 
-/* The margin of two levels in a group of two: (d/2) / (|d|/2 + epsilon). */
+/* The margin of two levels in a group of two: half their distance over their std, which is that too, or over their mean. */
 static double pair_margin(const gra_expectation *e, double a, double b)
 {
-    double d = 0.5 * (a - b);
-    return d != 0.0 ? e->factor * d / (fabs(d) + e->epsilon) : 0.0;
+    double d = 0.5 * (a - b), divisor = e->divisor == GRA_OVER_MEAN         ? 0.5 * (a + b) + e->epsilon
+                                        : e->divisor == GRA_OVER_STD_INSIDE ? sqrt(d * d + e->epsilon)
+                                                                            : fabs(d) + e->epsilon;
+    return d != 0.0 ? e->factor * d / divisor : 0.0;
+}
+
+/* Over the std of others: a tilt over classes with the mean rewards `reward`, ascending or not; `mix` as in a game. */
+static grpoalign_status others_structure(const group_model *model, const double *reward, const double *mix,
+                                         gra_structure *out, gra_arena *arena, grpoalign_error *error)
+{
+    double *gap = gra_arena_doubles(arena, out->classes);
+    if (gap == NULL) {
+        return gra_fail_memory(error);
+    }
+    double best = gra_max(reward, out->classes);
+    for (int64_t c = 0; c < out->classes; c++) {
+        gap[c] = best - reward[c];
+    }
+    gra_tilt *tilt = make_tilt(out, gap);
+    tilt->reward = reward;
+    if (out->kind == GRA_TILT) {
+        gra_tilt_others(tilt, &model->expectation, mix, arena);
+    }
+    return GRPOALIGN_OK;
 }
 
 /* Groups of two are pairwise preferences: a matrix over the classes of equal rows. */
@@ -497,6 +604,22 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     if (mix == NULL) {
         return gra_fail_memory(error);
     }
+    if (model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
+        /* All levels, because the expectation is over them. */
+        double *mean = mean_rewards(model, arena), *reward = gra_arena_doubles(arena, kept);
+        double *rows = gra_arena_doubles(arena, kept * model->levels);
+        if (mean == NULL || reward == NULL || rows == NULL) {
+            return gra_fail_memory(error);
+        }
+        for (int64_t o = 0; o < n; o++) {
+            if (class_of[o] >= 0) {
+                reward[class_of[o]] = mean[o];
+                memcpy(rows + class_of[o] * model->levels, model->mix + o * model->levels,
+                       (size_t)model->levels * sizeof(double));
+            }
+        }
+        return others_structure(model, reward, rows, out, arena, error);
+    }
     for (int64_t o = 0; o < n; o++) {
         for (int64_t l = 0; class_of[o] >= 0 && l < levels; l++) {
             mix[class_of[o] * levels + l] = model->mix[o * model->levels + at[l]];
@@ -509,7 +632,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
                                         gra_arena *arena, grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
-    if (is_constant(model) && model->levels > 1) {
+    if (is_constant(model) && model->levels > 1 && self->dropping == 0) {
         return constant_structure(model, supported, out, arena, error);
     }
     if (model->mix != NULL) {
@@ -529,7 +652,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         }
     }
     int32_t asked = model->convention.expectation;
-    if (asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN) {
+    if (self->dropping == 0 && (asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN)) {
         if (out->classes == 2) {
             return two_level_structure(model, supported, at[0], at[1], out, arena, error);
         }
@@ -547,6 +670,19 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
             gra_game_from_margins(&out->game, margins, out->classes);
             return GRPOALIGN_OK;
         }
+    }
+    if (model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS && self->dropping == 0) {
+        double *mean = mean_rewards(model, arena), *reward = gra_arena_doubles(arena, out->classes);
+        double *rows = gra_arena_doubles(arena, out->classes * model->levels);
+        if (mean == NULL || reward == NULL || rows == NULL) {
+            return gra_fail_memory(error);
+        }
+        memset(rows, 0, (size_t)(out->classes * model->levels) * sizeof(double));
+        for (int64_t c = 0; c < out->classes; c++) {
+            reward[c] = model->x[at[c]];
+            rows[c * model->levels + at[c]] = 1.0;
+        }
+        return others_structure(model, reward, out->classes < model->levels ? rows : NULL, out, arena, error);
     }
     return make_game(model, at, out->classes, NULL, out->classes, out, arena, error);
 }
@@ -589,7 +725,7 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
         model->x[l] = ldexp(rewards[first[l]], -exponent);
     }
     model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
-    model->epsilon = ldexp(model->convention.epsilon, -exponent);
+    model->epsilon = ldexp(model->convention.epsilon, -(is_inside(model) ? 2 * exponent : exponent));
     if (built && distribution != NULL) {
         built = build_mix(model, k, distribution, stride, level_of);
         if (built) {
@@ -608,23 +744,26 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
         return gra_fail_memory(error);
     }
     if (model->levels > 1 && !is_constant(model)) {
-        const gra_group_convention *c = &model->convention;
-        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, c->group_size, model->epsilon,
-                                     c->ddof, c->expectation, error));
+        gra_group_rule rule = rule_of(model);
+        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, &rule, model->convention.expectation,
+                                     error));
         model->base.expectation = model->expectation.method;
     }
     return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
-                               const gra_group_convention *convention, grpoalign_model **out, grpoalign_error *error)
+                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     gra_arena arena = GRA_ARENA_INIT;
+    int dropping = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
     if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD && convention->epsilon == 0.0 &&
-        convention->expectation == GRPOALIGN_EXPECTATION_AUTO && distribution == NULL) {
-        /* Two members differ from their mean by half their distance, which is also their std. */
-        return gra_ranked_new(rewards, n, sqrt((2.0 - convention->ddof) / 2.0), out, error);
+        convention->expectation == GRPOALIGN_EXPECTATION_AUTO && distribution == NULL && !dropping) {
+        /* Two members differ from their mean by half their distance, which is also their std, and from each other by all of
+         * it. */
+        double share = convention->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? 2.0 : 1.0;
+        return gra_ranked_new(rewards, n, share * sqrt((2.0 - convention->ddof) / 2.0), out, error);
     }
     GRA_TRY(gra_model_allocate(sizeof(group_model), &GROUP_OPS, n, NULL, &base, error));
     base->rewards = gra_alloc(n, sizeof(double));
@@ -641,6 +780,7 @@ grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *d
         memcpy(base->rewards, rewards, (size_t)n * sizeof(double));
     }
     base->by_mean_reward = distribution == NULL || is_constant(model);
+    base->dropping = dropping ? convention->group_size : 0;
     *out = base;
     return GRPOALIGN_OK;
 }

@@ -1,4 +1,4 @@
-/* The limit of large groups: u = (r - mean) / (sigma + epsilon), or r - mean. */
+/* The limit of large groups: u = (r - mean) / (sigma + epsilon), (r - mean) / (mean + epsilon), or r - mean. */
 #include "model/model.h"
 
 #include <math.h>
@@ -54,6 +54,8 @@ static int limit_tilt(const limit_model *model, const int64_t *at, int64_t class
     tilt->reward = reward;
     if (model->scale == GRPOALIGN_SCALE_NONE) {
         gra_tilt_constant(tilt, model->unit);
+    } else if (model->scale == GRPOALIGN_SCALE_MEAN) {
+        gra_tilt_mean(tilt, best, model->epsilon);
     } else {
         gra_tilt_limit(tilt, variance, model->epsilon);
     }
@@ -146,9 +148,11 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
 
 static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian, limit_structure};
 
-grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale, double epsilon,
-                               grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
+                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error)
 {
+    /* sqrt(sigma^2 + epsilon): epsilon is one more variance within the outcomes. */
+    double inside = convention->epsilon_place == GRPOALIGN_EPSILON_INSIDE ? convention->epsilon : 0.0;
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));
     limit_model *model = (limit_model *)base;
@@ -159,8 +163,9 @@ grpoalign_status gra_limit_new(const double *rewards, const double *variances, i
                 gra_levels_build(rewards, variances, n, model->level_of, first, &model->levels, &arena);
     if (built) {
         model->reward = gra_alloc(model->levels, sizeof(double));
-        model->variance = variances != NULL ? gra_alloc(model->levels, sizeof(double)) : NULL;
-        built = model->reward != NULL && (variances == NULL || model->variance != NULL);
+        int varies = variances != NULL || inside > 0.0;
+        model->variance = varies ? gra_alloc(model->levels, sizeof(double)) : NULL;
+        built = model->reward != NULL && (!varies || model->variance != NULL);
     }
     if (!built) {
         gra_arena_free(&arena);
@@ -170,16 +175,17 @@ grpoalign_status gra_limit_new(const double *rewards, const double *variances, i
     int exponent = gra_range_exponent(rewards, n);
     for (int64_t l = 0; l < model->levels; l++) {
         model->reward[l] = ldexp(rewards[first[l]], -exponent);
-        if (variances != NULL) {
+        if (model->variance != NULL) {
             /* The root is scaled, and beyond 1e150 ranges the range is nothing. */
-            double root = fmin(ldexp(sqrt(variances[first[l]]), -exponent), 1e150);
+            double variance = (variances != NULL ? variances[first[l]] : 0.0) + inside;
+            double root = fmin(ldexp(sqrt(variance), -exponent), 1e150);
             model->variance[l] = root * root;
         }
     }
     gra_arena_free(&arena);
-    model->epsilon = ldexp(epsilon, -exponent);
+    model->epsilon = inside > 0.0 ? 0.0 : ldexp(convention->epsilon, -exponent);
     model->unit = ldexp(1.0, exponent);
-    model->scale = scale;
+    model->scale = convention->scale;
     *out = base;
     return GRPOALIGN_OK;
 }

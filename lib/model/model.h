@@ -82,6 +82,9 @@ struct grpoalign_model {
     double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
     int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
     int by_mean_reward;  /* whatever is added to the rewards, a better mean reward means a better advantage */
+    int64_t
+        dropping; /* G where groups whose rewards are all equal are dropped, penalty and all; then the structure is a
+                            game whose classes are the levels. Else 0 */
 };
 
 #define GRA_MODEL_MAGIC UINT64_C(0x6c65646f6d617267)
@@ -127,17 +130,19 @@ grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t strid
                                  grpoalign_error *error);
 grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale, grpoalign_model **out,
                                 grpoalign_error *error);
-grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n, int32_t scale, double epsilon,
-                               grpoalign_model **out, grpoalign_error *error);
 
-typedef struct gra_group_convention {
+/* The conventions of a model from rewards, as grpoalign_reward_options has them; group_size 0 in the limit of large groups. */
+typedef struct gra_convention {
     int64_t group_size;
-    int32_t scale, ddof, expectation;
+    int32_t scale, ddof, expectation, baseline, epsilon_place, zero_variance;
     double epsilon;
-} gra_group_convention;
+} gra_convention;
+
+grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
+                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error);
 
 /* distribution: NULL for one reward per outcome (then k == n), else n x k rows that sum to 1. */
 grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
-                               const gra_group_convention *convention, grpoalign_model **out, grpoalign_error *error);
+                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error);
 
 #endif

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/numeric.h"
-#include "expectation/expectation.h"
+#include "model/model.h"
 
 static double reward_of(const gra_tilt *tilt, int64_t c)
 {
@@ -244,6 +244,69 @@ void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon)
     tilt->reverse_unique = 1; /* theory, section 2: one monotone equation */
 }
 
+/* ---- large groups over their mean: strength = 1 / (mean + epsilon) ------------------------------------------ */
+
+static double mean_strength(const gra_tilt *self, const double *policy)
+{
+    gra_sum mean = {0.0, 0.0};
+    for (int64_t c = 0; c < self->classes; c++) {
+        gra_sum_add_product(&mean, policy[c], self->reward[c]);
+    }
+    return 1.0 / (gra_sum_value(mean) + self->epsilon);
+}
+
+static void mean_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+{
+    double strength = mean_strength(self, policy);
+    sample->mean_gap = gra_tilt_mean_gap(self, policy);
+    sample->log_strength = log(strength);
+    sample->slope = -sample->spread * strength;
+}
+
+/* The mean grows along a ray, and with it every bound. */
+static void mean_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
+{
+    (void)self;
+    *low = -exp(piece->a->log_strength) * piece->most_spread;
+    *high = -exp(piece->b->log_strength) * piece->least_spread;
+}
+
+static double mean_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+{
+    (void)self, (void)policy;
+    return exp(a->log_strength);
+}
+
+static double mean_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+{
+    (void)self, (void)a;
+    return -INFINITY;
+}
+
+static void mean_gradient(const gra_tilt *self, const double *policy, double *gradient)
+{
+    double strength = mean_strength(self, policy);
+    for (int64_t c = 0; c < self->classes; c++) {
+        gradient[c] = -strength * strength * self->reward[c];
+    }
+}
+
+void gra_tilt_mean(gra_tilt *tilt, double best, double epsilon)
+{
+    tilt->epsilon = epsilon;
+    tilt->low = 1.0 / (best + epsilon);
+    tilt->high = 1.0 / ((best - gra_max(tilt->gap, tilt->classes)) + epsilon);
+    tilt->strength = mean_strength;
+    tilt->sample = mean_sample;
+    tilt->slope_bounds = mean_slope_bounds;
+    tilt->ceiling = mean_ceiling;
+    tilt->tail_slope = mean_tail_slope;
+    tilt->gradient = mean_gradient;
+    tilt->any_ray = 1;
+    tilt->falling = 1;
+    tilt->reverse_unique = 1;
+}
+
 /* ---- two reward levels: strength = the gap of the advantages, a function of P(success) --------------- */
 
 static void success_probability(const gra_tilt *self, const double *policy, double *p, double *q)
@@ -261,41 +324,68 @@ static double two_levels_strength(const gra_tilt *self, const double *policy)
 {
     double p, q;
     success_probability(self, policy, &p, &q);
-    return self->factor * gra_bernstein_gap(self->group_size, self->epsilon, p, q, NULL);
+    return gra_bernstein_gap(&self->contrast, p, q, NULL);
 }
 
 static void two_levels_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
 {
     double slope, q;
     success_probability(self, policy, &sample->p, &q);
-    double gap = gra_bernstein_gap(self->group_size, self->epsilon, sample->p, q, &slope);
+    double gap = gra_bernstein_gap(&self->contrast, sample->p, q, &slope);
     sample->mean_gap = gra_tilt_mean_gap(self, policy);
-    sample->log_sigma = log(gap);
-    sample->log_strength = log(self->factor * gap);
+    sample->log_sigma = sample->log_strength = log(gap);
     sample->share = slope;
     sample->slope = slope / gap * sample->spread;
 }
 
-/* d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with theta and the gap is convex in
- * p with its minimum at 1/2. */
+typedef struct ends {
+    double value, slope; /* end (p^n + q^n) and its derivative */
+} ends;
+
+static ends ends_at(const gra_tilt *self, double p)
+{
+    double n = (double)self->contrast.group_size - 1.0, q = 1.0 - p;
+    ends result = {0.0, 0.0};
+    if (self->end != 0.0) {
+        result.value = self->end * (pow(p, n) + pow(q, n));
+        result.slope = self->end * n * (pow(p, n - 1.0) - pow(q, n - 1.0));
+    }
+    return result;
+}
+
+/*
+ * d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with theta. The gap is a convex
+ * function of p with its minimum at 1/2, and its ends, whose slope is monotone and which are extreme at 1/2.
+ */
 static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
 {
     const gra_tilt_sample *a = piece->a, *b = piece->b;
-    double gap_a = exp(a->log_sigma), gap_b = exp(b->log_sigma);
-    double largest = fmax(gap_a, gap_b), smallest = fmin(gap_a, gap_b);
-    if (a->p < 0.5 && b->p > 0.5) {
-        smallest = gra_bernstein_gap(self->group_size, self->epsilon, 0.5, 0.5, NULL);
+    if (self->falling) {
+        *low = -INFINITY;
+        *high = 0.0;
+        return;
     }
-    *low = a->share < 0.0 ? a->share / smallest * piece->most_spread : a->share / largest * piece->least_spread;
-    *high = b->share < 0.0 ? b->share / largest * piece->least_spread : b->share / smallest * piece->most_spread;
+    ends at_a = ends_at(self, a->p), at_b = ends_at(self, b->p), middle = at_a;
+    double convex_a = exp(a->log_sigma) - at_a.value, convex_b = exp(b->log_sigma) - at_b.value;
+    double largest = fmax(convex_a, convex_b), smallest = fmin(convex_a, convex_b);
+    if (a->p < 0.5 && b->p > 0.5) {
+        middle = ends_at(self, 0.5);
+        smallest = gra_bernstein_gap(&self->contrast, 0.5, 0.5, NULL) - middle.value;
+    }
+    largest = fmin(self->high, largest + fmax(middle.value, fmax(at_a.value, at_b.value)));
+    smallest = fmax(self->low, smallest + fmin(middle.value, fmin(at_a.value, at_b.value)));
+    double least = (a->share - at_a.slope) + fmin(at_a.slope, at_b.slope);
+    double most = (b->share - at_b.slope) + fmax(at_a.slope, at_b.slope);
+    *low = least < 0.0 ? least / smallest * piece->most_spread : least / largest * piece->least_spread;
+    *high = most < 0.0 ? most / largest * piece->least_spread : most / smallest * piece->most_spread;
 }
 
 static double two_levels_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
 {
     (void)policy;
-    /* p only grows from here, and the gap is convex: its largest value is at one end. */
-    return fmax(exp(a->log_strength),
-                self->factor * gra_bernstein_gap(self->group_size, self->epsilon, 1.0, 0.0, NULL));
+    /* p only grows from here, and a convex gap's largest value is at one end. */
+    return self->end != 0.0 ? self->high
+                            : fmax(exp(a->log_strength), gra_bernstein_gap(&self->contrast, 1.0, 0.0, NULL));
 }
 
 static double two_levels_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
@@ -308,22 +398,30 @@ static void two_levels_gradient(const gra_tilt *self, const double *policy, doub
 {
     double p, q, slope;
     success_probability(self, policy, &p, &q);
-    (void)gra_bernstein_gap(self->group_size, self->epsilon, p, q, &slope);
+    (void)gra_bernstein_gap(&self->contrast, p, q, &slope);
     for (int64_t c = 0; c < self->classes; c++) {
-        gradient[c] = self->factor * slope * self->success[c];
+        gradient[c] = slope * self->success[c];
     }
 }
 
-void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, int64_t group_size,
-                         double epsilon, double factor)
+/* Over the std of others the gap is convex but for groups whose others are alike, b_0 and b_(G-1). */
+static double end_of(const gra_contrast *contrast)
 {
+    double size = (double)contrast->group_size, n = size - 1.0;
+    double b[3];
+    for (int k = 1; k <= 2; k++) {
+        b[k] = contrast->factor / (sqrt(k * (n - k)) / n + contrast->epsilon);
+    }
+    return contrast->raw - (n >= 4.0 ? 2.0 * b[1] - b[2] : b[1]);
+}
+
+void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, const gra_contrast *contrast)
+{
+    double at_0 = gra_bernstein_gap(contrast, 0.0, 1.0, NULL), at_1 = gra_bernstein_gap(contrast, 1.0, 0.0, NULL);
+    double n = (double)contrast->group_size - 1.0;
     tilt->success = success;
     tilt->failure = failure;
-    tilt->group_size = group_size;
-    tilt->epsilon = epsilon;
-    tilt->factor = factor;
-    tilt->low = factor * gra_bernstein_gap(group_size, epsilon, 0.5, 0.5, NULL);
-    tilt->high = factor * gra_bernstein_gap(group_size, epsilon, 0.0, 1.0, NULL);
+    tilt->contrast = *contrast;
     tilt->strength = two_levels_strength;
     tilt->sample = two_levels_sample;
     tilt->slope_bounds = two_levels_slope_bounds;
@@ -331,11 +429,102 @@ void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *fa
     tilt->tail_slope = two_levels_tail_slope;
     tilt->gradient = two_levels_gradient;
     tilt->any_ray = 1;
-    /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. */
-    tilt->reverse_unique = 1;
-    for (int64_t c = 0; c < tilt->classes; c++) {
-        if (success[c] != 0.0 && failure[c] != 0.0) {
-            tilt->reverse_unique = 0;
+    switch (contrast->divisor) {
+    case GRA_OVER_MEAN:
+        /* A success is worth less where they are many: b_k falls (tests/unit/test_expectation.c). */
+        tilt->low = at_1;
+        tilt->high = at_0;
+        tilt->falling = 1;
+        tilt->reverse_unique = 1;
+        return;
+    case GRA_OVER_STD_OF_OTHERS: {
+        double widest = contrast->factor / (0.5 + contrast->epsilon);
+        double tightest = contrast->factor / (sqrt(n - 1.0) / n + contrast->epsilon);
+        tilt->low = fmin(contrast->raw, widest);
+        tilt->high = fmax(contrast->raw, tightest);
+        tilt->end = end_of(contrast);
+        return;
+    }
+    default:
+        tilt->low = gra_bernstein_gap(contrast, 0.5, 0.5, NULL);
+        tilt->high = at_0;
+        /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. Inside the root x/sqrt(x + epsilon) is
+         * as concave as sqrt(x). */
+        tilt->reverse_unique = 1;
+        for (int64_t c = 0; c < tilt->classes; c++) {
+            if (success[c] != 0.0 && failure[c] != 0.0) {
+                tilt->reverse_unique = 0;
+            }
         }
     }
+}
+
+/* ---- the std of others: strength = E[1 / (s + epsilon)] ---------------------------------------------------- */
+
+/* The strength, and its gradient over the classes unless NULL. */
+static double others_evaluate(const gra_tilt *self, const double *policy, double *gradient)
+{
+    const gra_expectation *e = self->expectation;
+    gra_arena_mark_t mark = gra_arena_mark(self->arena);
+    double *w = gra_arena_doubles(self->arena, e->levels), *slope = NULL, strength = NAN;
+    if (gradient != NULL) {
+        slope = gra_arena_doubles(self->arena, e->levels);
+    }
+    if (w != NULL && (gradient == NULL || slope != NULL)) {
+        gra_game levels = {.classes = self->classes, .levels = e->levels, .mix = self->mix};
+        gra_game_to_levels(&levels, policy, w);
+        strength = gra_expectation_strength(e, w, slope, self->arena);
+        if (gradient != NULL) {
+            gra_game_to_classes(&levels, slope, gradient);
+        }
+    }
+    gra_arena_rewind(self->arena, mark);
+    return strength;
+}
+
+static double others_strength(const gra_tilt *self, const double *policy)
+{
+    return others_evaluate(self, policy, NULL);
+}
+
+static void others_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+{
+    sample->log_strength = log(others_strength(self, policy));
+    sample->slope = NAN;
+}
+
+static double others_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+{
+    (void)a, (void)policy;
+    return self->high;
+}
+
+static double others_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+{
+    (void)self, (void)a;
+    return -INFINITY;
+}
+
+static void others_gradient(const gra_tilt *self, const double *policy, double *gradient)
+{
+    (void)others_evaluate(self, policy, gradient);
+}
+
+void gra_tilt_others(gra_tilt *tilt, const gra_expectation *expectation, const double *mix, gra_arena *arena)
+{
+    const gra_expectation *e = expectation;
+    double n = (double)e->members, range = e->x[e->levels - 1] - e->x[0], nearest = range;
+    for (int64_t l = 1; l < e->levels; l++) {
+        nearest = fmin(nearest, e->x[l] - e->x[l - 1]);
+    }
+    tilt->expectation = expectation;
+    tilt->mix = mix;
+    tilt->arena = arena;
+    tilt->low = fmin(e->raw, e->factor / (0.5 * range + e->epsilon));
+    tilt->high = fmax(e->raw, e->factor / (nearest * sqrt(n - 1.0) / n + e->epsilon));
+    tilt->strength = others_strength;
+    tilt->sample = others_sample;
+    tilt->ceiling = others_ceiling;
+    tilt->tail_slope = others_tail_slope;
+    tilt->gradient = others_gradient;
 }

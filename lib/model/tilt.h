@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "expectation/expectation.h"
+
 /*
  * A policy of a penalty's ray, prices theta gap + level, seen by a tilt. Between two of them bounds on the slope of log
  * strength follow from convexity; see the functions below.
@@ -45,7 +47,7 @@ struct gra_tilt {
     double (*log_strength)(const gra_tilt *self, const double *log_policy);
     /* Fills a sample for a policy of the ray, given theta, level and spread. */
     void (*sample)(const gra_tilt *self, const double *policy, gra_tilt_sample *sample);
-    /* Bounds on d log strength / d theta over a piece. */
+    /* Bounds on d log strength / d theta over a piece; NULL where none are known. */
     void (*slope_bounds)(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high);
     /* An upper bound on the strength for all theta >= a->theta; infinite if there is none. */
     double (*ceiling)(const gra_tilt *self, const gra_tilt_sample *a, const double *policy);
@@ -62,15 +64,19 @@ struct gra_tilt {
     const double *variance;          /* large groups: per class, or NULL */
     double epsilon;                  /* in units of the gaps */
     const double *success, *failure; /* two levels: probabilities of the upper and the lower */
-    int64_t group_size;
-    double factor; /* of the gap of the advantages */
+    gra_contrast contrast;
+    double end;                         /* what the gap has beyond a convex function of p: end (p^(G-1) + q^(G-1)) */
+    const gra_expectation *expectation; /* the std of others: the strength over levels */
+    const double *mix;                  /* classes x levels, or NULL where they are the same */
+    gra_arena *arena;                   /* for scratch */
 };
 
 /* Each sets the strength-specific part; classes and gap are set before. */
 void gra_tilt_constant(gra_tilt *tilt, double strength);
 void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon);
-void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, int64_t group_size,
-                         double epsilon, double factor);
+void gra_tilt_mean(gra_tilt *tilt, double best, double epsilon);
+void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, const gra_contrast *contrast);
+void gra_tilt_others(gra_tilt *tilt, const gra_expectation *expectation, const double *mix, gra_arena *arena);
 
 /*
  * The mean reward of a policy as pivot - offset, pivot being the reward of the class that weighs most: differences from the

@@ -333,7 +333,9 @@ static int divide_ray(line *self, double low, double high, double finest)
 /* Whether dividing proves anything: bounds on the slope are known. */
 static int is_divisible(const gra_problem *problem)
 {
-    return problem->penalty->exponential || (problem->structure->tilt.any_ray && problem->penalty->convex);
+    const gra_tilt *tilt = &problem->structure->tilt;
+    return tilt->slope_bounds != NULL &&
+           (problem->penalty->exponential || (tilt->any_ray && problem->penalty->convex));
 }
 
 /* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn

@@ -57,7 +57,7 @@ BAD = [
     (changed(model="limit", group_size=None, ddof=1), ["ddof"]),
     (changed(epsilon=-1), ["epsilon", ">= 0"]),
     (changed(ddof=2), ["ddof", "0 or 1"]),
-    (changed(scale="mean"), ["scale", "std"]),
+    (changed(scale="median"), ["scale", "std"]),
     (changed(scale="none", epsilon=0.1), ["epsilon", "none"]),
     (changed(margins=[[0, 1], [-1, 0]]), ["margins", "rewards"]),
     (changed(rewards=None, margins=[[0, 1], [-1, 0]]), ["margins", "pairwise"]),
@@ -177,7 +177,7 @@ def options(checks):
                       ["solve", "--model", "grup"], ["solve", "--format", "xml"], ["solve", "--threads", "0"],
                       ["solve", "--group-size", "1"], ["solve", "--group-size", "8x"], ["solve", "/no/such/file"],
                       ["solve", "/"], ["solve", "--reward", "r"], ["solve", "--rollouts", "a", "--battles", "b"],
-                      ["solve", "--rollouts", "/no/such/file"], ["solve", "--preset", "trl-1.10"], ["sovle"], []):
+                      ["solve", "--rollouts", "/no/such/file"], ["solve", "--preset", "nobody"], ["sovle"], []):
         status, out, err = run(arguments, b"")
         checks.that(status == 2 and out == "" and err.startswith(("grpoalign", "usage")), "%s: %d %s" % (arguments, status, err))
     for arguments in (["--help"], ["--version"], ["solve", "--help"]):

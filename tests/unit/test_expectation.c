@@ -4,14 +4,20 @@
 
 #include "expectation/expectation.h"
 
-static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof,
-                   int32_t method)
+static void set_up_rule(gra_expectation *e, const double *x, int64_t k, const gra_group_rule *rule, int32_t method)
 {
     grpoalign_error error;
-    grpoalign_status status = gra_expectation_init(e, x, k, size, epsilon, ddof, method, &error);
+    grpoalign_status status = gra_expectation_init(e, x, k, rule, method, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
+}
+
+static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof,
+                   int32_t method)
+{
+    gra_group_rule rule = {.group_size = size, .ddof = ddof, .epsilon = epsilon, .gain = 1.0};
+    set_up_rule(e, x, k, &rule, method);
 }
 
 /* k strictly ascending levels whose range lies in [1/2, 1), some nearly tied. */
@@ -61,6 +67,110 @@ static void against_every_sequence(void **state)
             advantages(&e, w, a);
             for (int64_t l = 0; l < k; l++) {
                 assert_near(a[l], plain[l], 1e-14 * sqrt((double)size) + 1e-13 * fabs((double)plain[l]));
+            }
+            gra_expectation_free(&e);
+        }
+    }
+}
+
+/* A convention at random, the std of others and the mean among them. */
+static gra_group_rule random_rule(randomness *r, int64_t size)
+{
+    gra_group_rule rule = {.group_size = size, .gain = 1.0};
+    rule.divisor = (int32_t)random_below(r, size > 2 ? 4 : 3);
+    rule.epsilon = random_below(r, 2) ? 0.0 : pow(10.0, random_between(r, -6.0, 1.0));
+    if (rule.divisor == GRA_OVER_STD_INSIDE && rule.epsilon == 0.0) {
+        rule.epsilon = 0.01;
+    }
+    rule.ddof = rule.divisor == GRA_OVER_STD || rule.divisor == GRA_OVER_STD_INSIDE ? (int)random_below(r, 2) : 0;
+    rule.gain = rule.divisor == GRA_OVER_STD && random_below(r, 2) ? (double)size / ((double)size - 1.0) : 1.0;
+    rule.raw = random_between(r, 0.1, 3.0);
+    return rule;
+}
+
+/* A of the first member of a group, by its definition. */
+static long double member_advantage(const gra_group_rule *rule, const double *group)
+{
+    int of_others = rule->divisor == GRA_OVER_STD_OF_OTHERS;
+    int64_t size = rule->group_size, from = of_others ? 1 : 0, count = size - from;
+    long double mean = 0.0L, squares = 0.0L;
+    for (int64_t i = from; i < size; i++) {
+        mean += (long double)group[i] / (long double)count;
+    }
+    for (int64_t i = from; i < size; i++) {
+        squares += ((long double)group[i] - mean) * ((long double)group[i] - mean);
+    }
+    long double distance = (long double)group[0] - mean, epsilon = (long double)rule->epsilon;
+    if (rule->divisor == GRA_OVER_MEAN) {
+        return mean + epsilon > 0.0L ? distance / (mean + epsilon) : 0.0L;
+    }
+    if (of_others) {
+        int alike = 1;
+        for (int64_t i = 2; i < size; i++) {
+            alike = alike && group[i] == group[1];
+        }
+        return alike ? (long double)rule->raw * distance
+                     : distance / (sqrtl(squares / (long double)(count - 1)) + epsilon);
+    }
+    long double variance = squares / (long double)(size - rule->ddof);
+    long double divisor = rule->divisor == GRA_OVER_STD_INSIDE ? sqrtl(variance + epsilon) : sqrtl(variance) + epsilon;
+    int alike = 1;
+    for (int64_t i = 1; i < size; i++) {
+        alike = alike && group[i] == group[0];
+    }
+    return alike ? 0.0L : (long double)rule->gain * distance / divisor;
+}
+
+static void every_group(const gra_group_rule *rule, const double *x, int64_t k, const double *w, int64_t member,
+                        double *group, long double probability, long double *sum)
+{
+    if (member == rule->group_size) {
+        *sum += probability * member_advantage(rule, group);
+        return;
+    }
+    for (int64_t l = 0; l < k; l++) {
+        group[member] = x[l];
+        every_group(rule, x, k, w, member + 1, group, probability * (long double)w[l], sum);
+    }
+}
+
+/* Every convention and method against the sum over all groups. */
+static void conventions(void **state)
+{
+    (void)state;
+    randomness r = random_start(21);
+    for (int i = 0; i < 300 * test_scale(); i++) {
+        int64_t k = 2 + random_below(&r, 3), size = 2 + random_below(&r, k > 3 ? 4 : 5);
+        double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS], group[8];
+        long double plain[MOST_LEVELS], centre = 0.0L;
+        random_levels(&r, k, x);
+        random_policy(&r, k, w);
+        if (random_below(&r, 3) == 0) {
+            for (int64_t l = 0; l < k; l++) {
+                x[l] += 0.3; /* no reward 0 */
+            }
+        }
+        gra_group_rule rule = random_rule(&r, size);
+        for (int64_t m = 0; m < k; m++) {
+            plain[m] = 0.0L;
+            group[0] = x[m];
+            every_group(&rule, x, k, w, 1, group, 1.0L, &plain[m]);
+            centre += (long double)w[m] * plain[m];
+        }
+        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+            if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
+                continue;
+            }
+            gra_expectation e;
+            set_up_rule(&e, x, k, &rule, method);
+            advantages(&e, w, a);
+            double most = 0.0;
+            for (int64_t l = 0; l < k; l++) {
+                most = fmax(most, fabs((double)(plain[l] - centre)));
+            }
+            for (int64_t l = 0; l < k; l++) {
+                double wanted = (double)(plain[l] - (rule.divisor == GRA_OVER_STD_OF_OTHERS ? centre : 0.0L));
+                assert_near(a[l], wanted, 1e-13 * (1.0 + most));
             }
             gra_expectation_free(&e);
         }
@@ -186,7 +296,7 @@ static void slopes(void **state)
     for (int i = 0; i < 120 * test_scale(); i++) {
         int64_t k = 2 + random_below(&r, 5), size = 2 + random_below(&r, 6);
         double x[MOST_LEVELS], w[MOST_LEVELS], a[MOST_LEVELS], jacobian[MOST_LEVELS * MOST_LEVELS];
-        double epsilon = random_below(&r, 2) ? 0.0 : random_uniform(&r);
+        gra_group_rule rule = random_rule(&r, size);
         random_levels(&r, k, x);
         random_policy(&r, k, w);
         for (int32_t method = GRPOALIGN_EXPECTATION_BERNSTEIN; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
@@ -195,7 +305,7 @@ static void slopes(void **state)
             }
             gra_expectation e;
             gra_arena arena = GRA_ARENA_INIT;
-            set_up(&e, x, k, size, epsilon, 0, method);
+            set_up_rule(&e, x, k, &rule, method);
             assert_true(gra_expectation_jacobian(&e, w, GRA_EXACT, a, jacobian, &arena));
             /* Along the straight line to another policy the advantages are polynomials of degree G-1: differences over
              * several points of that line give the slope exactly but for rounding. */
@@ -219,6 +329,7 @@ static void slopes(void **state)
                 }
                 for (int point = 0; point <= 8; point++) {
                     expected += 8.0 * WEIGHTS[point] * values[point][m];
+                    size_of = fmax(size_of, fabs(values[point][m]));
                 }
                 assert_near(slope, expected, 1e-11 * (1.0 + size_of));
             }
@@ -258,12 +369,33 @@ static void the_gap_is_convex(void **state)
     (void)state;
     for (int64_t size = 2; size < 3000; size = size * 3 / 2 + 1) {
         for (double epsilon = 0.0; epsilon < 1e3; epsilon = epsilon == 0.0 ? 1e-4 : epsilon * 7.0) {
-            double before = -INFINITY;
+            for (int inside = 0; inside < 2; inside++) {
+                gra_contrast contrast = {.divisor = inside ? GRA_OVER_STD_INSIDE : GRA_OVER_STD,
+                                         .group_size = size,
+                                         .epsilon = epsilon,
+                                         .factor = 1.0};
+                double before = -INFINITY;
+                for (int i = 0; i <= 200; i++) {
+                    double p = i / 200.0, slope, gap = gra_bernstein_gap(&contrast, p, 1.0 - p, &slope);
+                    assert_true(slope >= before - 1e-10 * gap * (double)size);
+                    before = slope;
+                    assert_near(gap, gra_bernstein_gap(&contrast, 1.0 - p, p, NULL), 1e-13 * gap);
+                }
+            }
+        }
+    }
+}
+
+/* Over the mean b_k falls: what the uniqueness of stationary policies rests on. */
+static void the_gap_over_the_mean_falls(void **state)
+{
+    (void)state;
+    for (int64_t size = 2; size < 3000; size = size * 3 / 2 + 1) {
+        for (double floor = 0.0; floor < 1e6; floor = floor == 0.0 ? 1e-12 : floor * 5.0) {
+            gra_contrast contrast = {.divisor = GRA_OVER_MEAN, .group_size = size, .floor = floor, .factor = 1.0};
             for (int i = 0; i <= 200; i++) {
-                double p = i / 200.0, slope, gap = gra_bernstein_gap(size, epsilon, p, 1.0 - p, &slope);
-                assert_true(slope >= before - 1e-10 * gap * (double)size);
-                before = slope;
-                assert_near(gap, gra_bernstein_gap(size, epsilon, 1.0 - p, p, NULL), 1e-13 * gap);
+                double p = i / 200.0, slope, gap = gra_bernstein_gap(&contrast, p, 1.0 - p, &slope);
+                assert_true(gap > 0.0 && slope <= 1e-10 * (1.0 + floor));
             }
         }
     }
@@ -284,10 +416,12 @@ static void choices(void **state)
     set_up(&e, x, 40, 16, 0.0, 0, GRPOALIGN_EXPECTATION_AUTO);
     assert_int_equal(e.method, GRPOALIGN_EXPECTATION_QUADRATURE);
     gra_expectation_free(&e);
-    assert_int_equal(gra_expectation_init(&e, x, 3, 4, 0.0, 0, GRPOALIGN_EXPECTATION_BERNSTEIN, &error),
+    gra_group_rule rule = {.group_size = 4, .gain = 1.0};
+    assert_int_equal(gra_expectation_init(&e, x, 3, &rule, GRPOALIGN_EXPECTATION_BERNSTEIN, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     gra_expectation_free(&e);
-    assert_int_equal(gra_expectation_init(&e, x, 40, 40, 0.0, 0, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
+    rule.group_size = 40;
+    assert_int_equal(gra_expectation_init(&e, x, 40, &rule, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
                      GRPOALIGN_ERR_TOO_LARGE);
     gra_expectation_free(&e);
 }
@@ -296,6 +430,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_every_sequence),
+        cmocka_unit_test(conventions),
         cmocka_unit_test(against_each_other),
         cmocka_unit_test(properties),
         cmocka_unit_test(enormous_groups),
@@ -303,6 +438,7 @@ int main(void)
         cmocka_unit_test(slopes),
         cmocka_unit_test(coarse_slopes),
         cmocka_unit_test(the_gap_is_convex),
+        cmocka_unit_test(the_gap_over_the_mean_falls),
         cmocka_unit_test(choices),
     };
     return cmocka_run_group_tests_name("expectation", tests, NULL, NULL);

@@ -1,0 +1,42 @@
+/*
+ * Presets: what a trainer computes, by the name of the trainer, as its source and documentation had it in 2026.
+ */
+#ifndef GRPOALIGN_PRESET_H
+#define GRPOALIGN_PRESET_H
+
+#include <stdint.h>
+
+#include <grpoalign/export.h>
+#include <grpoalign/status.h>
+
+GRPOALIGN_BEGIN
+
+/** A trainer's convention. Strings are static. Only grows at its end. */
+typedef struct grpoalign_convention {
+    uint32_t struct_size;     /* set by the caller to sizeof(grpoalign_convention) */
+    int32_t scale;            /* GRPOALIGN_SCALE_*, and so on as in grpoalign_reward_options: */
+    int32_t ddof;
+    int32_t baseline;
+    int32_t epsilon_place;
+    int32_t zero_variance;
+    double epsilon;
+    int32_t penalty;          /* GRPOALIGN_PENALTY_*: what the trainer's KL term amounts to, on policy, where it is on; NONE
+                                 where it has no effect whatever beta is */
+    int32_t group_size;       /* the trainer's default, or its examples'; 0 where it must be given */
+    double beta;              /* the trainer's default; 0 where the KL term is off unless asked for; NaN where it must be given */
+    const char *name;         /* of the preset */
+    const char *trainer;      /* trainer, versions and options meant */
+    const char *kl;           /* the KL term as the trainer words it */
+    const char *warning;      /* where the default has no effect, or the name suggests something else; NULL for none */
+} grpoalign_convention;
+
+/** The preset of a name, e.g. "trl-1.10". Errors: ARGUMENT, STRUCT_SIZE. */
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_preset(const char *name, grpoalign_convention *out,
+                                                                    grpoalign_error *error);
+
+/** The names of all presets, k = 0, 1, ...; NULL beyond the last. Static storage. */
+GRPOALIGN_API const char *grpoalign_preset_name(int64_t k);
+
+GRPOALIGN_END
+
+#endif
