@@ -116,9 +116,7 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
     if (s->model == MODEL_PAIRWISE && s->penalty == GRPOALIGN_PENALTY_DIRECT_KL) {
         add(out, 0.5 * s->beta, NAN, "Nash learning from human feedback, its tau", "P(i beats j) = (1 + margin)/2");
     }
-    double kept = !dropping                                     ? 1.0
-                  : s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? kept_share(c, r)
-                                                               : NAN;
+    double kept = !dropping ? 1.0 : s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? kept_share(c, r) : NAN;
     if (dropping && !isnan(kept)) {
         add(out, s->beta * kept, NAN, "groups without spread kept",
             "at this policy: the penalty of dropped groups is lost, 1 - q p^(G-1) - p q^(G-1) of it is left");

@@ -1,5 +1,6 @@
 /* grpoalign simulate */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,13 +20,13 @@ static const char HELP[] =
     "groups\n"
     "cannot be drawn.\n"
     "\n"
-    "  --estimator k1|k2|k3              of the divergence of a completion, l = log pi/pi_ref: l, l^2/2, exp(-l) - 1 + "
-    "l\n"
-    "  --placement loss|loss-ratio|reward  a term of the loss; times pi/pi_old with its gradient; or in the "
-    "advantage.\n"
-    "                                    Both by default as the penalty says: k3 or k2 in the loss. Else they say "
-    "which\n"
-    "                                    penalty is predicted\n"
+    "  --estimator k1|k2|k3|abs|none     of the divergence of a completion, l = log pi/pi_ref: l, l^2/2,\n"
+    "                                    exp(-l) - 1 + l, |l|\n"
+    "  --placement loss|loss-ratio|reward|reward-before   a term of the loss; the same times pi/pi_old, with its\n"
+    "                                    gradient; in the advantage; in the reward before it is normalised.\n"
+    "                                    Both by default as the preset has them, else as the penalty says. They say\n"
+    "                                    which penalty is predicted\n"
+    "  --clamp C                         of the estimate, without gradient beyond (default: the preset's, else none)\n"
     "  --groups N                        groups of a batch (default 128)\n"
     "  --steps N --inner-steps N         batches (default 4000) and gradient steps on each (default 1)\n"
     "  --learning-rate R                 of the logits, for a mean over completions (default 0.5)\n"
@@ -42,7 +43,7 @@ static const char HELP[] =
 
 typedef struct simulate_options {
     sim_recipe recipe;
-    int has_estimator, has_placement, plain;
+    int has_estimator, has_placement, has_clamp, plain;
     int64_t repetitions, seed;
     double level;
 } simulate_options;
@@ -132,8 +133,8 @@ static void summarise(simulation *self, int64_t n, int64_t repetitions, double l
         }
         double half = quantile * sqrt(squares / (double)(repetitions - 1) / (double)repetitions);
         self->reached[o] = mean;
-        self->low[o] = mean - half;
-        self->high[o] = mean + half;
+        self->low[o] = mean - half < 0.0 ? 0.0 : mean - half; /* NaN stays NaN */
+        self->high[o] = mean + half > 1.0 ? 1.0 : mean + half;
     }
 }
 
@@ -142,12 +143,20 @@ static void summarise(simulation *self, int64_t n, int64_t repetitions, double l
 /* The penalty that an estimator in its place amounts to on-policy, 0 where the library has none. */
 static int32_t penalty_of(const sim_recipe *recipe)
 {
-    static const int32_t table[3][4] = {
-        [IN_LOSS] = {0, 0, GRPOALIGN_PENALTY_DIRECT_KL, GRPOALIGN_PENALTY_REVERSE_KL},
-        [IN_LOSS_RATIO] = {0, GRPOALIGN_PENALTY_DIRECT_KL, 0, GRPOALIGN_PENALTY_DIRECT_KL},
-        [IN_REWARD] = {0, GRPOALIGN_PENALTY_DIRECT_KL, 0, 0},
+    static const int32_t table[4][5] = {
+        [IN_LOSS] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL,
+                     GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_TOTAL_VARIATION},
+        [IN_LOSS_RATIO] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL, GRPOALIGN_PENALTY_SQUARED_LOG_RATIO,
+                           GRPOALIGN_PENALTY_DIRECT_KL, 0},
+        [IN_REWARD] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL, 0, 0, 0},
+        [IN_REWARD_BEFORE] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_KL_IN_REWARD, 0, 0, 0},
     };
-    return table[recipe->placement][recipe->estimator];
+    int32_t penalty = table[recipe->placement][recipe->estimator];
+    /* The library's clamp is the one trainers have; another has no prediction unless nothing reaches it. */
+    if (penalty == GRPOALIGN_PENALTY_REVERSE_KL && isfinite(recipe->clamp)) {
+        return recipe->clamp == 10.0 ? GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED : 0;
+    }
+    return penalty;
 }
 
 /* What the library says: the stationary policy, and where there are several the one that the training flow reaches. */
@@ -161,11 +170,20 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
     grpoalign_solve_options_init(&how, sizeof how);
     how.stability = GRPOALIGN_STABILITY_SPECTRUM; /* for the rate */
     as_trained.settings.penalty = self->penalty;
+    as_trained.settings.has_alpha = 0;
+    if (self->penalty == GRPOALIGN_PENALTY_KL_IN_REWARD) {
+        as_trained.settings.has_zero_variance = 0; /* rewards that contain a KL are hardly ever equal */
+    }
     grpoalign_status status = handles_open(&as_trained, &h, error);
     if (status >= 0) {
         status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, &how, &solution, error);
     }
     const grpoalign_solution *answer = solution;
+    if (status == GRPOALIGN_ERR_UNSUPPORTED) {
+        self->penalty = 0; /* the library has no answer; training goes on without */
+        handles_close(&h);
+        return GRPOALIGN_OK;
+    }
     if (status == GRPOALIGN_NOT_UNIQUE) {
         status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, NULL, &flow, error);
         answer = grpoalign_flow_end(flow) != NULL ? grpoalign_flow_end(flow) : solution;
@@ -182,20 +200,116 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
 
 /* ---- training ---------------------------------------------------------------------------------------------------------------- */
 
-/* The recipe for a context. */
+/* How trainers that say nothing else would put a penalty into practice: estimator and place. */
+static void put_into_practice(int32_t penalty, sim_recipe *recipe)
+{
+    recipe->placement = penalty == GRPOALIGN_PENALTY_KL_IN_REWARD        ? IN_REWARD_BEFORE
+                        : penalty == GRPOALIGN_PENALTY_SQUARED_LOG_RATIO ? IN_LOSS_RATIO
+                                                                         : IN_LOSS;
+    switch (penalty) {
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+        recipe->clamp = 10.0;
+        recipe->estimator = KL_K3;
+        break;
+    case GRPOALIGN_PENALTY_REVERSE_KL:
+        recipe->estimator = KL_K3;
+        break;
+    case GRPOALIGN_PENALTY_NONE:
+        recipe->estimator = KL_NONE;
+        break;
+    case GRPOALIGN_PENALTY_KL_IN_REWARD:
+        recipe->estimator = KL_K1;
+        break;
+    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
+        recipe->estimator = KL_ABS;
+        break;
+    default:
+        recipe->estimator = KL_K2;
+        break;
+    }
+}
+
+/* Whether training can put a penalty into practice. */
+static int is_practical(int32_t penalty)
+{
+    return penalty != GRPOALIGN_PENALTY_CHI_SQUARED && penalty != GRPOALIGN_PENALTY_JENSEN_SHANNON &&
+           penalty != GRPOALIGN_PENALTY_ALPHA;
+}
+
+/* The recipe for a context: what the record and the options say of rewards; the KL term as options say, else as the preset has it
+ * (unless another penalty than the preset's is asked for), else as the penalty says. */
 static sim_recipe recipe_of(const simulate_options *options, const context *c)
 {
+    static const int scales[] = {[GRPOALIGN_SCALE_STD] = OVER_STD,
+                                 [GRPOALIGN_SCALE_NONE] = OVER_NOTHING,
+                                 [GRPOALIGN_SCALE_STD_OF_OTHERS] = OVER_STD_OF_OTHERS,
+                                 [GRPOALIGN_SCALE_MEAN] = OVER_MEAN};
     const settings *s = &c->settings;
+    const grpoalign_convention *preset = &s->preset;
     sim_recipe recipe = options->recipe;
     recipe.group_size = s->model == MODEL_PAIRWISE ? 2 : s->group_size;
-    recipe.unscaled = s->has_scale && s->scale == GRPOALIGN_SCALE_NONE;
+    recipe.scale = scales[s->has_scale ? s->scale : GRPOALIGN_SCALE_STD];
     recipe.ddof = s->has_ddof ? s->ddof : 0;
+    recipe.inside = s->has_epsilon_place && s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
+    recipe.leave_one_out = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    recipe.drops = s->has_zero_variance && s->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
     recipe.epsilon = s->has_epsilon ? s->epsilon : 0.0;
-    recipe.beta = s->beta;
-    if (!options->has_estimator) {
-        recipe.estimator = s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? KL_K3 : options->has_placement ? KL_K1 : KL_K2;
+    recipe.beta = has_effect(s) || s->has_beta ? s->beta : 0.0;
+    sim_recipe usual = {.clamp = INFINITY};
+    if (s->has_preset && s->penalty == preset->penalty) {
+        static const int estimators[] = {[GRPOALIGN_ESTIMATOR_NONE] = KL_NONE,
+                                         [GRPOALIGN_ESTIMATOR_K1] = KL_K1,
+                                         [GRPOALIGN_ESTIMATOR_K2] = KL_K2,
+                                         [GRPOALIGN_ESTIMATOR_K3] = KL_K3,
+                                         [GRPOALIGN_ESTIMATOR_ABS] = KL_ABS};
+        static const int places[] = {[GRPOALIGN_PLACEMENT_LOSS] = IN_LOSS,
+                                     [GRPOALIGN_PLACEMENT_LOSS_RATIO] = IN_LOSS_RATIO,
+                                     [GRPOALIGN_PLACEMENT_REWARD] = IN_REWARD,
+                                     [GRPOALIGN_PLACEMENT_REWARD_BEFORE] = IN_REWARD_BEFORE};
+        usual.estimator = estimators[preset->estimator];
+        usual.placement = places[preset->placement];
+        usual.clamp = preset->clamp;
+        /* Estimators without effect are trained with the trainer's beta all the same, to show it. */
+        recipe.beta = recipe.beta > 0.0 ? recipe.beta : isfinite(preset->beta) ? preset->beta : 0.0;
+    } else {
+        put_into_practice(s->penalty, &usual);
+        if (options->has_placement && !options->has_estimator && options->recipe.placement == IN_REWARD) {
+            usual.estimator = s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? KL_K3 : KL_K1;
+        }
     }
+    recipe.estimator = options->has_estimator ? recipe.estimator : usual.estimator;
+    recipe.placement = options->has_placement ? recipe.placement : usual.placement;
+    recipe.clamp = options->has_clamp ? recipe.clamp : usual.clamp;
     return recipe;
+}
+
+/* The rewards as the trainer's std sees them: measured from the first, the range being about 1. Differences of near rewards and
+ * squares of large ones are then exact; epsilon goes with it. Elsewhere the units count. Returns 0 when memory is short. */
+static int rescale(const context *c, sim_recipe *recipe, sim_task *task, double **own)
+{
+    int64_t n = c->support != NULL ? c->levels : c->outcomes;
+    const double *from = c->support != NULL ? c->support : c->rewards;
+    *own = NULL;
+    if (from == NULL || recipe->scale != OVER_STD || recipe->placement == IN_REWARD_BEFORE) {
+        return 1;
+    }
+    double least = from[0], most = from[0];
+    for (int64_t i = 1; i < n; i++) {
+        least = fmin(least, from[i]);
+        most = fmax(most, from[i]);
+    }
+    int exponent = 0;
+    (void)frexp(0.5 * most - 0.5 * least, &exponent);
+    *own = malloc((size_t)n * sizeof(double));
+    for (int64_t i = 0; *own != NULL && i < n; i++) {
+        (*own)[i] = ldexp(from[i], -1 - exponent) - ldexp(least, -1 - exponent);
+        if (!isfinite((*own)[i])) { /* a tiny range far from 0: halves cannot overflow, scaled values can */
+            (*own)[i] = ldexp(from[i] - least, -1 - exponent);
+        }
+    }
+    *(c->support != NULL ? &task->support : &task->rewards) = *own;
+    recipe->epsilon = ldexp(recipe->epsilon, (recipe->inside ? 2 : 1) * (-1 - exponent));
+    return *own != NULL;
 }
 
 static int train(const simulate_options *options, const context *c, const sim_recipe *recipe, const double *reference,
@@ -210,14 +324,16 @@ static int train(const simulate_options *options, const context *c, const sim_re
                      .levels = c->levels,
                      .margins = c->margins,
                      .by_comparison = c->settings.model == MODEL_PAIRWISE};
-    double *last = malloc(n * sizeof *last), *half = malloc(n * sizeof *half);
+    sim_recipe scaled = *recipe;
+    double *rewards, *last = malloc(n * sizeof *last), *half = malloc(n * sizeof *half);
     self->reached = malloc(n * sizeof(double));
     self->low = malloc(n * sizeof(double));
     self->high = malloc(n * sizeof(double));
     self->runs = malloc(n * (size_t)options->repetitions * sizeof(double));
-    int good = last && half && self->reached && self->low && self->high && self->runs;
+    int good =
+        rescale(c, &scaled, &task, &rewards) && last && half && self->reached && self->low && self->high && self->runs;
     for (int64_t k = 0; good && k < options->repetitions; k++) {
-        sim_recipe run = *recipe;
+        sim_recipe run = scaled;
         sim_outcome out = {.average = self->runs + k * c->outcomes, .last = last};
         run.seed = (uint64_t)options->seed * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)k;
         good = simulate(&task, &run, &out);
@@ -236,6 +352,7 @@ static int train(const simulate_options *options, const context *c, const sim_re
             }
         }
     }
+    free(rewards);
     free(last);
     free(half);
     if (good) {
@@ -275,8 +392,8 @@ static double *reference_of(const context *c, grpoalign_status *status, grpoalig
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------------- */
 
-static const char *const ESTIMATORS[] = {"none", "k1", "k2", "k3"};
-static const char *const PLACEMENTS[] = {"loss", "loss-ratio", "reward"};
+static const char *const ESTIMATORS[] = {"none", "k1", "k2", "k3", "abs"};
+static const char *const PLACEMENTS[] = {"loss", "loss-ratio", "reward", "reward-before"};
 
 static int is_inside(const simulation *self, int64_t o)
 {
@@ -287,7 +404,8 @@ static void write_json(const simulate_options *options, const context *c, const 
                        const simulation *self, text *out)
 {
     int64_t inside = 0;
-    text_format(out, "{\"id\": %s, \"status\": \"ok\"", c->id != NULL ? c->id : "null");
+    text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
+                self->diverged > 0 ? "diverged" : "ok");
     json_labels(out, c);
     text_format(out, ", \"estimator\": \"%s\", \"placement\": \"%s\", \"predicted_penalty\": ",
                 ESTIMATORS[recipe->estimator], PLACEMENTS[recipe->placement]);
@@ -377,6 +495,9 @@ static void write_table(const simulate_options *options, const context *c, const
         100.0 * self->silent);
 }
 
+/* Members of a group: 24 bytes each. */
+static const int64_t MOST_MEMBERS = 1000000;
+
 static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
 {
     const simulate_options *options = user;
@@ -390,6 +511,20 @@ static int act(void *user, const context *self, const char *place, const style *
         return 0;
     }
     sim_recipe recipe = recipe_of(options, self);
+    if (recipe.group_size > MOST_MEMBERS) {
+        text wrong = {0};
+        text_format(&wrong, "group_size is %lld: expected at most %lld here, where every member is drawn",
+                    (long long)recipe.group_size, (long long)MOST_MEMBERS);
+        write_error(out, how, self->id, "too_large", place, wrong.bytes != NULL ? wrong.bytes : "group_size");
+        text_free(&wrong);
+        return 0;
+    }
+    if (!is_practical(self->settings.penalty) && !options->has_estimator) {
+        write_error(
+            out, how, self->id, "contradiction", place,
+            "no trainer has an estimator for this penalty: expected --estimator and --placement, or another penalty");
+        return 0;
+    }
     double *reference = reference_of(self, &status, &error);
     for (int64_t o = 0; status >= 0 && o < self->outcomes; o++) {
         if (!(reference[o] > 0.0)) {
@@ -405,6 +540,7 @@ static int act(void *user, const context *self, const char *place, const style *
     }
     if (status >= 0 && !train(options, self, &recipe, reference, &done)) {
         status = GRPOALIGN_ERR_MEMORY;
+        (void)snprintf(error.message, sizeof error.message, "out of memory");
     }
     free(reference);
     done.foldings = done.has_prediction ? -done.predicted.report.rate * time_before_average(options, &recipe) : NAN;
@@ -467,14 +603,18 @@ static int option(void *user, const char *name, const char *value, text *expecte
         }
     }
     if (strcmp(name, "estimator") == 0) {
-        text_string(expected, "k1, k2 or k3");
-        recipe->estimator = find_name(value, ESTIMATORS, 4);
-        return self->has_estimator = recipe->estimator > KL_NONE;
+        text_string(expected, "k1, k2, k3, abs or none");
+        recipe->estimator = find_name(value, ESTIMATORS, 5);
+        return self->has_estimator = recipe->estimator >= KL_NONE;
     }
     if (strcmp(name, "placement") == 0) {
-        text_string(expected, "loss, loss-ratio or reward");
-        recipe->placement = find_name(value, PLACEMENTS, 3);
+        text_string(expected, "loss, loss-ratio, reward or reward-before");
+        recipe->placement = find_name(value, PLACEMENTS, 4);
         return self->has_placement = recipe->placement >= 0;
+    }
+    if (strcmp(name, "clamp") == 0) {
+        text_string(expected, "a number > 0");
+        return self->has_clamp = parse_number(value, &recipe->clamp) && recipe->clamp > 0.0;
     }
     if (strcmp(name, "no-extrapolation") == 0) {
         return self->plain = 1;
@@ -490,9 +630,9 @@ static int option(void *user, const char *name, const char *value, text *expecte
 int command_simulate(int argc, char **argv)
 {
     static const own_option options[] = {
-        {"estimator", 1},   {"placement", 1},    {"groups", 1},           {"steps", 1},    {"inner-steps", 1},
-        {"clip", 1},        {"level", 1},        {"learning-rate", 1},    {"schedule", 1}, {"seed", 1},
-        {"repetitions", 1}, {"average-from", 1}, {"no-extrapolation", 0}, {NULL, 0}};
+        {"estimator", 1},   {"placement", 1},   {"clamp", 1},        {"groups", 1},           {"steps", 1},
+        {"inner-steps", 1}, {"clip", 1},        {"level", 1},        {"learning-rate", 1},    {"schedule", 1},
+        {"seed", 1},        {"repetitions", 1}, {"average-from", 1}, {"no-extrapolation", 0}, {NULL, 0}};
     simulate_options own = {.recipe = {.groups = 128,
                                        .steps = 4000,
                                        .inner_steps = 1,

@@ -115,7 +115,7 @@ typedef struct trainer {
      * one outcome differ in nothing else. */
     double *drawn, *gain, *loss, *gains, *losses;
     double clipped;
-    int64_t silent;
+    int64_t silent, kept; /* groups: without spread, all in all; of this batch, not dropped */
 } trainer;
 
 static void softmax(trainer *t)
@@ -151,58 +151,105 @@ static double compare(trainer *t, int64_t first, int64_t second)
     return (double)((task->rewards[first] > task->rewards[second]) - (task->rewards[first] < task->rewards[second]));
 }
 
-/* Advantages of one group from its rewards: centred, and divided by the std. */
-static void normalise(trainer *t, const double *rewards, double *advantages)
+typedef struct moments {
+    double mean, squares; /* squares: the sum of squared deviations */
+    int spread;
+} moments;
+
+/* Of a group's rewards, without member `but` (-1: of all). */
+static moments moments_of(const double *rewards, int64_t size, int64_t but)
 {
-    const sim_recipe *recipe = t->recipe;
+    moments m = {0.0, 0.0, 0};
+    int64_t first = but == 0 ? 1 : 0;
+    double count = (double)(but < 0 ? size : size - 1);
+    for (int64_t i = 0; i < size; i++) {
+        m.mean += i != but ? rewards[i] / count : 0.0;
+        m.spread = m.spread || (i != but && rewards[i] != rewards[first]);
+    }
+    for (int64_t i = 0; i < size; i++) {
+        double d = rewards[i] - m.mean;
+        m.squares += i != but ? d * d : 0.0;
+    }
+    return m;
+}
+
+/* Advantages of one group from its rewards, as the trainers' documentation has them. Returns whether the rewards differ. */
+static int normalise(const sim_recipe *recipe, const double *rewards, double *advantages)
+{
     int64_t size = recipe->group_size;
-    double mean = 0.0, squares = 0.0;
-    int spread = 0;
+    moments all = moments_of(rewards, size, -1);
+    double epsilon = recipe->epsilon, std = sqrt(all.squares / (double)(size - recipe->ddof));
+    double divisor = recipe->scale == OVER_NOTHING ? 1.0
+                     : recipe->scale == OVER_MEAN  ? all.mean + epsilon
+                     : recipe->inside              ? sqrt(std * std + epsilon)
+                                                   : std + epsilon;
     for (int64_t i = 0; i < size; i++) {
-        mean += rewards[i] / (double)size;
-        spread = spread || rewards[i] != rewards[0];
+        double centred = rewards[i] - all.mean;
+        if (recipe->scale == OVER_STD_OF_OTHERS) {
+            moments others = moments_of(rewards, size, i);
+            std = size > 2 ? sqrt(others.squares / (double)(size - 2)) : 0.0;
+            advantages[i] = (rewards[i] - others.mean) / (others.spread ? std + epsilon : 1.0);
+            continue;
+        }
+        if (recipe->leave_one_out) {
+            centred = rewards[i] - (all.mean * (double)size - rewards[i]) / (double)(size - 1);
+        }
+        advantages[i] = all.spread ? centred / divisor : 0.0;
     }
-    for (int64_t i = 0; i < size; i++) {
-        squares += (rewards[i] - mean) * (rewards[i] - mean);
-    }
-    double scale = recipe->unscaled ? 1.0 : sqrt(squares / (double)(size - recipe->ddof)) + recipe->epsilon;
-    for (int64_t i = 0; i < size; i++) {
-        advantages[i] = spread ? (rewards[i] - mean) / scale : 0.0;
-    }
-    t->silent += !spread;
+    return all.spread;
+}
+
+static int is_clamped(const sim_recipe *recipe, double estimate)
+{
+    return fabs(estimate) > recipe->clamp;
 }
 
 /* The estimator of a completion and its derivative by log pi. */
-static double divergence(int estimator, double l)
+static double divergence(const sim_recipe *recipe, double l)
 {
-    return estimator == KL_K1 ? l : estimator == KL_K2 ? 0.5 * l * l : estimator == KL_K3 ? expm1(-l) + l : 0.0;
+    int e = recipe->estimator;
+    double k = e == KL_K1 ? l : e == KL_K2 ? 0.5 * l * l : e == KL_K3 ? expm1(-l) + l : e == KL_ABS ? fabs(l) : 0.0;
+    return is_clamped(recipe, k) ? copysign(recipe->clamp, k) : k;
 }
 
-static double divergence_slope(int estimator, double l)
+static double divergence_slope(const sim_recipe *recipe, double l)
 {
-    return estimator == KL_K1 ? 1.0 : estimator == KL_K2 ? l : estimator == KL_K3 ? -expm1(-l) : 0.0;
+    int e = recipe->estimator;
+    return e != KL_NONE && is_clamped(recipe, divergence(recipe, l) * (1.0 + 1e-12)) ? 0.0
+           : e == KL_K1                                                              ? 1.0
+           : e == KL_K2                                                              ? l
+           : e == KL_K3                                                              ? -expm1(-l)
+           : e == KL_ABS                                                             ? (double)((l > 0.0) - (l < 0.0))
+                                                                                     : 0.0;
 }
 
-static void sample_group(trainer *t)
+/* Returns whether the group is kept. */
+static int sample_group(trainer *t)
 {
     const sim_recipe *recipe = t->recipe;
     int64_t size = recipe->group_size;
+    int spread = 0;
     for (int64_t i = 0; i < size; i++) {
         t->taken[i] = alias_draw(&t->actions, &t->random);
     }
     if (t->task->margins != NULL || t->task->by_comparison) {
         t->advantages[0] = compare(t, t->taken[0], t->taken[1]);
         t->advantages[1] = -t->advantages[0];
-        t->silent += t->advantages[0] == 0.0;
+        spread = t->advantages[0] != 0.0;
     } else {
         for (int64_t i = 0; i < size; i++) {
             t->rewards[i] = score(t, t->taken[i]);
         }
-        normalise(t, t->rewards, t->advantages);
+        for (int64_t i = 0; recipe->placement == IN_REWARD_BEFORE && i < size; i++) {
+            t->rewards[i] -= recipe->beta * divergence(recipe, t->log_ratio[t->taken[i]]);
+        }
+        spread = normalise(recipe, t->rewards, t->advantages);
     }
+    t->silent += !spread;
     for (int64_t i = 0; recipe->placement == IN_REWARD && i < size; i++) {
-        t->advantages[i] -= recipe->beta * divergence(recipe->estimator, t->log_ratio[t->taken[i]]);
+        t->advantages[i] -= recipe->beta * divergence(recipe, t->log_ratio[t->taken[i]]);
     }
+    return spread || !recipe->drops;
 }
 
 static void sample_batch(trainer *t)
@@ -214,8 +261,12 @@ static void sample_batch(trainer *t)
     }
     alias_set(&t->actions, t->policy);
     memcpy(t->old_policy, t->policy, bytes);
+    t->kept = 0;
     for (int64_t g = 0; g < t->recipe->groups; g++) {
-        sample_group(t);
+        if (!sample_group(t)) {
+            continue;
+        }
+        t->kept++;
         for (int64_t i = 0; i < t->recipe->group_size; i++) {
             int64_t o = t->taken[i];
             double a = t->advantages[i];
@@ -233,17 +284,20 @@ static void step(trainer *t, double learning_rate)
 {
     const sim_recipe *recipe = t->recipe;
     int64_t n = t->task->outcomes;
-    double count = (double)(recipe->groups * recipe->group_size), total = 0.0;
+    double count = (double)(t->kept * recipe->group_size), total = 0.0;
+    if (t->kept == 0) {
+        return;
+    }
     for (int64_t o = 0; o < n; o++) {
         /* -min(ratio A, clip(ratio) A): no gradient where the ratio has gone too far in the direction of A. */
         double ratio = t->policy[o] / t->old_policy[o];
         int too_high = ratio > 1.0 + recipe->clip, too_low = ratio < 1.0 - recipe->clip;
         double push = ratio * ((too_high ? 0.0 : t->gain[o]) + (too_low ? 0.0 : t->loss[o]));
         t->clipped += (too_high ? t->gains[o] : 0.0) + (too_low ? t->losses[o] : 0.0);
-        if (recipe->placement != IN_REWARD) {
-            double l = t->log_ratio[o], slope = divergence_slope(recipe->estimator, l);
+        if (recipe->placement == IN_LOSS || recipe->placement == IN_LOSS_RATIO) {
+            double l = t->log_ratio[o], slope = divergence_slope(recipe, l);
             push -= recipe->beta * t->drawn[o] *
-                    (recipe->placement == IN_LOSS_RATIO ? ratio * (divergence(recipe->estimator, l) + slope) : slope);
+                    (recipe->placement == IN_LOSS_RATIO ? ratio * (divergence(recipe, l) + slope) : slope);
         }
         t->gradient[o] = push;
         total += push;
@@ -352,7 +406,7 @@ int simulate(const sim_task *task, const sim_recipe *recipe, sim_outcome *out)
             out->diverged = 1;
             break;
         }
-        if ((double)s >= recipe->average_from * (double)recipe->steps) {
+        if (s >= (int64_t)(recipe->average_from * (double)recipe->steps)) {
             averaged++;
             for (int64_t o = 0; o < n; o++) {
                 out->average[o] += t.policy[o];

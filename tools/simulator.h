@@ -8,12 +8,15 @@
 
 #include <stdint.h>
 
-/* Estimators of the divergence of a completion, l = log pi/pi_ref: k1 = l, k2 = l^2/2, k3 = exp(-l) - 1 + l. */
-enum { KL_NONE, KL_K1, KL_K2, KL_K3 };
+/* Estimators of the divergence of a completion, l = log pi/pi_ref: k1 = l, k2 = l^2/2, k3 = exp(-l) - 1 + l, |l|. */
+enum { KL_NONE, KL_K1, KL_K2, KL_K3, KL_ABS };
 
 /* Where the estimator enters: a term of the loss; the same times the differentiable ratio pi/pi_old; subtracted from the
- * normalised advantage, without gradient. */
-enum { IN_LOSS, IN_LOSS_RATIO, IN_REWARD };
+ * normalised advantage, without gradient; subtracted from the reward before it is normalised. */
+enum { IN_LOSS, IN_LOSS_RATIO, IN_REWARD, IN_REWARD_BEFORE };
+
+/* What the centred reward is divided by. */
+enum { OVER_STD, OVER_NOTHING, OVER_STD_OF_OTHERS, OVER_MEAN };
 
 enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_INVERSE };
 
@@ -32,9 +35,12 @@ typedef struct sim_task {
 /* How it is trained. */
 typedef struct sim_recipe {
     int64_t group_size, groups; /* groups of a batch */
-    int unscaled, ddof;
+    int scale, ddof, inside;    /* inside: epsilon is added to the variance */
+    int leave_one_out;          /* the baseline is the mean of the others */
+    int drops;                  /* groups without spread */
     double epsilon, beta;
     int estimator, placement;
+    double clamp;               /* of the estimate; no gradient beyond */
     int64_t steps, inner_steps; /* batches; gradient steps on each */
     double learning_rate, clip;
     int schedule;

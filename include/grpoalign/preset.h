@@ -11,6 +11,23 @@
 
 GRPOALIGN_BEGIN
 
+/* Estimators of the divergence of a completion in a KL term, l = log(pi/pi_ref). */
+enum {
+    GRPOALIGN_ESTIMATOR_NONE = 0,
+    GRPOALIGN_ESTIMATOR_K1 = 1, /* l */
+    GRPOALIGN_ESTIMATOR_K2 = 2, /* l^2 / 2 */
+    GRPOALIGN_ESTIMATOR_K3 = 3, /* exp(-l) - 1 + l */
+    GRPOALIGN_ESTIMATOR_ABS = 4 /* |l| */
+};
+
+/* Where the KL term stands. */
+enum {
+    GRPOALIGN_PLACEMENT_LOSS = 0,         /* a term of the loss, differentiated */
+    GRPOALIGN_PLACEMENT_LOSS_RATIO = 1,   /* the same times pi/pi_old, differentiated too */
+    GRPOALIGN_PLACEMENT_REWARD = 2,       /* subtracted from the advantage, a constant */
+    GRPOALIGN_PLACEMENT_REWARD_BEFORE = 3 /* subtracted from the reward before the group normalises it, a constant */
+};
+
 /** A trainer's convention. Strings are static. Only grows at its end. */
 typedef struct grpoalign_convention {
     uint32_t struct_size;     /* set by the caller to sizeof(grpoalign_convention) */
@@ -28,6 +45,10 @@ typedef struct grpoalign_convention {
     const char *trainer;      /* trainer, versions and options meant */
     const char *kl;           /* the KL term as the trainer words it */
     const char *warning;      /* where the default has no effect, or the name suggests something else; NULL for none */
+    int32_t estimator;        /* GRPOALIGN_ESTIMATOR_*: the KL term itself, which `penalty` says the effect of */
+    int32_t placement;        /* GRPOALIGN_PLACEMENT_* */
+    double clamp;             /* the estimate is cut off here, without gradient; infinite for none. `penalty` is without it,
+                                 because it acts on tokens, not on completions */
 } grpoalign_convention;
 
 /** The preset of a name, e.g. "trl-1.10". Errors: ARGUMENT, STRUCT_SIZE. */

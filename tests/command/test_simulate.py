@@ -68,8 +68,52 @@ def estimators(checks):
     checks.that(reverse["high"][2] + 0.05 < direct["low"][2], "the two penalties are told apart")
     # k1 in the loss has no effect on average: training goes on to the best outcome, where no penalty leads.
     _, (none,) = simulate([dict(GRADED, penalty="direct_kl")], "--estimator", "k1", "--placement", "loss")
-    checks.that(none["predicted"] is None and none["inside"] is None, "k1 in the loss has no prediction")
+    checks.that(none["predicted_penalty"] == "none" and none["predicted"] == [0, 0, 1], "k1 in the loss: %s" % none["predicted"])
     checks.that(none["reached"][2] > 0.99, "k1 in the loss reaches %g" % none["reached"][2])
+
+
+def presets(checks):
+    """Every preset, sampled with its own advantage and KL term, ends where its class says; without effect, on the best."""
+    _, out, _ = harness.run(["presets", "--format", "jsonl"])
+    rows = [json.loads(line) for line in out.splitlines()]
+    for row in rows:
+        record = dict(GRADED, id=row["name"], preset=row["name"])
+        if row["penalty"] == "total_variation":
+            record.update(beta=0.25, group_size=4)
+        _, (result,) = simulate([record], "--repetitions", 8)
+        expected = row["penalty"]
+        if result["predicted_penalty"] == "reverse_kl_clamped":
+            expected = "reverse_kl_clamped" if expected == "reverse_kl" else "?"
+        if row["name"] == "trl-rloo":
+            expected = "kl_in_reward"  # the same policy, by where the KL stands
+        checks.that(result["predicted_penalty"] == expected, "%s: %s, predicted with %s"
+                    % (row["name"], row["penalty"], result["predicted_penalty"]))
+        if row["penalty"] == "none":
+            checks.that(result["predicted"] == [0, 0, 1] and result["reached"][2] > 0.98, "%s: reached %s"
+                        % (row["name"], result["reached"]))
+        elif result["predicted_penalty"] in ("total_variation", "kl_in_reward"):
+            # Neither gradient shrinks where it vanishes: the policy hovers about the prediction.
+            off = max(abs(a - b) for a, b in zip(result["predicted"], result["reached"]))
+            checks.that(off < 0.02, "%s: predicted %s, reached %s" % (row["name"], result["predicted"], result["reached"]))
+        else:
+            agrees(checks, row["name"], result)
+
+
+def hostile(checks):
+    """Rewards that differ by a rounding, or are enormous or tiny, are sampled as well as others."""
+    plain = {"model": "group", "group_size": 8, "rewards": [0, 1], "reference": [0.9, 0.1], "beta": 0.5, "penalty": "reverse_kl"}
+    _, (wanted,) = simulate([plain], "--repetitions", 2)
+    for rewards in ([1, 1 + 2 ** -52], [0, 1e308], [-1e308, 1e308], [0, 1e-308], [1e155, 1e155 * (1 + 2 ** -52)]):
+        _, (result,) = simulate([dict(plain, rewards=rewards)], "--repetitions", 2)
+        checks.that(max(abs(a - b) for a, b in zip(result["reached"], wanted["reached"])) < 1e-9, "%s: %s" % (rewards, result))
+    status, (result,) = simulate([dict(plain, group_size=2000000000)])
+    checks.that(status == 1 and result["status"] == "too_large" and "group_size" in result["error"], "a huge group: %s" % result)
+    _, (result,) = simulate([plain], "--steps", 1, "--repetitions", 2)
+    checks.that(abs(sum(result["reached"]) - 1) < 1e-9, "one step: %s" % result)
+    _, (result,) = simulate([dict(plain, scale="none", rewards=[0, 1e300])], "--repetitions", 2, "--learning-rate", 1e6)
+    checks.that(result["status"] == "diverged" and result["diverged"] > 0, "diverging: %s" % result)
+    status, (result,) = simulate([dict(plain, penalty="chi_squared")])
+    checks.that(status == 1 and "--estimator" in result["error"], "no estimator: %s" % result)
 
 
 def usage(checks):
@@ -92,6 +136,6 @@ def usage(checks):
 
 if __name__ == "__main__":
     CHECKS = harness.Checks()
-    for part in (conventions, estimators, usage):
+    for part in (conventions, estimators, presets, hostile, usage):
         part(CHECKS)
     sys.exit(CHECKS.close())
