@@ -64,6 +64,11 @@ void gra_flow_set_base(gra_flow_field *field, double *state)
     field->base = base;
 }
 
+int64_t gra_flow_base(const gra_flow_field *field)
+{
+    return field->base;
+}
+
 int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
 {
     const gra_problem *problem = field->problem;

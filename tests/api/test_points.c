@@ -629,6 +629,30 @@ static void paths(void **state)
     }
 }
 
+/* An outcome too unlikely for a double leaves the stability of the others as it is. */
+static void stability_with_underflow(void **state)
+{
+    (void)state;
+    static const double rewards[4] = {1.000244446493942, 1.0002178658571586, 1.0689149449227832e-06,
+                                      1.0000838905608256};
+    static const double variances[4] = {0.0, 0.0, 0.10004868143906398, 0.0};
+    const double log_reference[4] = {log(0.08221521772180068), log(0.36108564237004814), log(0.26360710862440023),
+                                     log(0.29309203128375083)};
+    plain_context context = {.n = 4, .rewards = rewards, .variances = variances, .limit = 1, .epsilon = 1e-6};
+    handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
+    grpoalign_points *points = points_at(&h, 1.633046529664027);
+    assert_int_equal(grpoalign_points_count(points), 5);
+    for (int64_t k = 0; k < 5; k++) {
+        double policy[4];
+        CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, 4, NULL));
+        assert_true(policy[2] == 0.0);
+        assert_int_equal(report_of(points, k).stable, k % 2 == 0);
+    }
+    assert_near(report_of(points, 0).rate, -0.00426131697, 1e-9);
+    grpoalign_points_free(points);
+    close_handles(&h);
+}
+
 static void bad_arguments(void **state)
 {
     (void)state;
@@ -693,6 +717,7 @@ int main(void)
         cmocka_unit_test(game_folds),
         cmocka_unit_test(curves),
         cmocka_unit_test(paths),
+        cmocka_unit_test(stability_with_underflow),
         cmocka_unit_test(bad_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
