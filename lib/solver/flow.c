@@ -64,6 +64,11 @@ void gra_flow_set_base(gra_flow_field *field, double *state)
     field->base = base;
 }
 
+int64_t gra_flow_base(const gra_flow_field *field)
+{
+    return field->base;
+}
+
 int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
 {
     const gra_problem *problem = field->problem;
@@ -368,14 +373,50 @@ static double distance_to(const follower *f, const gra_answer *answer)
     return largest;
 }
 
-static int has_collapsed(const follower *f)
+/* What policies of the classes have outside the best one. */
+static double outside_best(const gra_tilt *tilt, const double *policy)
+{
+    double outside = 0.0;
+    for (int64_t c = 0; c < tilt->classes; c++) {
+        outside += tilt->gap[c] > 0.0 ? policy[c] : 0.0;
+    }
+    return outside;
+}
+
+/* Whether training takes the worse outcomes down further. */
+static int is_falling(const follower *f)
+{
+    double mean = 0.0;
+    gra_sum falls = {0.0, 0.0};
+    for (int64_t i = 0; i < f->n; i++) {
+        mean += f->policy[i] * f->velocity[i];
+    }
+    for (int64_t i = 0; i < f->n; i++) {
+        int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
+        if (f->problem->structure->tilt.gap[c] > 0.0) {
+            gra_sum_add_product(&falls, f->policy[i], f->velocity[i] - mean);
+        }
+    }
+    return gra_sum_value(falls) < 0.0;
+}
+
+/*
+ * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too, or farther away and training
+ * comes back to it: only advantages without bound win over a price that holds every outcome.
+ */
+static int has_collapsed(const follower *f, const gra_answer *candidate)
 {
     const gra_structure *structure = f->problem->structure;
-    double outside = 0.0;
-    for (int64_t c = 0; structure->kind == GRA_TILT && c < structure->classes; c++) {
-        outside += structure->tilt.gap[c] > 0.0 ? f->classes[c] : 0.0;
+    const gra_penalty *penalty = f->problem->penalty;
+    if (structure->kind != GRA_TILT || !(outside_best(&structure->tilt, f->classes) < COLLAPSED)) {
+        return 0;
     }
-    return structure->kind == GRA_TILT && outside < COLLAPSED;
+    if (penalty->form == GRA_ABSENT || penalty->form == GRA_STEP || penalty->lossy ||
+        candidate->status == GRPOALIGN_NOT_CONVERGED) {
+        return 1;
+    }
+    return !(outside_best(&structure->tilt, candidate->policy) < COLLAPSED) && isinf(structure->tilt.high) &&
+           is_falling(f);
 }
 
 /* How fast the flow leaves a stationary policy: 0 when it attracts. */
@@ -425,7 +466,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                 if (rate == 0.0 || f.time - near_since > FOLDINGS / rate) {
                     break;
                 }
-            } else if (has_collapsed(&f)) {
+            } else if (has_collapsed(&f, &candidate)) {
                 gra_collapse_tilt(problem, &candidate);
                 break;
             } else {

@@ -15,6 +15,20 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
+/* Newton takes over when the slack is below READY, or in vain, some decades later; it must not leave the region of AT_HAND. */
+static const double READY = 1e-4, AT_HAND = 0.05;
+/* Coarse Jacobians would rule a step with less slack than this. */
+static const double SHARP_BELOW = 1e-3;
+
+static double furthest(const double *a, const double *b, int64_t n)
+{
+    double largest = 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        largest = fmax(largest, fabs(a[c] - b[c]));
+    }
+    return largest;
+}
+
 /*
  * Implicit Euler steps along d price/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
  * slack is the inverse of the step.
@@ -22,14 +36,17 @@
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
-    double slack = 1.0;
+    int64_t n = s->game->classes;
+    double slack = 1.0, ready = READY;
+    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
     s->answer->method = GRPOALIGN_METHOD_FLOW;
     *outcome = NEWTON_FAILED;
-    if (!gra_newton_evaluate(s)) {
+    if (price == NULL || policy == NULL || !gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
     for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
         double size = s->size;
+        s->sharp = slack < SHARP_BELOW;
         if (!gra_newton_factorise(s, slack)) {
             return gra_fail_memory(problem->error);
         }
@@ -39,7 +56,7 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
         }
         /* A long implicit step is drawn to points that the flow leaves; the determinant changes its sign first. */
         if (gra_newton_direction(s, s->r, s->step) <= 0) {
-            slack = 2.0 * slack + 1e-3;
+            slack = 2.0 * slack + fmin(1e-3, sqrt(size));
             continue;
         }
         gra_newton_save(s);
@@ -65,11 +82,23 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
-        if (slack < 1e-4) {
+        if (ready < READY && furthest(policy, s->answer->policy, n) > AT_HAND) {
+            ready = READY; /* the flow has passed what stopped Newton */
+        }
+        if (slack < ready) {
+            memcpy(price, s->answer->price, (size_t)n * sizeof(double));
+            memcpy(policy, s->answer->policy, (size_t)n * sizeof(double));
             GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
-            if (*outcome == NEWTON_DONE) {
+            if (*outcome == NEWTON_DONE && furthest(policy, s->answer->policy, n) < AT_HAND) {
                 return GRPOALIGN_OK;
             }
+            *outcome = NEWTON_FAILED;
+            memcpy(s->answer->price, price, (size_t)n * sizeof(double));
+            memcpy(s->answer->policy, policy, (size_t)n * sizeof(double));
+            if (!gra_newton_evaluate(s)) {
+                return gra_fail_memory(problem->error);
+            }
+            ready *= 0.01;
             slack = 0.1;
         }
     }
@@ -90,6 +119,8 @@ enum { FLOW_STEPS = 2000 };
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
+/* Near a fold Newton halves the distance: from a stride of SHORTEST_STRIDE to where rounding rules. */
+enum { LAST_ITERATIONS = 40 };
 
 /*
  * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is kept when Newton converges at
@@ -134,7 +165,8 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
             gra_newton_move(s, tangent, next - here);
             memcpy(predicted, s->answer->policy, bytes);
             int found;
-            status = gra_newton_run(s, next > end ? 5 : 12, next > end ? NEAR_BRANCH : 0.0, &found, change);
+            status =
+                gra_newton_run(s, next > end ? 5 : LAST_ITERATIONS, next > end ? NEAR_BRANCH : 0.0, &found, change);
             double correction = 0.0, travelled = 0.0;
             for (int64_t c = 0; c < n; c++) {
                 correction += fabs(s->answer->policy[c] - predicted[c]);

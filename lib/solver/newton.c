@@ -132,7 +132,7 @@ static void fill_over_classes(gra_newton *s)
 int gra_newton_factorise(gra_newton *s, double slack)
 {
     const gra_game *game = s->game;
-    int accuracy = game->margins != NULL ? GRA_EXACT : GRA_COARSE;
+    int accuracy = game->margins != NULL || s->sharp ? GRA_EXACT : GRA_COARSE;
     s->slack = slack;
     for (int64_t c = 0; c < game->classes; c++) {
         s->log_slope[c] = s->problem->penalty->log_slope(s->problem->penalty, s->answer->price[c]);
@@ -278,6 +278,32 @@ void gra_newton_restore(gra_newton *s)
 static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
 /* Corrections of the policy below this are accepted unseen: rounding rules them. */
 static const double ROUNDING_REGION = 1e-9;
+/* Near a solution exact factors leave far less than this of a correction, other than at a fold; coarse ones that leave more are
+ * no better than none. */
+static const double POOR_FACTORS = 0.1, NEARBY = 0.1;
+/* Corrections of the policy that rounding explains away from folds. */
+static const double EXPLAINED = 1e-12;
+
+/*
+ * Whether the residual is nothing but rounding: beside a fold, where there is no solution, Newton gets stuck with a residual as
+ * large as the distance to the fold. Classes that hold too little to move the others do not count.
+ */
+static int residual_is_rounding(const gra_newton *s)
+{
+    double most = 0.0;
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        most = s->answer->policy[c] > 0.0 ? fmax(most, fabs(s->u[c])) : most;
+    }
+    /* The bound of the error is mostly smooth in the policy and moves the fold with it; what is not is far below. */
+    double common = 16.0 * DBL_EPSILON * (1.0 + most / s->beta) + 0.1 * s->game->error / s->beta;
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        double counts = s->slope[c] * fabs(s->r[c]);
+        if (counts > 0.01 * DBL_EPSILON && fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->price[c])) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *outcome, double *change)
 {
@@ -288,6 +314,7 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
     double noise = fmax(0.01, 1e3 * rounding), settled = fmax(SETTLED, 16.0 * rounding);
     *outcome = NEWTON_FAILED;
     *change = INFINITY;
+    s->sharp = s->game->margins != NULL;
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
@@ -320,9 +347,22 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             }
             gra_newton_restore(s);
             length *= 0.5;
-            if (length < SHORTEST) {
-                return gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
+            int poor = !s->sharp && now.relative < NEARBY;
+            if (length < SHORTEST || poor) {
+                if (!gra_newton_evaluate(s)) {
+                    return gra_fail_memory(problem->error);
+                }
+                if (!poor) {
+                    return GRPOALIGN_OK;
+                }
+                s->sharp = 1;
+                length = 0.0;
+                break;
             }
+        }
+        if (length == 0.0) { /* once more with better factors */
+            have_step = fresh = 0;
+            continue;
         }
         *change = 0.0;
         for (int64_t c = 0; c < s->game->classes; c++) {
@@ -337,11 +377,13 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             have_step = fresh = 0;
             continue;
         }
+        int last = s->sharp && fresh && stuck && (next.change <= EXPLAINED || residual_is_rounding(s));
         if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
-            (*change < ROUNDING_REGION && stuck && fresh) || idle > MOST_IDLE || next.relative < enough) {
+            (*change < ROUNDING_REGION && last) || idle > MOST_IDLE || next.relative < enough) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
         }
+        s->sharp |= fresh && now.relative < NEARBY && next.relative > POOR_FACTORS * now.relative;
         have_step = length == 1.0 && next.relative < KEEP_FACTORS * now.relative;
         fresh = 0;
         if (have_step) {

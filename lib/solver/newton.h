@@ -34,6 +34,7 @@ typedef struct gra_newton {
     double slack; /* of the last factors */
     int32_t *pivots;
     int factored;
+    int sharp;  /* Jacobians to all digits: coarse ones cannot tell two points apart that meet in a fold nearby */
     int jumped; /* a class grew by so much in the last move that the factors are stale */
 } gra_newton;
 

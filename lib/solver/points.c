@@ -34,6 +34,7 @@ typedef struct visitor {
 typedef struct station {
     double *price, *policy, *tangent; /* tangent: of the prices */
     double log_beta, slope;           /* slope: d log beta along the arclength */
+    double bend;                      /* folds: d slope along the arclength */
 } station;
 
 /* Arclength^2 = sum d pi^2 + (BETA_SHARE d log beta)^2. */
@@ -138,20 +139,46 @@ static int advance(gra_newton *s, const station *from, double length, double acc
     return 0;
 }
 
+/* Coarse Jacobians find a fold as far as NEARLY_LEVEL; exact ones go on to LEVEL: beta is off by the square of it. */
+static const double NEARLY_LEVEL = 1e-3, LEVEL = 1e-9;
+enum { REFINEMENTS = 8 };
+
+/* Secants from a point near the fold at `at` along the arclength, where d log beta changes by `bend`. */
+static int refine_fold(gra_newton *s, const station *from, double at, double bend, station *fold)
+{
+    double before = NAN, slope_before = NAN;
+    for (int i = 0; i < REFINEMENTS; i++) {
+        int arrived = advance(s, from, at, AS_ANSWER), made = arrived > 0 ? make_station(s, from, fold) : arrived;
+        if (made <= 0) {
+            return made < 0 ? -1 : i > 0;
+        }
+        double secant = (fold->slope - slope_before) / (at - before);
+        bend = isfinite(secant) && secant * bend > 0.0 ? secant : bend;
+        fold->bend = bend;
+        if (fabs(fold->slope) < LEVEL) {
+            break;
+        }
+        before = at;
+        slope_before = fold->slope;
+        at -= fold->slope / bend;
+    }
+    return 1;
+}
+
 /* The fold between a station and the point `length` on, where d log beta changes its sign: false position along the arclength.
  * 1 with the fold, 0 when it was not found, -1 on short memory. */
 static int locate_fold(gra_newton *s, const station *from, double length, double slope_end, station *fold)
 {
-    double low = 0.0, high = length, slope_low = from->slope, slope_high = slope_end;
+    double low = 0.0, high = length, slope_low = from->slope, slope_high = slope_end, at = 0.0;
     int found = 0;
     for (int i = 0; i < FOLD_STEPS && high - low > 1e-9 * length; i++) {
-        double at = low + (high - low) * fmin(0.95, fmax(0.05, slope_low / (slope_low - slope_high)));
+        at = low + (high - low) * fmin(0.95, fmax(0.05, slope_low / (slope_low - slope_high)));
         int arrived = advance(s, from, at, AS_ANSWER), made = arrived > 0 ? make_station(s, from, fold) : arrived;
         if (made <= 0) {
             return made < 0 ? -1 : found;
         }
         found = 1;
-        if (fabs(fold->slope) < 1e-10) {
+        if (fabs(fold->slope) < NEARLY_LEVEL) {
             break;
         }
         if ((fold->slope > 0.0) == (slope_low > 0.0)) {
@@ -162,11 +189,37 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
             slope_high = fold->slope;
         }
     }
+    if (found) {
+        double bend = (slope_high - slope_low) / (high - low);
+        s->sharp = 1;
+        int refined = refine_fold(s, from, at, bend, fold);
+        s->sharp = 0;
+        return refined;
+    }
     return found;
 }
 
-/* Visits the marks between two stations: Newton there from a mean of their prices. 0 on short memory. */
-static int cross(gra_newton *s, const station *a, const station *b, visitor *visit)
+/* Within this of a fold, along the arclength, beta is a parabola. */
+static const double PARABOLIC = 0.01;
+
+/* Prices on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is too far. -1 on short memory. */
+static int start_from_fold(gra_newton *s, const station *fold, int behind, double level)
+{
+    double way = sqrt(2.0 * fmax(0.0, (level - fold->log_beta) / fold->bend));
+    if (!(way < PARABOLIC)) {
+        return 0;
+    }
+    return_to(s, fold);
+    if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
+        return -1;
+    }
+    gra_newton_move(s, fold->tangent, behind ? way : -way);
+    return 1;
+}
+
+/* Visits the marks between two stations, one of them a fold or none: Newton there from a mean of their prices, or from the
+ * parabola of the fold. 0 on short memory. */
+static int cross(gra_newton *s, const station *a, const station *b, const station *fold, visitor *visit)
 {
     int falls = b->log_beta < a->log_beta;
     for (int k = 0; k < 2; k++) {
@@ -177,10 +230,19 @@ static int cross(gra_newton *s, const station *a, const station *b, visitor *vis
         }
         int outcome;
         double change, share = (level - a->log_beta) / (b->log_beta - a->log_beta);
-        for (int64_t c = 0; c < s->game->classes; c++) {
-            s->answer->price[c] = a->price[c] + share * (b->price[c] - a->price[c]);
+        if (fold != NULL) { /* beta goes with the square of the way from a fold */
+            share = fold == b ? 1.0 - sqrt(1.0 - share) : sqrt(share);
         }
-        gra_answer_respond(s->problem, s->answer);
+        int started = fold != NULL ? start_from_fold(s, fold, fold == a, level) : 0;
+        if (started < 0) {
+            return 0;
+        }
+        if (started == 0) {
+            for (int64_t c = 0; c < s->game->classes; c++) {
+                s->answer->price[c] = a->price[c] + share * (b->price[c] - a->price[c]);
+            }
+            gra_answer_respond(s->problem, s->answer);
+        }
         s->beta = beta;
         if (gra_newton_run(s, 40, 0.0, &outcome, &change) < 0 ||
             (outcome == NEWTON_DONE && !visit->crossing(visit, s))) {
@@ -197,11 +259,11 @@ static int visit_stretch(gra_newton *s, const station *from, double length, cons
     int turns = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
     int found = turns ? locate_fold(s, from, length, to->slope, fold) : 0;
     if (found > 0) {
-        good = cross(s, from, fold, visit);
+        good = cross(s, from, fold, fold, visit);
         return_to(s, fold);
-        good = good && (visit->fold == NULL || visit->fold(visit, s)) && cross(s, fold, to, visit);
+        good = good && (visit->fold == NULL || visit->fold(visit, s)) && cross(s, fold, to, fold, visit);
     } else {
-        good = found == 0 && cross(s, from, to, visit);
+        good = found == 0 && cross(s, from, to, NULL, visit);
     }
     return_to(s, to);
     return good && (visit->station == NULL || visit->station(visit, s));
@@ -228,6 +290,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
     while (made > 0 && way < LONGEST_BRANCH) {
         const station *from = &stations[at];
         station *to = &stations[1 - at];
+        s->sharp = 0;
         int arrived = advance(s, from, step, visit->accuracy);
         made = arrived > 0 ? make_station(s, from, to) : arrived;
         if (made < 0) {
@@ -259,8 +322,8 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
 
 /* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
 enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
-/* Two answers closer than this are one. */
-static const double SAME = 1e-7;
+/* Two answers closer than this are one, and so are two that the error of either explains, once that is known. */
+static const double SAME = 1e-9;
 
 static double distance(const double *a, const double *b, int64_t n)
 {
@@ -331,6 +394,7 @@ static grpoalign_status try_start(gra_newton *s, const double *policy, gra_answe
 static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_answers *out)
 {
     int64_t n = s->game->classes;
+    s->sharp = 0;
     GRA_TRY(gra_newton_respond(s, policy));
     for (int i = 0; i < 60; i++) {
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
@@ -414,12 +478,25 @@ static grpoalign_status finish(gra_newton *s, gra_answer *item, int *valid)
 {
     gra_answer_copy(item, s->answer, s->game->classes);
     s->beta = item->beta;
+    s->sharp = 1;
     if (!gra_newton_factorise(s, 0.0)) {
         return gra_fail_memory(s->problem->error);
     }
     GRA_TRY(gra_game_polish(s, valid));
     gra_answer_copy(s->answer, item, s->game->classes);
     return GRPOALIGN_OK;
+}
+
+/* Whether an answer before `kept` is the same within the errors of both. */
+static int is_listed(const gra_answers *out, int64_t kept, const gra_answer *item, int64_t classes)
+{
+    for (int64_t k = 0; k < kept; k++) {
+        const gra_answer *other = &out->items[k];
+        if (distance(other->policy, item->policy, classes) < fmax(SAME, other->policy_error + item->policy_error)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static grpoalign_status finish_points(gra_newton *s, gra_answers *out)
@@ -430,7 +507,7 @@ static grpoalign_status finish_points(gra_newton *s, gra_answers *out)
         if (k != connected) {
             GRA_TRY(finish(s, &out->items[k], &valid));
         }
-        if (valid) {
+        if (valid && !is_listed(out, kept, &out->items[k], s->game->classes)) {
             out->connected = k == connected ? kept : out->connected;
             out->items[kept++] = out->items[k];
         }

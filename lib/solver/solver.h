@@ -160,6 +160,8 @@ gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta);
 /* Makes the heaviest outcome the base, and shifts a state to it. */
 void gra_flow_set_base(gra_flow_field *field, double *state);
 
+int64_t gra_flow_base(const gra_flow_field *field);
+
 /* The policy of a state, and d state / dt, 0 for the base. Returns 0 when memory is short. */
 int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity);
 

@@ -133,7 +133,31 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-static double flow_abscissa(const gra_problem *problem, double beta, const double *policy, double *rounding)
+/* Whether an outcome of probability 0 holds a probability too small for a double, and is held there by its price. */
+static int is_only_underflow(const gra_problem *problem, const gra_answer *answer)
+{
+    const gra_penalty *penalty = problem->penalty;
+    return answer->status != GRPOALIGN_COLLAPSED && penalty->form == GRA_SMOOTH && !penalty->lossy &&
+           isinf(penalty->price_most);
+}
+
+/* Takes the rows and columns of the outcomes with probability 0 out of the Jacobian over all but the base. What is left: its
+ * order. Nothing depends on such an outcome, so the other eigenvalues stay; its own is next to 0, and not above. */
+static int64_t drop_empty(const double *policy, int64_t n, int64_t base, double *jacobian)
+{
+    int64_t kept = 0, order = n - 1;
+    for (int64_t i = 0; i < order; i++) {
+        for (int64_t j = 0; policy[i + (i >= base)] > 0.0 && j < order; j++) {
+            if (policy[j + (j >= base)] > 0.0) {
+                jacobian[kept++] = jacobian[i * order + j]; /* never ahead of what is read */
+            }
+        }
+    }
+    return (int64_t)(sqrt((double)kept) + 0.5);
+}
+
+static double flow_abscissa(const gra_problem *problem, double beta, const double *policy, int underflows,
+                            double *rounding)
 {
     gra_arena *arena = problem->arena;
     int64_t n = problem->outcomes.count, order = n - 1;
@@ -147,7 +171,7 @@ static double flow_abscissa(const gra_problem *problem, double beta, const doubl
         return -INFINITY;
     }
     for (int64_t i = 0; i < n; i++) {
-        state[i] = log(policy[i]) - problem->outcomes.log_mass[i];
+        state[i] = log(underflows ? fmax(policy[i], DBL_MIN) : policy[i]) - problem->outcomes.log_mass[i];
         if (!isfinite(state[i])) {
             return NAN;
         }
@@ -155,6 +179,10 @@ static double flow_abscissa(const gra_problem *problem, double beta, const doubl
     gra_flow_set_base(field, state);
     if (!gra_flow_velocity(field, state, seen, state) || !gra_flow_jacobian(field, jacobian)) {
         return NAN;
+    }
+    order = drop_empty(policy, n, gra_flow_base(field), jacobian);
+    if (order == 0) {
+        return -INFINITY;
     }
     for (int64_t i = 0; i < order * order; i++) {
         if (!isfinite(jacobian[i])) {
@@ -179,7 +207,7 @@ double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, dou
         policy[i] = answer->policy[problem->structure->class_of[outcomes->at[i]]] * outcomes->share[i];
     }
     if (policy != NULL) {
-        abscissa = flow_abscissa(problem, answer->beta, policy, rounding);
+        abscissa = flow_abscissa(problem, answer->beta, policy, is_only_underflow(problem, answer), rounding);
     }
     gra_arena_rewind(problem->arena, mark);
     return abscissa;

@@ -278,6 +278,46 @@ static void several_ends(void **state)
     close_handles(&h);
 }
 
+/* Where the worse outcomes have nearly gone but a stationary policy keeps them, the flow ends there: the best outcomes have
+ * to find their shares first. From near the boundary it comes back. */
+static void near_collapse(void **state)
+{
+    (void)state;
+    static const double rewards[5] = {0.0, 0.0, 0.0, 1.0, 1.0};
+    const double logs[5] = {log(0.3), log(0.3), log(0.228125), log(0.1640625), log(0.0078125)};
+    static const struct {
+        double beta, epsilon;
+        int64_t size;
+        int32_t penalty;
+    } cases[] = {{0.05, 0.0, 8, GRPOALIGN_PENALTY_DIRECT_KL},
+                 {0.05, 0.2, 0, GRPOALIGN_PENALTY_DIRECT_KL},
+                 {1.5, 0.0, 0, GRPOALIGN_PENALTY_REVERSE_KL},
+                 {2.0, 0.0, 8, GRPOALIGN_PENALTY_DIRECT_KL}};
+    for (int i = 0; i < 4; i++) {
+        plain_context c = {.n = 5,
+                           .rewards = rewards,
+                           .group_size = cases[i].size,
+                           .limit = cases[i].size == 0,
+                           .epsilon = cases[i].epsilon};
+        handles h = open_handles(&c, cases[i].penalty, logs);
+        solved one = solve_context(&c, cases[i].penalty, cases[i].beta, logs);
+        static const double start[5] = {1e-13, 1e-13, 1e-13, 0.9, 0.1 - 3e-13};
+        for (int from = 0; from < 2; from++) {
+            grpoalign_flow_options options;
+            grpoalign_flow_options_init(&options, sizeof options);
+            options.start = from == 0 ? NULL : start;
+            grpoalign_flow *flow = flow_of(&h, cases[i].beta, &options, GRPOALIGN_OK);
+            double policy[5];
+            CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, 5, NULL));
+            assert_near(largest_difference(policy, one.policy, 5), 0.0, 1e-12);
+            assert_true(policy[0] > 0.0);
+            grpoalign_flow_free(flow);
+        }
+        solved_free(&one);
+        close_handles(&h);
+    }
+}
+
 /* Three outcomes, the flow leaves the ray of stationary policies; probabilities far apart; unsupported outcomes stay out. */
 static void stiff(void **state)
 {
@@ -373,7 +413,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_small_steps), cmocka_unit_test(order), cmocka_unit_test(ends),
-        cmocka_unit_test(several_ends),        cmocka_unit_test(stiff), cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(several_ends),        cmocka_unit_test(stiff), cmocka_unit_test(near_collapse),
+        cmocka_unit_test(bad_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

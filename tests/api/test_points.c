@@ -335,7 +335,7 @@ static void search_against_proof(void **state)
         assert_int_equal(complete, 0);
         assert_true(count_traced <= count);
         for (int64_t k = 0; k < count_traced; k++) {
-            assert_near(traced[k] / betas[k], 1.0, 1e-8);
+            assert_near(traced[k] / betas[k], 1.0, 1e-12);
         }
         found_folds += (int)count_traced;
         all_folds += (int)count;
@@ -444,6 +444,72 @@ static void games_with_several(void **state)
     print_message("# %d of %d games have several stationary policies, %d in all\n", several, GAMES * test_scale(),
                   listed);
     assert_true(several > 2);
+}
+
+/* The policy that training reaches from pi_ref and all others, at a beta beside a fold. */
+static int64_t count_beside_fold(const handles *h, double beta)
+{
+    grpoalign_points *points = points_at(h, beta);
+    int64_t count = grpoalign_points_count(points);
+    for (int64_t k = 0; k < count; k++) {
+        assert_true(report_of(points, k).residual < 2e-13);
+    }
+    int64_t from = grpoalign_points_from_reference(points);
+    assert_true(from >= 0 && report_of(points, from).stable == 1);
+    grpoalign_points_free(points);
+    return count;
+}
+
+/* Games of three levels: folds against 40 digits, and two points more on one side of each than on the other, however near. */
+static void game_folds(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    /* By enumeration of the groups in 40 digits: stationarity and a singular Jacobian. */
+    static const struct {
+        double rewards[N], reference[N];
+        int64_t group_size;
+        double folds[3];
+    } cases[] = {
+        {{0.0, 0.024359204216691747, 1.0},
+         {0.9473312076838349, 0.04800222786779666, 0.004666564448368231},
+         32,
+         {0.3439315737183046514, 0.51777292232280963467, 0.0}},
+        {{0.0, 0.9308912730921685, 1.0},
+         {0.9896228447797975, 0.010267508544079214, 0.00010964667612322635},
+         64,
+         {0.39967387049358414234, 0.71079471189275135191, 0.40106575189222644908}},
+        {{0.0, 0.830035693274327, 1.0},
+         {0.9857129336166789, 0.013269977260418144, 0.001017089122902802},
+         64,
+         {0.0, 0.594472749453788743, 0.0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double log_reference[N], betas[8];
+        int complete;
+        for (int64_t o = 0; o < N; o++) {
+            log_reference[o] = log(cases[i].reference[o]);
+        }
+        plain_context context = {.n = N, .rewards = cases[i].rewards, .group_size = cases[i].group_size};
+        handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
+        int64_t count = folds_of(&h, 0.15, 1.6, betas, 8, &complete);
+        for (int64_t k = 0; k < 3; k++) {
+            if (cases[i].folds[k] == 0.0) {
+                continue;
+            }
+            assert_true(k < count);
+            assert_near(betas[k] / cases[i].folds[k], 1.0, 1e-13);
+            for (double near = i == 0 ? 1e-5 : 1e-8; near > 1e-12; near *= i == 0 ? 1e-2 : 1e-3) {
+                int64_t above = count_beside_fold(&h, betas[k] * (1.0 + near));
+                int64_t below = count_beside_fold(&h, betas[k] * (1.0 - near));
+                if (llabs(above - below) != 2) {
+                    fail_msg("%lld above and %lld below the fold at %.17g, %g from it", (long long)above,
+                             (long long)below, betas[k], near);
+                }
+            }
+        }
+        close_handles(&h);
+    }
 }
 
 /* Points of a curve are stationary, near their neighbours, and cut every beta as often as there are stationary policies. */
@@ -563,6 +629,30 @@ static void paths(void **state)
     }
 }
 
+/* An outcome too unlikely for a double leaves the stability of the others as it is. */
+static void stability_with_underflow(void **state)
+{
+    (void)state;
+    static const double rewards[4] = {1.000244446493942, 1.0002178658571586, 1.0689149449227832e-06,
+                                      1.0000838905608256};
+    static const double variances[4] = {0.0, 0.0, 0.10004868143906398, 0.0};
+    const double log_reference[4] = {log(0.08221521772180068), log(0.36108564237004814), log(0.26360710862440023),
+                                     log(0.29309203128375083)};
+    plain_context context = {.n = 4, .rewards = rewards, .variances = variances, .limit = 1, .epsilon = 1e-6};
+    handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
+    grpoalign_points *points = points_at(&h, 1.633046529664027);
+    assert_int_equal(grpoalign_points_count(points), 5);
+    for (int64_t k = 0; k < 5; k++) {
+        double policy[4];
+        CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, 4, NULL));
+        assert_true(policy[2] == 0.0);
+        assert_int_equal(report_of(points, k).stable, k % 2 == 0);
+    }
+    assert_near(report_of(points, 0).rate, -0.00426131697, 1e-9);
+    grpoalign_points_free(points);
+    close_handles(&h);
+}
+
 static void bad_arguments(void **state)
 {
     (void)state;
@@ -624,8 +714,10 @@ int main(void)
         cmocka_unit_test(search_against_proof),
         cmocka_unit_test(games),
         cmocka_unit_test(games_with_several),
+        cmocka_unit_test(game_folds),
         cmocka_unit_test(curves),
         cmocka_unit_test(paths),
+        cmocka_unit_test(stability_with_underflow),
         cmocka_unit_test(bad_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -511,6 +511,25 @@ static void many_levels(void **state)
     assert_non_null(strstr(s.error.message, "5000"));
 }
 
+/* Beside a fold, where the branch from pi_ref has just ended, the answer is where training goes on to. */
+static void past_a_fold(void **state)
+{
+    (void)state;
+    static const double rewards[3] = {0.0, 0.024359204216691747, 1.0};
+    const double log_reference[3] = {log(0.9473312076838349), log(0.04800222786779666), log(0.004666564448368231)};
+    static const double end[3] = {1.89698639e-05, 9.6131e-07, 0.99998006883};
+    plain_context context = {.n = 3, .rewards = rewards, .group_size = 32};
+    for (double near = 1e-4; near > 1e-12; near *= 1e-2) {
+        solved got =
+            solve_context(&context, GRPOALIGN_PENALTY_DIRECT_KL, 0.3439315737183046514 * (1.0 - near), log_reference);
+        assert_int_equal(got.status, GRPOALIGN_OK);
+        assert_int_equal(got.report.stable, 1);
+        assert_true(got.report.residual < 1e-13 && got.report.policy_error < 1e-13);
+        assert_near(largest_difference(got.policy, end, 3), 0.0, 1e-7);
+        solved_free(&got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +542,7 @@ int main(void)
         cmocka_unit_test(progress),
         cmocka_unit_test(many_levels),
         cmocka_unit_test(effort),
+        cmocka_unit_test(past_a_fold),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);
 }
