@@ -159,6 +159,18 @@ static int32_t penalty_of(const sim_recipe *recipe)
     return penalty;
 }
 
+/* Whether the clamp, which the predicted penalty is without, reaches the policy predicted. */
+static int is_beyond_clamp(const context *c, const sim_recipe *recipe, const simulation *self)
+{
+    for (int64_t o = 0; recipe->placement == IN_LOSS_RATIO && isfinite(recipe->clamp) && o < c->outcomes; o++) {
+        double l = log(self->predicted.policy[o] / self->predicted.reference[o]);
+        if (!(expm1(-l) + l < recipe->clamp)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* What the library says: the stationary policy, and where there are several the one that the training flow reaches. */
 static grpoalign_status predict(const context *c, simulation *self, grpoalign_error *error)
 {
@@ -537,6 +549,7 @@ static int act(void *user, const context *self, const char *place, const style *
     done.penalty = penalty_of(&recipe);
     if (status >= 0 && done.penalty != 0) {
         status = predict(self, &done, &error);
+        done.has_prediction = done.has_prediction && !is_beyond_clamp(self, &recipe, &done);
     }
     if (status >= 0 && !train(options, self, &recipe, reference, &done)) {
         status = GRPOALIGN_ERR_MEMORY;

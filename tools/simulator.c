@@ -295,9 +295,12 @@ static void step(trainer *t, double learning_rate)
         double push = ratio * ((too_high ? 0.0 : t->gain[o]) + (too_low ? 0.0 : t->loss[o]));
         t->clipped += (too_high ? t->gains[o] : 0.0) + (too_low ? t->losses[o] : 0.0);
         if (recipe->placement == IN_LOSS || recipe->placement == IN_LOSS_RATIO) {
-            double l = t->log_ratio[o], slope = divergence_slope(recipe, l);
+            double l = t->log_ratio[o], slope = divergence_slope(recipe, l), k = divergence(recipe, l);
+            int clamped = fabs(k) >= recipe->clamp; /* the product with the ratio is what is cut off */
             push -= recipe->beta * t->drawn[o] *
-                    (recipe->placement == IN_LOSS_RATIO ? ratio * (divergence(recipe, l) + slope) : slope);
+                    (recipe->placement == IN_LOSS ? slope
+                     : clamped                    ? 0.0
+                                                  : ratio * (k + slope));
         }
         t->gradient[o] = push;
         total += push;

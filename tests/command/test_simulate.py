@@ -80,6 +80,10 @@ def presets(checks):
         record = dict(GRADED, id=row["name"], preset=row["name"])
         if row["penalty"] == "total_variation":
             record.update(beta=0.25, group_size=4)
+        if row["name"] == "nemo-2026-06":
+            _, (lost,) = simulate([record], "--repetitions", 8)
+            checks.that(lost["predicted"] is None and lost["reached"][0] < 0.01, "beyond the clamp: %s" % lost)
+            record.update(beta=1.0)
         _, (result,) = simulate([record], "--repetitions", 8)
         expected = row["penalty"]
         if result["predicted_penalty"] == "reverse_kl_clamped":
