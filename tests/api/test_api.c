@@ -251,6 +251,81 @@ static void sized_structs(void **state)
     solved_free(&s);
 }
 
+static void presets(void **state)
+{
+    (void)state;
+    grpoalign_error error;
+    grpoalign_convention c = {.struct_size = sizeof c};
+    int64_t count = 0;
+    for (const char *name; (name = grpoalign_preset_name(count)) != NULL; count++) {
+        CHECK_OK(grpoalign_preset(name, &c, NULL));
+        assert_string_equal(c.name, name);
+        assert_int_equal(c.struct_size, sizeof c);
+        assert_true(c.trainer[0] != '\0' && c.kl[0] != '\0' && c.clamp > 0.0 && c.epsilon >= 0.0);
+        /* The rewards' part makes a model. */
+        double rewards[] = {0.0, 1.0, 3.0};
+        grpoalign_reward_options o;
+        grpoalign_model *model = NULL;
+        grpoalign_reward_options_init(&o, sizeof o);
+        o.scale = c.scale;
+        o.ddof = c.ddof;
+        o.epsilon = c.epsilon;
+        o.baseline = c.baseline;
+        o.epsilon_place = c.epsilon_place;
+        o.zero_variance = c.zero_variance;
+        CHECK_OK(grpoalign_model_new_group(rewards, 3, 4, &o, &model, NULL));
+        grpoalign_model_free(model);
+    }
+    assert_int_equal(count, 28);
+    assert_null(grpoalign_preset_name(-1));
+    EXPECT(grpoalign_preset("nobody", &c, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "nobody");
+    EXPECT(grpoalign_preset(NULL, &c, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "name");
+    EXPECT(grpoalign_preset("paper", NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
+    c.struct_size = 3;
+    EXPECT(grpoalign_preset("paper", &c, &error), GRPOALIGN_ERR_STRUCT_SIZE, 2, -1, "struct_size");
+    /* An older caller's struct is filled as far as it goes. */
+    c.clamp = -7.0;
+    c.struct_size = 80;
+    CHECK_OK(grpoalign_preset("verl-k3", &c, NULL));
+    assert_true(c.clamp == -7.0);
+    assert_string_equal(c.name, "verl-k3");
+}
+
+static void conventions(void **state)
+{
+    (void)state;
+    grpoalign_error error;
+    double rewards[] = {-1.0, 0.0, 1.0}, distribution[] = {1, 0, 0, 0, 1, 0, 0, 0, 1}, positive[] = {0.0, 1.0, 2.0};
+    grpoalign_model *model = NULL;
+    grpoalign_reward_options o;
+    grpoalign_reward_options_init(&o, sizeof o);
+#define REFUSED(field, value, words)                                                                                   \
+    do {                                                                                                               \
+        grpoalign_reward_options_init(&o, sizeof o);                                                                   \
+        o.field = (value);                                                                                             \
+        EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, words);    \
+    } while (0)
+    REFUSED(scale, 4, "scale");
+    REFUSED(baseline, 2, "baseline");
+    REFUSED(epsilon_place, -1, "epsilon_place");
+    REFUSED(zero_variance, 2, "zero_variance");
+    REFUSED(reserved, 1, "reserved");
+    REFUSED(scale, GRPOALIGN_SCALE_STD_OF_OTHERS, "baseline");
+#undef REFUSED
+    grpoalign_reward_options_init(&o, sizeof o);
+    o.scale = GRPOALIGN_SCALE_MEAN;
+    EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 1, 0, "rewards[0]");
+    EXPECT(grpoalign_model_new_limit(rewards, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 1, 0, "rewards[0]");
+    CHECK_OK(grpoalign_model_new_group(positive, 3, 4, &o, &model, NULL));
+    grpoalign_model_free(model);
+    grpoalign_reward_options_init(&o, sizeof o);
+    o.zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP;
+    EXPECT(grpoalign_model_new_group_random(rewards, 3, distribution, 3, 3, 4, &o, &model, &error),
+           GRPOALIGN_ERR_UNSUPPORTED, 7, -1, "random");
+    EXPECT(grpoalign_model_new_limit(positive, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "zero_variance");
+}
+
 static void names(void **state)
 {
     (void)state;
