@@ -369,8 +369,9 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(references),    cmocka_unit_test(models), cmocka_unit_test(solving),
-        cmocka_unit_test(sized_structs), cmocka_unit_test(names),
+        cmocka_unit_test(references),    cmocka_unit_test(models),  cmocka_unit_test(solving),
+        cmocka_unit_test(sized_structs), cmocka_unit_test(presets), cmocka_unit_test(conventions),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests_name("api", tests, NULL, NULL);
 }
