@@ -195,8 +195,9 @@ static int act(void *user, const context *self, const char *place, const style *
         text_free(&wrong);
         return 0;
     }
-    if (options->show.kind == SHOW_OUTCOME && options->show.outcome >= self->outcomes) {
-        write_error(out, how, self->id, "dimension", place, "--show names an outcome that the context does not have");
+    const char *unseen = options->plot_file != NULL ? quantity_lacks(&options->show, self) : NULL;
+    if (unseen != NULL) {
+        write_error(out, how, self->id, "dimension", place, unseen);
         return 0;
     }
     grpoalign_status status = follow(options, self, &way, &error);
@@ -244,7 +245,9 @@ static int option(void *user, const char *name, const char *value, text *expecte
 static int begin(void *user, style *how, text *out, text *wrong)
 {
     const flow_options *self = user;
-    (void)wrong;
+    if (self->plot_file != NULL && !plot_check(self->plot_file, wrong)) {
+        return 0;
+    }
     if (how->format == FORMAT_CSV) {
         text_string(out, "id,status,error");
         for (int j = 0; j < NUMBERS; j++) {
@@ -275,11 +278,15 @@ static void collect(void *user, const text *aside)
     }
 }
 
-static int finish(void *user, text *wrong)
+static int finish(void *user, int whole, text *wrong)
 {
     flow_options *self = user;
     if (self->plot_file == NULL) {
         return 1;
+    }
+    if (!whole) {
+        text_format(wrong, "%s is not written: the results did not all go out", self->plot_file);
+        return 0;
     }
     self->plot.x_label = "learning rate × steps";
     self->plot.y_label = self->show.label;

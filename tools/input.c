@@ -61,6 +61,8 @@ typedef struct run {
     int flush; /* somebody may be waiting for each result */
     queue *queue;
     int bad; /* some record was bad */
+    int stopped;      /* not all results went out */
+    int output_error; /* errno of standard output */
     /* progress */
     long long bytes_all, records;
     FILE *file;
@@ -137,6 +139,14 @@ static void show_progress(run *self)
     }
 }
 
+/* main says so, with the errno of now. */
+static int output_failed(run *self)
+{
+    self->output_error = errno;
+    self->bad = self->stopped = 1;
+    return 0;
+}
+
 static int on_done(void *user, job *finished)
 {
     run *self = user;
@@ -145,19 +155,18 @@ static int on_done(void *user, job *finished)
         finished->solved = 0;
     } else if (finished->output.length > 0 &&
                fwrite(finished->output.bytes, 1, finished->output.length, stdout) < finished->output.length) {
-        self->bad = 1;
-        return 0; /* main says why */
+        return output_failed(self);
     }
     if (self->flush && fflush(stdout) != 0) {
-        self->bad = 1;
-        return 0;
+        return output_failed(self);
     }
     if (self->action->collect != NULL && !finished->aside.failed) {
         self->action->collect(self->action->user, &finished->aside);
     }
     self->bad = self->bad || !finished->solved;
     show_progress(self);
-    return finished->solved || !self->strict;
+    self->stopped = self->stopped || (self->strict && !finished->solved);
+    return !self->stopped;
 }
 
 static task *task_new(run *self, const char *name, long line)
@@ -622,10 +631,14 @@ int run_contexts(const action *what, int argc, char **argv)
         fputs("\n", stderr);
     }
     text wrong = {0};
-    if (status == 0 && what->finish != NULL && !what->finish(what->user, &wrong)) {
+    if (!self.stopped && fflush(stdout) != 0) {
+        (void)output_failed(&self);
+    }
+    if (status == 0 && what->finish != NULL && !what->finish(what->user, !self.stopped, &wrong)) {
         fprintf(stderr, "grpoalign %s: %s\n", what->command, wrong.bytes != NULL ? wrong.bytes : "out of memory");
         self.bad = 1;
     }
     text_free(&wrong);
+    errno = self.output_error;
     return status != 0 ? status : self.bad;
 }

@@ -28,8 +28,9 @@ typedef struct action {
     int (*act)(void *user, const context *self, const char *place, const style *how, text *out, text *aside);
     /* Takes what `act` put aside, in the order of the contexts; may be NULL. */
     void (*collect)(void *user, const text *aside);
-    /* After all contexts; may be NULL. Returns 1 when it went well, else a reason. */
-    int (*finish)(void *user, text *wrong);
+    /* After all contexts; may be NULL. `whole` is 0 when the results did not all go out: standard output failed, or --strict
+     * stopped at a bad record. Returns 1 when it went well, else a reason. */
+    int (*finish)(void *user, int whole, text *wrong);
     void *user;
 } action;
 

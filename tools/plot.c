@@ -1,12 +1,16 @@
 #include "plot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 void plot_title(plot *self, const char *title)
 {
@@ -103,7 +107,13 @@ static int data_block(text *out, const plot_series *series, size_t k, int style)
     return any;
 }
 
-/* The extent of the finite points along an axis. Returns 0 when there is none. */
+/* Whether a point has a place on the axes. */
+static int is_visible(const plot *self, const plot_point *p)
+{
+    return isfinite(p->x) && isfinite(p->y) && (!self->log_x || p->x > 0.0) && (!self->log_y || p->y > 0.0);
+}
+
+/* The extent of the visible points along an axis. Returns 0 when there is none. */
 static int extent(const plot *self, int along_y, double *low, double *high)
 {
     *low = INFINITY;
@@ -111,7 +121,7 @@ static int extent(const plot *self, int along_y, double *low, double *high)
     for (size_t k = 0; k < self->count; k++) {
         for (size_t i = 0; i < self->series[k].count; i++) {
             const plot_point *p = &self->series[k].points[i];
-            if (isfinite(p->x) && isfinite(p->y)) {
+            if (is_visible(self, p)) {
                 *low = fmin(*low, along_y ? p->y : p->x);
                 *high = fmax(*high, along_y ? p->y : p->x);
             }
@@ -141,11 +151,10 @@ static void logarithmic(const plot *self, int along_y, text *out)
     text_string(out, ")\n");
 }
 
-static void script(const plot *self, const char *file, text *out)
+static void script(const plot *self, text *out)
 {
     text_string(out, "set terminal svg size 900,560 dynamic enhanced font 'Helvetica,16' background '#ffffff'\n"
-                     "set encoding utf8\nset output ");
-    quoted(out, file);
+                     "set encoding utf8");
     text_string(out, "\nset border 3 lw 1.2\nset tics nomirror out\nset grid lc '#dddddd' lw 0.8 lt 1\n"
                      "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
     quoted(out, self->x_label);
@@ -181,48 +190,142 @@ static void script(const plot *self, const char *file, text *out)
     if (dashed) {
         text_string(&lines, ", NaN with lines lc '#555555' lw 2.5 dt 2 title 'unstable'");
     }
-    text_string(out, lines.length > 0 ? "plot " : "set xrange [0:1]\nset yrange [0:1]\nplot NaN notitle");
+    text_string(out, "plot ");
     text_string(out, lines.bytes != NULL ? lines.bytes : "");
-    text_string(out, "\nset output\n");
+    text_string(out, "\n");
     out->failed = out->failed || lines.failed;
     text_free(&lines);
 }
 
-/* Runs gnuplot on a script. Returns 0 with a reason. */
-static int draw(const text *commands, text *wrong)
+/* Starts gnuplot with its ends of two files as standard input and output. Returns an error number. */
+static int start(int input, int output, pid_t *child)
 {
-    void (*before)(int) = signal(SIGPIPE, SIG_IGN); /* a gnuplot that is not there must not end us */
-    FILE *pipe = popen("command -v gnuplot >/dev/null 2>&1 || exit 127; exec gnuplot >&2", "w");
-    int status = -1;
-    if (pipe != NULL) {
-        (void)fwrite(commands->bytes, 1, commands->length, pipe);
-        status = pclose(pipe);
+    static char name[] = "gnuplot";
+    char *const arguments[] = {name, NULL};
+    posix_spawn_file_actions_t actions;
+    int wrong = posix_spawn_file_actions_init(&actions);
+    if (wrong != 0) {
+        return wrong;
+    }
+    wrong = posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    wrong = wrong != 0 ? wrong : posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    wrong = wrong != 0 ? wrong : posix_spawnp(child, name, &actions, NULL, arguments, environ);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return wrong;
+}
+
+static void write_all(int file, const text *what)
+{
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN); /* a gnuplot that gives up must not end us */
+    size_t done = 0;
+    while (done < what->length) {
+        ssize_t written = write(file, what->bytes + done, what->length - done);
+        if (written < 0 && errno != EINTR) {
+            break; /* its exit status tells the rest */
+        }
+        done += written > 0 ? (size_t)written : 0;
     }
     (void)signal(SIGPIPE, before);
-    if (status != 0) {
-        text_string(wrong, status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 127
-                               ? "gnuplot draws the plot, and is not installed"
-                               : "gnuplot could not draw the plot");
+}
+
+/* Runs gnuplot on a script; what it draws goes to an open file, so no name is left to its quoting. Returns 0 with a reason. */
+static int draw(const text *commands, int output, text *wrong)
+{
+    int ends[2], status = -1;
+    pid_t child;
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        text_format(wrong, "gnuplot could not be started: %s", strerror(errno));
+        return 0;
     }
-    return status == 0;
+    int failure = start(ends[0], output, &child);
+    (void)close(ends[0]);
+    if (failure == 0) {
+        write_all(ends[1], commands);
+    }
+    (void)close(ends[1]);
+    if (failure == ENOENT) {
+        text_string(wrong, "gnuplot draws the plot, and is not installed");
+        return 0;
+    }
+    if (failure != 0) {
+        text_format(wrong, "gnuplot could not be started: %s", strerror(failure));
+        return 0;
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    struct stat about;
+    int good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && fstat(output, &about) == 0 && about.st_size > 0;
+    if (!good) {
+        text_string(wrong, "gnuplot could not draw the plot");
+    }
+    return good;
+}
+
+/* A new file beside the one wanted, with the permissions that one would get. Returns its descriptor, or -1 with a reason. */
+static int open_beside(const char *file, text *name, text *wrong)
+{
+    struct stat about;
+    text_format(name, "%s.XXXXXX", file);
+    if (name->failed) {
+        text_string(wrong, "out of memory for the plot");
+        return -1;
+    }
+    int made = -1;
+    if (stat(file, &about) == 0 && S_ISDIR(about.st_mode)) {
+        errno = EISDIR;
+    } else {
+        made = mkostemp(name->bytes, O_CLOEXEC);
+    }
+    if (made < 0) {
+        text_format(wrong, "%s cannot be written: %s", file, strerror(errno));
+        return -1;
+    }
+    mode_t mask = umask(0);
+    (void)umask(mask);
+    (void)fchmod(made, 0666 & ~mask);
+    return made;
+}
+
+int plot_check(const char *file, text *wrong)
+{
+    text name = {0};
+    int made = open_beside(file, &name, wrong);
+    if (made >= 0) {
+        (void)close(made);
+        (void)remove(name.bytes);
+    }
+    text_free(&name);
+    return made >= 0;
 }
 
 int plot_write(const plot *self, const char *file, text *wrong)
 {
     text commands = {0}, temporary = {0};
+    double low, high;
     int good = 0;
-    text_format(&temporary, "%s.part", file);
-    script(self, temporary.bytes != NULL ? temporary.bytes : "", &commands);
-    if (self->short_memory || commands.failed || temporary.failed) {
-        text_string(wrong, "out of memory for the plot");
-    } else if (draw(&commands, wrong)) {
+    if (self->short_memory) {
+        text_format(wrong, "%s is not written: out of memory", file);
+        return 0;
+    }
+    if (!extent(self, 0, &low, &high)) {
+        text_format(wrong, "%s is not written: there was nothing to draw", file);
+        return 0;
+    }
+    script(self, &commands);
+    int made = commands.failed ? -1 : open_beside(file, &temporary, wrong);
+    if (commands.failed) {
+        text_format(wrong, "%s is not written: out of memory", file);
+    } else if (made >= 0 && draw(&commands, made, wrong)) {
         good = rename(temporary.bytes, file) == 0;
         if (!good) {
-            text_format(wrong, "%s: %s", file, strerror(errno));
+            text_format(wrong, "%s cannot be written: %s", file, strerror(errno));
         }
     }
-    if (!good && temporary.bytes != NULL) {
-        (void)remove(temporary.bytes);
+    if (made >= 0) {
+        (void)close(made);
+        if (!good) {
+            (void)remove(temporary.bytes);
+        }
     }
     text_free(&commands);
     text_free(&temporary);

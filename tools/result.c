@@ -96,6 +96,18 @@ int quantity_is_logarithmic(const quantity *self)
     return self->kind == SHOW_REF_POLICY || self->kind == SHOW_POLICY_REF;
 }
 
+const char *quantity_lacks(const quantity *self, const context *c)
+{
+    if (self->kind == SHOW_REWARD && c->rewards == NULL && c->support == NULL) {
+        return "--show expected_reward: margins have no reward to show; expected kl_ref_policy, kl_policy_ref, entropy "
+               "or policy:K";
+    }
+    if (self->kind == SHOW_OUTCOME && self->outcome >= c->outcomes) {
+        return "--show names an outcome that the context does not have";
+    }
+    return NULL;
+}
+
 void json_result(text *out, const result *self, int64_t n)
 {
     const grpoalign_report *report = &self->report;

@@ -33,6 +33,8 @@ int quantity_parse(const char *value, quantity *out);
 /* `measures` in the order of the first four kinds. */
 double quantity_of(const quantity *self, const double measures[4], const double *policy);
 int quantity_is_logarithmic(const quantity *self);
+/* Why a context has no such quantity, or NULL. */
+const char *quantity_lacks(const quantity *self, const context *c);
 
 /* `, "policy": [...], ...`: what is told of a solution everywhere. */
 void json_result(text *out, const result *self, int64_t n);

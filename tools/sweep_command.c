@@ -159,6 +159,9 @@ static int begin(void *user, style *how, text *out, text *wrong)
         text_string(wrong, "--plot needs an axis with several values, such as --beta 1e-3:1:log40");
         return 0;
     }
+    if (self->plot_file != NULL && !plot_check(self->plot_file, wrong)) {
+        return 0;
+    }
     if (self->plot_file != NULL) {
         self->plot.x_label = AXIS_LABELS[x];
         self->plot.log_x = self->axes[x].logarithmic;
@@ -219,10 +222,12 @@ static const char *misfit(const sweep *self, const context *c)
     if (self->axes[AXIS_MARGIN].count > 0 && (c->outcomes != 2 || c->settings.model != MODEL_PAIRWISE)) {
         return "--margin is for pairwise contexts of two outcomes";
     }
-    if (self->show.kind == SHOW_OUTCOME && self->show.outcome >= c->outcomes) {
-        return "--show names an outcome that the context does not have";
+    if (self->plot_file == NULL) {
+        return NULL;
     }
-    return NULL;
+    context drawn = *c;
+    drawn.rewards = self->axes[AXIS_MARGIN].count > 0 ? NULL : c->rewards; /* the axis replaces them */
+    return quantity_lacks(&self->show, &drawn);
 }
 
 static int64_t at_least_one(int64_t count)
@@ -609,12 +614,12 @@ static void collect(void *user, const text *aside)
     text_free(&name);
 }
 
-static int finish(void *user, text *wrong)
+static int finish(void *user, int whole, text *wrong)
 {
     sweep *self = user;
     int good = 1;
-    if (self->plot_file != NULL && self->contexts == 0) {
-        text_format(wrong, "%s is not written: there was nothing to draw", self->plot_file);
+    if (self->plot_file != NULL && !whole) {
+        text_format(wrong, "%s is not written: the results did not all go out", self->plot_file);
         good = 0;
     } else if (self->plot_file != NULL && self->contexts > 1 && !self->mean) {
         text_format(wrong, "%s is not written: it would show one context, and there were %lld; --mean draws their mean",

@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree
@@ -109,7 +110,8 @@ def plots(checks, folder):
         os.environ["PATH"] = before
     checks.that(status == 1 and "gnuplot" in err, "without gnuplot: %d %s" % (status, err))
     status, out, err = sweep([BINARY], "--plot", os.path.join(folder, "no", "such.svg"), *options)
-    checks.that(status == 1 and err != "", "a folder that is not there: %s" % err)
+    checks.that(status == 2 and "such.svg" in err and "No such file" in err and "<svg" not in err and out == "",
+                "a folder that is not there: %s" % err)
     checks.that(os.listdir(folder) == [os.path.basename(path)], "left behind: %s" % os.listdir(folder))
 
 
@@ -138,11 +140,66 @@ def flows(checks, folder):
     checks.that(status == 0 and "a_b" in text and "probability of outcome 2" in text, "plot of the flow: %s" % err)
 
 
+def plots_not_written(checks, folder):
+    """What cannot be drawn leaves the file as it was, whatever went wrong, and says so."""
+    path = os.path.join(folder, "kept.svg")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("before")
+    flow = dict(GRADED, group_size=6, penalty="reverse_kl", beta=0.3)
+    margins = {"model": "pairwise", "margins": [[0, .5], [-.5, 0]], "penalty": "direct_kl", "beta": 0.4}
+    grid = ["--beta", "0.2:2:log3"]
+    cases = (("flow", [dict(flow, beta=-1)], []), ("flow", [flow], ["--show", "policy:9"]), ("flow", [], []),
+             ("flow", [dict(flow, rewards=[1, 1, 1])], []), ("flow", [margins], []), ("flow", ["x", flow], ["--strict"]),
+             ("sweep", [flow], ["--show", "policy:9"] + grid), ("sweep", [], grid), ("sweep", [margins], grid),
+             ("sweep", [{"model": "pairwise", "rewards": [0, 1], "penalty": "direct_kl", "beta": 1}], ["--margin", "0.1,0.2"]),
+             ("sweep", [dict(flow, rewards=[1, 1, 1])], ["--show", "kl_ref_policy"] + grid))
+    for command, records, options in cases:
+        status, out, err = sweep(records, "--plot", path, *options, command=command)
+        name = "%s %s %s" % (command, records, options)
+        checks.that(status == 1 and "not written" in err and open(path, encoding="utf-8").read() == "before",
+                    "%s: %d %s" % (name, status, err))
+        checks.that(margins not in records or ("no reward" in out and "kl_policy_ref" in out), "%s: %s" % (name, out))
+    status, out, err = sweep([margins], "--plot", path, "--show", "policy:0", *grid)
+    checks.that(status == 0 and "<svg" in open(path, encoding="utf-8").read(), "margins can show policy:0: %s" % err)
+    status, out, err = sweep([margins], "--show", "policy:9", "--beta", "1")
+    checks.that(status == 0, "--show without a plot: %s" % out)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("before")
+    for command, options in (("flow", []), ("sweep", grid)):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([harness.COMMAND, command, "--plot", path] + options, input=json.dumps(flow).encode(),
+                                  stdout=full, stderr=subprocess.PIPE, check=False)
+        err = done.stderr.decode()
+        checks.that(done.returncode == 1 and "No space left" in err and "not written" in err
+                    and open(path, encoding="utf-8").read() == "before", "%s to a full disk: %s" % (command, err))
+    for command, options in (("flow", []), ("sweep", grid)):
+        bad = os.path.join(folder, "directory.svg")
+        os.makedirs(bad, exist_ok=True)
+        status, out, err = sweep([flow], "--plot", bad, *options, command=command)
+        checks.that(status == 2 and "directory.svg" in err and "Is a directory" in err and out == "", "a directory: %s" % err)
+    checks.that(sorted(os.listdir(folder)) == ["directory.svg", "kept.svg"], "left behind: %s" % os.listdir(folder))
+
+
+def plot_files(checks, folder):
+    """The file a plot is drawn in first has a name of its own, and the permissions that any new file gets."""
+    path = os.path.join(folder, "a.svg")
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        file.write("somebody's")
+    before = os.umask(0o027)
+    try:
+        status, _, err = sweep([BINARY], "--beta", "0.2:2:log3", "--group-size", 4, "--penalty", "direct-kl", "--plot", path)
+    finally:
+        os.umask(before)
+    checks.that(status == 0 and os.stat(path).st_mode & 0o777 == 0o640, "permissions: %o %s" % (os.stat(path).st_mode, err))
+    checks.that(open(path + ".part", encoding="utf-8").read() == "somebody's", "a file of somebody else's")
+    checks.that(sorted(os.listdir(folder)) == ["a.svg", "a.svg.part"], "left behind: %s" % os.listdir(folder))
+
+
 if __name__ == "__main__":
     CHECKS = harness.Checks()
     for part in (the_grid, all_points, binary_axes, bad_input):
         part(CHECKS)
-    for part in (plots, flows):
+    for part in (plots, plots_not_written, plot_files, flows):
         with tempfile.TemporaryDirectory() as FOLDER:
             part(CHECKS, FOLDER)
     sys.exit(CHECKS.close())
