@@ -60,7 +60,7 @@ typedef struct run {
     int threads, strict, progress;
     int flush; /* somebody may be waiting for each result */
     queue *queue;
-    int bad; /* some record was bad */
+    int bad;          /* some record was bad */
     int stopped;      /* not all results went out */
     int output_error; /* errno of standard output */
     /* progress */

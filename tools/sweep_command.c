@@ -19,7 +19,7 @@ static const char HELP[] =
     "gives replaces what they say.\n"
     "\n"
     "Axes of the grid; VALUES is a list 0.1,0.2,0.5, or LOW:HIGH:logN or LOW:HIGH:linN for N values:\n"
-    "  --beta VALUES   --group-size VALUES   --penalty reverse-kl,direct-kl   --scale std,none\n"
+    "  --beta VALUES   --group-size VALUES   --penalty NAMES   --scale NAMES\n"
     "  --reference-probability VALUES    two outcomes: of the better one (the second, between equals)\n"
     "  --margin VALUES                   pairwise, two outcomes: P(second beats first) - P(first beats second)\n"
     "\n"
@@ -39,9 +39,12 @@ static const char *const AXIS_NAMES[AXES] = {"beta", "group-size", "reference-pr
 static const char *const AXIS_LABELS[AXES] = {"regularisation β", "group size G", "reference probability",
                                               "confidence margin γ"};
 
+/* Of one setting. */
+enum { MOST_WORDS = 10 };
+
 typedef struct sweep {
     grid axes[AXES];
-    int32_t penalties[2], scales[2];
+    int32_t penalties[MOST_WORDS], scales[MOST_WORDS];
     int penalty_count, scale_count;
     int all, summary, mean;
     const char *plot_file;
@@ -58,26 +61,42 @@ typedef struct drawn {
 
 /* ---- options ------------------------------------------------------------------------------------------------------- */
 
-static int parse_list(const char *value, const char *first, const char *second, int32_t one, int32_t two, int32_t *out,
-                      int *count)
+/* Words of a setting, separated by commas, each once. */
+static int parse_list(const char *name, const char *value, int32_t *out, int *count, text *expected)
 {
-    char text_of[64];
-    size_t length = strlen(value);
-    if (length >= sizeof text_of) {
+    char text_of[256];
+    if (strlen(value) >= sizeof text_of) {
         return 0;
     }
-    for (size_t i = 0; i <= length; i++) {
-        text_of[i] = value[i] == '-' ? '_' : value[i];
-    }
+    (void)snprintf(text_of, sizeof text_of, "%s", value);
     *count = 0;
     for (char *rest = text_of, *word; (word = strsep(&rest, ",")) != NULL;) {
-        int32_t found = strcmp(word, first) == 0 ? one : strcmp(word, second) == 0 ? two : -1;
-        if (found < 0 || *count == 2 || (*count == 1 && out[0] == found)) {
+        settings probe = {.has_model = 0};
+        text_clear(expected);
+        if (settings_parse(&probe, name, word, expected) <= 0 || *count == MOST_WORDS) {
+            text_string(expected, ", or several with commas between them");
             return 0;
+        }
+        int32_t found = strcmp(name, "scale") == 0 ? probe.scale : probe.penalty;
+        for (int k = 0; k < *count; k++) {
+            if (out[k] == found) {
+                text_string(expected, ", each once");
+                return 0;
+            }
         }
         out[(*count)++] = found;
     }
     return *count > 0;
+}
+
+static int are_integers(const grid *values)
+{
+    for (int64_t i = 0; i < values->count; i++) {
+        if (values->values[i] != round(values->values[i])) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 static int axis_takes(int axis, const grid *values)
@@ -105,18 +124,17 @@ static int option(void *user, const char *name, const char *value, text *expecte
         if (strcmp(name, AXIS_NAMES[axis]) == 0) {
             text_format(expected, "%s: a list a,b,c or LOW:HIGH:logN or LOW:HIGH:linN", ranges[axis]);
             grid_free(&self->axes[axis]);
-            return parse_grid(value, &self->axes[axis]) && axis_takes(axis, &self->axes[axis]);
+            /* A grid is rounded to integers, a list must have them. */
+            return parse_grid(value, &self->axes[axis]) &&
+                   (axis != AXIS_GROUP_SIZE || strchr(value, ':') != NULL || are_integers(&self->axes[axis])) &&
+                   axis_takes(axis, &self->axes[axis]);
         }
     }
     if (strcmp(name, "penalty") == 0) {
-        text_string(expected, "reverse-kl, direct-kl or both with a comma between them");
-        return parse_list(value, "reverse_kl", "direct_kl", GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL,
-                          self->penalties, &self->penalty_count);
+        return parse_list(name, value, self->penalties, &self->penalty_count, expected);
     }
     if (strcmp(name, "scale") == 0) {
-        text_string(expected, "std, none or both with a comma between them");
-        return parse_list(value, "std", "none", GRPOALIGN_SCALE_STD, GRPOALIGN_SCALE_NONE, self->scales,
-                          &self->scale_count);
+        return parse_list(name, value, self->scales, &self->scale_count, expected);
     }
     if (strcmp(name, "plot") == 0) {
         text_string(expected, "a file name that ends in .svg");
@@ -200,6 +218,9 @@ static void prepare(void *user, settings *s)
     if (self->scale_count > 0 && !(self->scale_count > 1 && s->has_model && s->model == MODEL_PAIRWISE)) {
         s->has_scale = 1;
         s->scale = self->scales[0];
+        for (int k = 0; k < self->scale_count; k++) { /* what belongs to the std fits where that is among them */
+            s->scale = self->scales[k] == GRPOALIGN_SCALE_STD ? self->scales[k] : s->scale;
+        }
     }
 }
 
@@ -225,9 +246,9 @@ static const char *misfit(const sweep *self, const context *c)
     if (self->plot_file == NULL) {
         return NULL;
     }
-    context drawn = *c;
-    drawn.rewards = self->axes[AXIS_MARGIN].count > 0 ? NULL : c->rewards; /* the axis replaces them */
-    return quantity_lacks(&self->show, &drawn);
+    context shown = *c;
+    shown.rewards = self->axes[AXIS_MARGIN].count > 0 ? NULL : c->rewards; /* the axis replaces them */
+    return quantity_lacks(&self->show, &shown);
 }
 
 static int64_t at_least_one(int64_t count)
@@ -297,8 +318,9 @@ static void make_cell(const sweep *self, const context *from, int64_t number, ce
     }
     if (at.scale >= 0) {
         s->scale = self->scales[at.scale];
-        if (s->scale == GRPOALIGN_SCALE_NONE) { /* they belong to the std */
-            s->has_epsilon = s->has_ddof = 0;
+        if (s->scale != GRPOALIGN_SCALE_STD) { /* they belong to the std */
+            s->has_ddof = s->has_epsilon_place = 0;
+            s->has_epsilon = s->has_epsilon && s->scale != GRPOALIGN_SCALE_NONE;
         }
     }
     if (at.penalty >= 0) {
@@ -319,11 +341,17 @@ static void name_series(const sweep *self, const drawn *point, text *out)
     }
     if (self->scale_count > 1) {
         text_format(out, "%s%s", out->length > 0 ? ", " : "",
-                    self->scales[at.scale] == GRPOALIGN_SCALE_NONE ? "unscaled" : "over std");
+                    self->scales[at.scale] == GRPOALIGN_SCALE_NONE   ? "unscaled"
+                    : self->scales[at.scale] == GRPOALIGN_SCALE_STD  ? "over std"
+                    : self->scales[at.scale] == GRPOALIGN_SCALE_MEAN ? "over mean"
+                                                                     : "over std of others");
     }
     if (self->penalty_count > 1) {
         text_format(out, "%s%s", out->length > 0 ? ", " : "",
-                    self->penalties[at.penalty] == GRPOALIGN_PENALTY_REVERSE_KL ? "KL(π_{ref}‖π)" : "KL(π‖π_{ref})");
+                    self->penalties[at.penalty] == GRPOALIGN_PENALTY_REVERSE_KL ? "KL(π_{ref}‖π)"
+                    : self->penalties[at.penalty] == GRPOALIGN_PENALTY_DIRECT_KL
+                        ? "KL(π‖π_{ref})"
+                        : penalty_symbol(self->penalties[at.penalty]));
     }
     if (out->length == 0) {
         text_string(out, "stable");
@@ -342,7 +370,7 @@ static const char *const MODELS[] = {"", "pairwise", "group", "limit"};
 
 static const char *scale_of(const settings *s)
 {
-    return s->model == MODEL_PAIRWISE ? "" : s->has_scale && s->scale == GRPOALIGN_SCALE_NONE ? "none" : "std";
+    return s->model == MODEL_PAIRWISE ? "" : scale_name(s->has_scale ? s->scale : GRPOALIGN_SCALE_STD);
 }
 
 static void write_json(const cell *here, const result *r, const place_in_cell *at, text *out)

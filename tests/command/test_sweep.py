@@ -195,9 +195,23 @@ def plot_files(checks, folder):
     checks.that(sorted(os.listdir(folder)) == ["a.svg", "a.svg.part"], "left behind: %s" % os.listdir(folder))
 
 
+def every_setting(checks):
+    """Any penalty and scale may stand in a list; what belongs to the std is left out where there is none."""
+    status, out, err = sweep([BINARY], "--beta", "0.3", "--group-size", 4, "--penalty", "reverse-kl,chi-squared,none", "--scale",
+                             "none,std,mean", "--ddof", 1, "--epsilon", "1e-4", "--summary", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    checks.that(status == 0 and len(rows) == 9, "nine cells: %s%s" % (out, err))
+    checks.that({(r["scale"], r["penalty"]) for r in rows} == {(s, p) for s in ("none", "std", "mean") for p in
+                                                             ("reverse_kl", "chi_squared", "none")}, "cells: %s" % out)
+    for option, value, word in (("--group-size", "2.5", "integers"), ("--penalty", "reverse-kl,foo", "chi_squared"),
+                                ("--scale", "std,std", "each once")):
+        status, _, err = sweep([BINARY], option, value)
+        checks.that(status == 2 and word in err, "%s %s: %s" % (option, value, err))
+
+
 if __name__ == "__main__":
     CHECKS = harness.Checks()
-    for part in (the_grid, all_points, binary_axes, bad_input):
+    for part in (the_grid, all_points, binary_axes, bad_input, every_setting):
         part(CHECKS)
     for part in (plots, plots_not_written, plot_files, flows):
         with tempfile.TemporaryDirectory() as FOLDER:
