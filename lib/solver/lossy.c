@@ -29,6 +29,21 @@ static int pack(const double *from, const int64_t *kept, int64_t count, const do
     return from == NULL || packed != NULL;
 }
 
+/* The rows of a mix over `levels` at the classes kept, NULL meaning that every class is the level of its number. 0 on short
+ * memory. */
+static int pack_mix(const double *from, int64_t levels, const int64_t *kept, int64_t count, const double **out,
+                    gra_arena *arena)
+{
+    double *mix = gra_arena_doubles(arena, count * levels);
+    *out = mix;
+    for (int64_t i = 0; mix != NULL && i < count; i++) {
+        for (int64_t l = 0; l < levels; l++) {
+            mix[i * levels + l] = from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
+        }
+    }
+    return mix != NULL;
+}
+
 static int pack_tilt(const gra_tilt *from, const int64_t *kept, int64_t count, gra_tilt *out, gra_arena *arena)
 {
     *out = *from;
@@ -36,7 +51,8 @@ static int pack_tilt(const gra_tilt *from, const int64_t *kept, int64_t count, g
     return pack(from->gap, kept, count, &out->gap, arena) && pack(from->reward, kept, count, &out->reward, arena) &&
            pack(from->variance, kept, count, &out->variance, arena) &&
            pack(from->success, kept, count, &out->success, arena) &&
-           pack(from->failure, kept, count, &out->failure, arena);
+           pack(from->failure, kept, count, &out->failure, arena) &&
+           (from->expectation == NULL || pack_mix(from->mix, from->expectation->levels, kept, count, &out->mix, arena));
 }
 
 /* A game over the classes kept: the levels stay, some without a class. */
@@ -58,14 +74,7 @@ static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, g
         }
         return margins != NULL;
     }
-    double *mix = gra_arena_doubles(arena, count * levels);
-    for (int64_t i = 0; mix != NULL && i < count; i++) {
-        for (int64_t l = 0; l < levels; l++) {
-            mix[i * levels + l] = from->mix != NULL ? from->mix[kept[i] * levels + l] : (double)(kept[i] == l);
-        }
-    }
-    out->mix = mix;
-    return mix != NULL;
+    return pack_mix(from->mix, levels, kept, count, &out->mix, arena);
 }
 
 /* What is left of a problem with the classes kept. */

@@ -245,10 +245,38 @@ static void every_penalty_and_model(void **state)
     }
 }
 
+/* A model over the std of others keeps its levels when a penalty loses classes: what is left is stationary all the same. */
+static void losing_over_the_std_of_others(void **state)
+{
+    (void)state;
+    double support[] = {0.0, 0.5, 1.0}, rewards[] = {0.0, 0.5, 0.8, 1.0};
+    double distribution[] = {0.8, 0.1, 0.1, 0.1, 0.8, 0.1, 0.1, 0.1, 0.8, 0.0, 0.2, 0.8};
+    double logs[] = {log(0.4), log(0.2), log(0.2), log(0.2)};
+    grpoalign_reward_options o;
+    grpoalign_reward_options_init(&o, sizeof o);
+    o.scale = GRPOALIGN_SCALE_STD_OF_OTHERS;
+    o.baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    for (int random = 0; random < 2; random++) {
+        grpoalign_model *model;
+        grpoalign_penalty *penalty;
+        CHECK_OK(random ? grpoalign_model_new_group_random(support, 3, distribution, 4, 3, 4, &o, &model, NULL)
+                        : grpoalign_model_new_group(rewards, 4, 4, &o, &model, NULL));
+        CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, &penalty, NULL));
+        solved s = solve_penalised(model, penalty, random ? 0.2 : 0.5, logs, NULL);
+        assert_int_equal(s.status, GRPOALIGN_OK);
+        assert_true(s.policy[0] == 0.0 && s.policy[2] > 0.0 && s.policy[3] > 0.0);
+        assert_near(s.report.residual, 0.0, 1e-12);
+        grpoalign_penalty_free(penalty);
+        grpoalign_model_free(model);
+        solved_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_penalty_and_model),
+        cmocka_unit_test(losing_over_the_std_of_others),
     };
     return cmocka_run_group_tests_name("variants", tests, NULL, NULL);
 }
