@@ -35,18 +35,6 @@ static const choice PLACE_CHOICES[] = {
     {"outside", GRPOALIGN_EPSILON_OUTSIDE}, {"inside", GRPOALIGN_EPSILON_INSIDE}, {NULL, 0}};
 static const choice ZERO_VARIANCE_CHOICES[] = {
     {"keep", GRPOALIGN_ZERO_VARIANCE_KEEP}, {"drop", GRPOALIGN_ZERO_VARIANCE_DROP}, {NULL, 0}};
-static const choice PENALTY_CHOICES[] = {{"reverse_kl", GRPOALIGN_PENALTY_REVERSE_KL},
-                                         {"direct_kl", GRPOALIGN_PENALTY_DIRECT_KL},
-                                         {"none", GRPOALIGN_PENALTY_NONE},
-                                         {"kl_in_reward", GRPOALIGN_PENALTY_KL_IN_REWARD},
-                                         {"total_variation", GRPOALIGN_PENALTY_TOTAL_VARIATION},
-                                         {"squared_log_ratio", GRPOALIGN_PENALTY_SQUARED_LOG_RATIO},
-                                         {"chi_squared", GRPOALIGN_PENALTY_CHI_SQUARED},
-                                         {"jensen_shannon", GRPOALIGN_PENALTY_JENSEN_SHANNON},
-                                         {"alpha", GRPOALIGN_PENALTY_ALPHA},
-                                         {"reverse_kl_clamped", GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED},
-                                         {NULL, 0}};
-
 /* The number of a word, and all words of the list for a message. Returns 0 when there is no such word. */
 static int choose(const choice *list, const char *value, int32_t *number, text *expected)
 {
@@ -74,6 +62,18 @@ static const char *word_of(const choice *list, int32_t number)
 const char *scale_name(int32_t scale)
 {
     return word_of(SCALE_CHOICES, scale);
+}
+
+/* The same for penalties, whose words are the library's. */
+static int choose_penalty(const char *value, int32_t *kind, text *expected)
+{
+    choice list[32] = {{NULL, 0}};
+    int count = 0;
+    for (int32_t k = GRPOALIGN_PENALTY_REVERSE_KL; count < 31 && strcmp(grpoalign_penalty_name(k), "unknown") != 0;
+         k++) {
+        list[count++] = (choice){grpoalign_penalty_name(k), k};
+    }
+    return choose(list, value, kind, expected);
 }
 
 const char *penalty_symbol(int32_t penalty)
@@ -160,7 +160,7 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
         return self->has_ddof;
     }
     if (strcmp(name, "penalty") == 0) {
-        return self->has_penalty = choose(PENALTY_CHOICES, value, &self->penalty, expected);
+        return self->has_penalty = choose_penalty(value, &self->penalty, expected);
     }
     if (strcmp(name, "alpha") == 0) {
         text_string(expected, "a number from 0 to 2");

@@ -48,31 +48,20 @@ static void write_beta(text *out, const grpoalign_convention *p)
     }
 }
 
-static void write_row(const grpoalign_convention *p, text *out)
+static void write_row(const grpoalign_convention *p, const char *advantage, const char *stationary, text *out)
 {
-    settings s = settings_of(p);
-    text advantage = {0}, stationary = {0};
-    text_advantage(&advantage, &s);
-    text_stationary(&stationary, &s);
     text_format(out, "%-23s ", p->name);
     write_group_size(out, p);
     write_beta(out, p);
-    text_format(out, "%-44s %-28s %s\n", advantage.bytes, penalty_symbol(p->penalty), stationary.bytes);
+    text_format(out, "%-44s %-28s %s\n", advantage, penalty_symbol(p->penalty), stationary);
     text_format(out, "    %s; KL term: %s\n", p->trainer, p->kl);
     if (p->warning != NULL) {
         text_format(out, "    ! %s\n", p->warning);
     }
-    out->failed = out->failed || advantage.failed || stationary.failed;
-    text_free(&advantage);
-    text_free(&stationary);
 }
 
-static void write_json(const grpoalign_convention *p, text *out)
+static void write_json(const grpoalign_convention *p, const char *advantage, const char *stationary, text *out)
 {
-    settings s = settings_of(p);
-    text advantage = {0}, stationary = {0};
-    text_advantage(&advantage, &s);
-    text_stationary(&stationary, &s);
     text_format(out, "{\"name\": \"%s\", \"trainer\": ", p->name);
     text_quoted(out, p->trainer);
     text_format(out, ", \"scale\": \"%s\", \"ddof\": %d, \"epsilon\": ", scale_name(p->scale), (int)p->ddof);
@@ -88,11 +77,11 @@ static void write_json(const grpoalign_convention *p, text *out)
         text_number(out, p->beta);
     }
     text_string(out, ", \"advantage\": ");
-    text_quoted(out, advantage.bytes);
+    text_quoted(out, advantage);
     text_string(out, ", \"kl_term\": ");
     text_quoted(out, p->kl);
     text_string(out, ", \"stationary\": ");
-    text_quoted(out, stationary.bytes);
+    text_quoted(out, stationary);
     text_string(out, ", \"warning\": ");
     if (p->warning != NULL) {
         text_quoted(out, p->warning);
@@ -100,9 +89,6 @@ static void write_json(const grpoalign_convention *p, text *out)
         text_string(out, "null");
     }
     text_string(out, "}\n");
-    out->failed = out->failed || advantage.failed || stationary.failed;
-    text_free(&advantage);
-    text_free(&stationary);
 }
 
 static int write_preset(const char *name, int format)
@@ -113,8 +99,17 @@ static int write_preset(const char *name, int format)
         fprintf(stderr, "grpoalign presets: unknown preset \"%s\": expected one that grpoalign presets lists\n", name);
         return 2;
     }
-    (format == FORMAT_TABLE ? write_row : write_json)(&preset, &out);
-    int done = !out.failed && out.bytes != NULL;
+    settings s = settings_of(&preset);
+    text advantage = {0}, stationary = {0};
+    text_advantage(&advantage, &s);
+    text_stationary(&stationary, &s);
+    int done = !advantage.failed && !stationary.failed;
+    if (done) {
+        (format == FORMAT_TABLE ? write_row : write_json)(&preset, advantage.bytes, stationary.bytes, &out);
+        done = !out.failed;
+    }
+    text_free(&advantage);
+    text_free(&stationary);
     if (done) {
         fputs(out.bytes, stdout);
     } else {

@@ -101,7 +101,7 @@ static grpoalign_status dropping_jacobian(const grpoalign_model *model, const do
 typedef struct dropping_game {
     const dropping *model;
     gra_game inner;
-    double *log_mass; /* of the reference, per class */
+    const double *log_mass; /* of the reference, per class */
 } dropping_game;
 
 /* u + beta W^(G-1) g. */
@@ -160,23 +160,13 @@ static grpoalign_status dropping_structure(const grpoalign_model *model, const u
         return GRPOALIGN_OK;
     }
     dropping_game *game = gra_alloc(1, sizeof *game);
-    double *mass = gra_arena_doubles(arena, out->classes);
-    if (game == NULL || mass == NULL) {
+    double *share = gra_arena_doubles(arena, model->outcomes);
+    gra_prior prior;
+    if (game == NULL || share == NULL || !gra_prior_of_classes(self->reference, out, &prior, share, arena)) {
         gra_release(game);
         return gra_fail_memory(error);
     }
-    /* log sum exp, from the largest of each class. */
-    for (int64_t c = 0; c < out->classes; c++) {
-        double top = -INFINITY, sum = 0.0;
-        for (int64_t o = 0; o < model->outcomes; o++) {
-            top = out->class_of[o] == c ? fmax(top, self->reference->logarithm[o]) : top;
-        }
-        for (int64_t o = 0; o < model->outcomes; o++) {
-            sum += out->class_of[o] == c ? exp(self->reference->logarithm[o] - top) : 0.0;
-        }
-        mass[c] = top + log(sum);
-    }
-    *game = (dropping_game){.model = self, .inner = out->game, .log_mass = mass};
+    *game = (dropping_game){.model = self, .inner = out->game, .log_mass = prior.log_mass};
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
     out->game.check = NULL;

@@ -44,11 +44,10 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
     return GRPOALIGN_OK;
 }
 
-/* Masses of the classes; sums in logarithms, so that masses below the doubles are right too. share[o] is the part of an
- * outcome in its class. */
-static int build_prior(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
-                       double *share, gra_arena *arena)
+int gra_prior_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+                         double *share, gra_arena *arena)
 {
+    /* Sums in logarithms, so that masses below the doubles are right too. */
     int64_t classes = structure->classes;
     double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
     double *log_mass = gra_arena_doubles(arena, classes), *top = gra_arena_doubles(arena, classes);
@@ -409,7 +408,7 @@ static grpoalign_status take_rewards_alone(gra_session *self, grpoalign_error *e
 static grpoalign_status drop_groups(gra_session *self, double beta, grpoalign_error *error)
 {
     const gra_penalty *law = &self->penalty->law;
-    if (law->form != GRA_SMOOTH || law->lossy) {
+    if (!gra_penalty_holds(law)) {
         return gra_fail(
             error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
             "groups without spread that are dropped are solved with penalties whose price holds every outcome, "
@@ -460,7 +459,7 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   .error = error};
     self->share = gra_arena_doubles(&self->arena, model->outcomes);
     if (self->share == NULL ||
-        !build_prior(reference, &self->structure, &self->problem.prior, self->share, &self->arena) ||
+        !gra_prior_of_classes(reference, &self->structure, &self->problem.prior, self->share, &self->arena) ||
         !list_outcomes(self)) {
         return gra_fail_memory(error);
     }

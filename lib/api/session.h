@@ -12,9 +12,9 @@ typedef struct gra_session {
     const grpoalign_reference *reference;
     grpoalign_solve_options options; /* loaded */
     gra_arena arena;
-    grpoalign_model
-        *stand_in; /* what is solved instead of the model when the penalty is inside the reward, or groups are
-                                  dropped with their penalty, else NULL */
+    /* What is solved instead of the model when the penalty is inside the reward, or groups are dropped with their penalty,
+     * else NULL. */
+    grpoalign_model *stand_in;
     gra_structure structure;
     gra_problem problem;
     double *share; /* of an outcome in its class */
@@ -29,6 +29,10 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   const grpoalign_solve_options *options, int32_t options_position,
                                   grpoalign_error *error);
 void gra_session_close(gra_session *self);
+
+/* The reference over the classes of a structure; share[o] is the part of an outcome in its class. 0 on short memory. */
+int gra_prior_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+                         double *share, gra_arena *arena);
 
 /* A model of which groups without spread are dropped (model->dropping), with the share of the penalty that goes with them. It
  * borrows all it is given. */

@@ -31,6 +31,15 @@ double gra_min(const double *x, int64_t n)
     return best;
 }
 
+double gra_largest_difference(const double *a, const double *b, int64_t n)
+{
+    double largest = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs(a[i] - b[i]));
+    }
+    return largest;
+}
+
 double gra_log_sum_exp(const double *x, int64_t n)
 {
     double top = gra_max(x, n);

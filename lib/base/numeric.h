@@ -64,6 +64,9 @@ double gra_log_sum_exp(const double *x, int64_t n);
 double gra_max(const double *x, int64_t n);
 double gra_min(const double *x, int64_t n);
 
+/* max |a - b|. */
+double gra_largest_difference(const double *a, const double *b, int64_t n);
+
 /* The integrands of the two divergences, without the cancellation near d = 0:
  * gra_k3(d) = d - log(1 + d) >= 0 and gra_bregman(d) = (1 + d) log(1 + d) - d >= 0, for d >= -1. */
 double gra_k3(double d);

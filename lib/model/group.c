@@ -672,17 +672,23 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         }
     }
     if (model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS && self->dropping == 0) {
-        double *mean = mean_rewards(model, arena), *reward = gra_arena_doubles(arena, out->classes);
-        double *rows = gra_arena_doubles(arena, out->classes * model->levels);
-        if (mean == NULL || reward == NULL || rows == NULL) {
+        /* The expectation is over all levels: where some have no class, rows say which have. */
+        int some = out->classes < model->levels;
+        double *reward = gra_arena_doubles(arena, out->classes);
+        double *rows = some ? gra_arena_doubles(arena, out->classes * model->levels) : NULL;
+        if (reward == NULL || (some && rows == NULL)) {
             return gra_fail_memory(error);
         }
-        memset(rows, 0, (size_t)(out->classes * model->levels) * sizeof(double));
+        if (some) {
+            memset(rows, 0, (size_t)(out->classes * model->levels) * sizeof(double));
+        }
         for (int64_t c = 0; c < out->classes; c++) {
             reward[c] = model->x[at[c]];
-            rows[c * model->levels + at[c]] = 1.0;
+            if (some) {
+                rows[c * model->levels + at[c]] = 1.0;
+            }
         }
-        return others_structure(model, reward, out->classes < model->levels ? rows : NULL, out, arena, error);
+        return others_structure(model, reward, rows, out, arena, error);
     }
     return make_game(model, at, out->classes, NULL, out->classes, out, arena, error);
 }

@@ -40,6 +40,13 @@ double gra_tilt_mean_gap(const gra_tilt *tilt, const double *policy)
     return gra_sum_value(sum);
 }
 
+/* Where the strength is bounded beta falls to 0 at the end of every ray, and no slope is asked for. */
+static double no_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+{
+    (void)self, (void)a;
+    return -INFINITY;
+}
+
 /* ---- unscaled: strength = constant ---------------------------------------------------------------- */
 
 static double constant_strength(const gra_tilt *self, const double *policy)
@@ -277,12 +284,6 @@ static double mean_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const
     return exp(a->log_strength);
 }
 
-static double mean_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
-{
-    (void)self, (void)a;
-    return -INFINITY;
-}
-
 static void mean_gradient(const gra_tilt *self, const double *policy, double *gradient)
 {
     double strength = mean_strength(self, policy);
@@ -300,7 +301,7 @@ void gra_tilt_mean(gra_tilt *tilt, double best, double epsilon)
     tilt->sample = mean_sample;
     tilt->slope_bounds = mean_slope_bounds;
     tilt->ceiling = mean_ceiling;
-    tilt->tail_slope = mean_tail_slope;
+    tilt->tail_slope = no_tail_slope;
     tilt->gradient = mean_gradient;
     tilt->any_ray = 1;
     tilt->falling = 1;
@@ -388,12 +389,6 @@ static double two_levels_ceiling(const gra_tilt *self, const gra_tilt_sample *a,
                             : fmax(exp(a->log_strength), gra_bernstein_gap(&self->contrast, 1.0, 0.0, NULL));
 }
 
-static double two_levels_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
-{
-    (void)self, (void)a;
-    return -INFINITY;
-}
-
 static void two_levels_gradient(const gra_tilt *self, const double *policy, double *gradient)
 {
     double p, q, slope;
@@ -426,7 +421,7 @@ void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *fa
     tilt->sample = two_levels_sample;
     tilt->slope_bounds = two_levels_slope_bounds;
     tilt->ceiling = two_levels_ceiling;
-    tilt->tail_slope = two_levels_tail_slope;
+    tilt->tail_slope = no_tail_slope;
     tilt->gradient = two_levels_gradient;
     tilt->any_ray = 1;
     switch (contrast->divisor) {
@@ -499,12 +494,6 @@ static double others_ceiling(const gra_tilt *self, const gra_tilt_sample *a, con
     return self->high;
 }
 
-static double others_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
-{
-    (void)self, (void)a;
-    return -INFINITY;
-}
-
 static void others_gradient(const gra_tilt *self, const double *policy, double *gradient)
 {
     (void)others_evaluate(self, policy, gradient);
@@ -525,6 +514,6 @@ void gra_tilt_others(gra_tilt *tilt, const gra_expectation *expectation, const d
     tilt->strength = others_strength;
     tilt->sample = others_sample;
     tilt->ceiling = others_ceiling;
-    tilt->tail_slope = others_tail_slope;
+    tilt->tail_slope = no_tail_slope;
     tilt->gradient = others_gradient;
 }

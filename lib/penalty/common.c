@@ -232,6 +232,11 @@ double gra_penalty_meet(const gra_penalty *self, double mass, double log_mass, d
     return exp(log_mass + log_ratio);
 }
 
+int gra_penalty_holds(const gra_penalty *self)
+{
+    return self->form != GRA_ABSENT && self->form != GRA_STEP && !self->lossy;
+}
+
 const gra_penalty *gra_penalty_find(int32_t kind)
 {
     static const gra_penalty *const all[] = {

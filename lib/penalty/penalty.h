@@ -114,6 +114,9 @@ extern const gra_penalty gra_alpha, gra_chi_squared, gra_jensen_shannon, gra_squ
 /* The penalty of GRPOALIGN_PENALTY_* (alpha divergences: with their parameter); NULL for another number. */
 const gra_penalty *gra_penalty_find(int32_t kind);
 
+/* Whether it has a price that changes smoothly and lets go of no outcome. */
+int gra_penalty_holds(const gra_penalty *self);
+
 /* ---- for any penalty (common.c) ------------------------------------------------------------------------------------------ */
 
 /* The price of all classes when all are equal: the unit price, but for a prior that has lost some of its mass. */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/numeric.h"
 #include "base/status.h"
 
 void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
@@ -18,13 +19,19 @@ void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
     answer->policy_error = DBL_EPSILON;
 }
 
-grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
+/* An answer of which nothing is known yet. */
+static void start_answer(const gra_problem *problem, gra_answer *answer)
 {
-    answer->iterations = answer->factorizations = 0;
     answer->beta = problem->beta;
     answer->unique = answer->stable = -1;
     answer->regular = answer->on_branch = 0;
     answer->status = GRPOALIGN_OK;
+}
+
+grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
+{
+    start_answer(problem, answer);
+    answer->iterations = answer->factorizations = 0;
     switch (problem->penalty->form) {
     case GRA_ABSENT:
         return gra_solve_unpenalised(problem, answer);
@@ -41,10 +48,7 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
 
 grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer)
 {
-    answer->beta = problem->beta;
-    answer->unique = answer->stable = -1;
-    answer->regular = answer->on_branch = 0;
-    answer->status = GRPOALIGN_OK;
+    start_answer(problem, answer);
     switch (problem->structure->kind) {
     case GRA_FLAT:
         gra_answer_reference(problem, answer);
@@ -58,10 +62,10 @@ grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer
     }
 }
 
-/* Whether a smooth price holds every outcome: then points, folds and curves are looked for. */
+/* Whether points, folds and curves are looked for. */
 static int is_held(const gra_problem *problem)
 {
-    return problem->penalty->form != GRA_ABSENT && problem->penalty->form != GRA_STEP && !problem->penalty->lossy;
+    return gra_penalty_holds(problem->penalty);
 }
 
 /* What has one stationary policy for every beta has one point and no fold. */
@@ -120,10 +124,7 @@ static grpoalign_status near_tilt(const gra_problem *problem, const double *poli
     gra_answers_start(&all);
     GRA_TRY(gra_points_tilt(problem, &all));
     for (int64_t k = 0; k < all.count; k++) {
-        double distance = 0.0;
-        for (int64_t c = 0; c < n; c++) {
-            distance = fmax(distance, fabs(all.items[k].policy[c] - policy[c]));
-        }
+        double distance = gra_largest_difference(all.items[k].policy, policy, n);
         nearest = distance < least ? k : nearest;
         least = fmin(least, distance);
     }

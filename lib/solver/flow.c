@@ -407,12 +407,10 @@ static int is_falling(const follower *f)
 static int has_collapsed(const follower *f, const gra_answer *candidate)
 {
     const gra_structure *structure = f->problem->structure;
-    const gra_penalty *penalty = f->problem->penalty;
     if (structure->kind != GRA_TILT || !(outside_best(&structure->tilt, f->classes) < COLLAPSED)) {
         return 0;
     }
-    if (penalty->form == GRA_ABSENT || penalty->form == GRA_STEP || penalty->lossy ||
-        candidate->status == GRPOALIGN_NOT_CONVERGED) {
+    if (!gra_penalty_holds(f->problem->penalty) || candidate->status == GRPOALIGN_NOT_CONVERGED) {
         return 1;
     }
     return !(outside_best(&structure->tilt, candidate->policy) < COLLAPSED) && isinf(structure->tilt.high) &&

@@ -20,15 +20,6 @@ static const double READY = 1e-4, AT_HAND = 0.05;
 /* Coarse Jacobians would rule a step with less slack than this. */
 static const double SHARP_BELOW = 1e-3;
 
-static double furthest(const double *a, const double *b, int64_t n)
-{
-    double largest = 0.0;
-    for (int64_t c = 0; c < n; c++) {
-        largest = fmax(largest, fabs(a[c] - b[c]));
-    }
-    return largest;
-}
-
 /*
  * Implicit Euler steps along d price/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
  * slack is the inverse of the step.
@@ -64,10 +55,7 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
         if (!gra_newton_evaluate(s)) {
             return gra_fail_memory(problem->error);
         }
-        *change = 0.0;
-        for (int64_t c = 0; c < s->game->classes; c++) {
-            *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
-        }
+        *change = gra_largest_difference(s->answer->policy, s->saved_policy, s->game->classes);
         if (*change > 0.1 || !(s->size <= 2.0 * size + 1.0)) { /* a step the flow would not have taken in one go */
             gra_newton_restore(s);
             if (!gra_newton_evaluate(s)) {
@@ -82,14 +70,14 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
-        if (ready < READY && furthest(policy, s->answer->policy, n) > AT_HAND) {
+        if (ready < READY && gra_largest_difference(policy, s->answer->policy, n) > AT_HAND) {
             ready = READY; /* the flow has passed what stopped Newton */
         }
         if (slack < ready) {
             memcpy(price, s->answer->price, (size_t)n * sizeof(double));
             memcpy(policy, s->answer->policy, (size_t)n * sizeof(double));
             GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
-            if (*outcome == NEWTON_DONE && furthest(policy, s->answer->policy, n) < AT_HAND) {
+            if (*outcome == NEWTON_DONE && gra_largest_difference(policy, s->answer->policy, n) < AT_HAND) {
                 return GRPOALIGN_OK;
             }
             *outcome = NEWTON_FAILED;
@@ -399,14 +387,11 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
         status = gra_newton_respond(s, s->work);
     }
     int found = NEWTON_FAILED;
-    double change = 0.0, distance = 0.0;
+    double change = 0.0;
     if (status >= 0) {
         status = gra_newton_run(s, 30, 0.0, &found, &change);
     }
-    for (int64_t c = 0; c < n; c++) {
-        distance = fmax(distance, fabs(s->answer->policy[c] - policy[c]));
-    }
-    *another = found == NEWTON_DONE && distance > 1e-7;
+    *another = found == NEWTON_DONE && gra_largest_difference(s->answer->policy, policy, n) > 1e-7;
     int32_t iterations = s->answer->iterations, factorizations = s->answer->factorizations;
     *s->answer = kept;
     s->answer->iterations = iterations;

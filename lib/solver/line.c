@@ -334,8 +334,7 @@ static int divide_ray(line *self, double low, double high, double finest)
 static int is_divisible(const gra_problem *problem)
 {
     const gra_tilt *tilt = &problem->structure->tilt;
-    return tilt->slope_bounds != NULL &&
-           (problem->penalty->exponential || (tilt->any_ray && problem->penalty->convex));
+    return tilt->slope_bounds != NULL && (problem->penalty->exponential || (tilt->any_ray && problem->penalty->convex));
 }
 
 /* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn

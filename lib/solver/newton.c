@@ -364,10 +364,7 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             have_step = fresh = 0;
             continue;
         }
-        *change = 0.0;
-        for (int64_t c = 0; c < s->game->classes; c++) {
-            *change = fmax(*change, fabs(s->answer->policy[c] - s->saved_policy[c]));
-        }
+        *change = gra_largest_difference(s->answer->policy, s->saved_policy, s->game->classes);
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
         /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */

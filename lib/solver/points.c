@@ -325,15 +325,6 @@ enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
 /* Two answers closer than this are one, and so are two that the error of either explains, once that is known. */
 static const double SAME = 1e-9;
 
-static double distance(const double *a, const double *b, int64_t n)
-{
-    double largest = 0.0;
-    for (int64_t c = 0; c < n; c++) {
-        largest = fmax(largest, fabs(a[c] - b[c]));
-    }
-    return largest;
-}
-
 /* Appends the solver's answer. 0 on short memory. */
 static int append(const gra_newton *s, gra_answers *out)
 {
@@ -354,7 +345,7 @@ static int append(const gra_newton *s, gra_answers *out)
 static int append_new(const gra_newton *s, gra_answers *out)
 {
     for (int64_t k = 0; k < out->count; k++) {
-        if (distance(out->items[k].policy, s->answer->policy, s->game->classes) < SAME) {
+        if (gra_largest_difference(out->items[k].policy, s->answer->policy, s->game->classes) < SAME) {
             return 1;
         }
     }
@@ -492,7 +483,8 @@ static int is_listed(const gra_answers *out, int64_t kept, const gra_answer *ite
 {
     for (int64_t k = 0; k < kept; k++) {
         const gra_answer *other = &out->items[k];
-        if (distance(other->policy, item->policy, classes) < fmax(SAME, other->policy_error + item->policy_error)) {
+        if (gra_largest_difference(other->policy, item->policy, classes) <
+            fmax(SAME, other->policy_error + item->policy_error)) {
             return 1;
         }
     }
