@@ -144,15 +144,16 @@ double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const do
                        double *policy)
 {
     int64_t n = prior->classes;
-    double top = -INFINITY, sum = 0.0;
+    double top = -INFINITY, best = 0.0, others = 0.0;
     for (int64_t c = 0; c < n; c++) {
         top = gap[c] == 0.0 ? fmax(top, prior->log_mass[c]) : top;
     }
     for (int64_t c = 0; c < n; c++) {
-        sum += gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+        *(gap[c] == 0.0 ? &best : &others) += exp(prior->log_mass[c] - top);
     }
-    double most = -(top + log(sum)), even = even_log_ratio(self, prior), way = most - even;
-    double left = way / (1.0 + exp(x)), log_ratio = x > 0.0 ? most - left : even + way / (1.0 + exp(-x));
+    /* The best hold nearly everything or nearly nothing: either way their way keeps its digits. */
+    double even = even_log_ratio(self, prior), way = isinf(others) ? -(top + log(best)) - even : log1p(others / best);
+    double left = way / (1.0 + exp(x)), log_ratio = even + (x > 0.0 ? way - left : way / (1.0 + exp(-x)));
     double level = self->price_of(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
     /* log of the sum of the others against log theta: falling. */
     double low = -800.0, high = 800.0, at = log((self->price_of(self, even) - level) / widest + DBL_MIN);
@@ -195,6 +196,7 @@ void gra_penalty_ray_bracket(const gra_penalty *self, const gra_prior *prior, co
     while (*x_high < end && !(self->ray(self, prior, gap, *x_high, NULL, policy) >= high * (1.0 + 1e-12))) {
         *x_high *= 2.0;
     }
+    *x_low = fmax(*x_low, -end);
     *x_high = fmin(*x_high, end);
 }
 

@@ -408,16 +408,17 @@ void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
 
 /*
  * Where prices end (chi-squared and others) the ray comes to the best classes at a finite theta, and beyond it only prices change:
- * the best classes alone are stationary when their strength asks for a theta there. Fills the answer if so.
+ * the best classes alone are stationary when their strength asks for a theta there. So they are, within doubles, where a bounded
+ * strength leaves the others less than the parameter of the ray can tell from nothing and roots are `left` that were not seen.
+ * Fills the answer if so.
  */
-static int settle_corner(line *self, gra_answer *answer)
+static int settle_corner(line *self, int left, gra_answer *answer)
 {
     const gra_problem *problem = self->problem;
     const gra_penalty *penalty = problem->penalty;
     const gra_tilt *tilt = self->tilt;
     int64_t n = problem->prior.classes, best = 0;
-    double nearest = INFINITY;
-    if (penalty->lossy || isinf(penalty->price_most)) {
+    if (penalty->lossy || (isinf(penalty->price_most) && !left)) {
         return 0;
     }
     gra_collapse_tilt(problem, answer);
@@ -425,14 +426,17 @@ static int settle_corner(line *self, gra_answer *answer)
     answer->stable = -1;
     for (int64_t c = 0; c < n; c++) {
         best = tilt->gap[c] == 0.0 ? c : best;
-        nearest = tilt->gap[c] > 0.0 ? fmin(nearest, tilt->gap[c]) : nearest;
     }
     double theta = tilt->strength(tilt, answer->policy) / problem->beta, level = answer->price[best];
-    if (!isfinite(theta) || !(theta * nearest + level >= penalty->price_most)) {
+    if (!isfinite(theta)) {
         return 0;
     }
     for (int64_t c = 0; c < n; c++) {
         answer->price[c] = theta * tilt->gap[c] + level;
+        double log_policy = problem->prior.log_mass[c] + penalty->log_ratio(penalty, answer->price[c]);
+        if (tilt->gap[c] > 0.0 && answer->price[c] < penalty->price_most && !(log_policy < -LARGEST_X)) {
+            return 0;
+        }
     }
     answer->stable = 1;
     answer->iterations = self->calls;
@@ -455,7 +459,7 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
     }
-    if (!settle_corner(self, answer)) {
+    if (!settle_corner(self, 0, answer)) {
         GRA_TRY(settle(self, answer, single_root(self), problem->beta));
     }
     answer->unique = 1;
@@ -490,7 +494,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
         return gra_fail_memory(problem->error);
     }
     if (count == 0) {
-        if (settle_corner(&self, answer)) {
+        if (settle_corner(&self, 1, answer)) {
             answer->unique = proved ? 1 : -1;
             return GRPOALIGN_OK;
         }
@@ -537,7 +541,7 @@ grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
     if (corner == NULL) {
         return gra_fail_memory(problem->error);
     }
-    if (!settle_corner(&self, corner)) {
+    if (!settle_corner(&self, collapses || count == 0, corner)) {
         out->count--;
     }
     for (int64_t k = 0; k < out->count; k++) {

@@ -530,6 +530,36 @@ static void past_a_fold(void **state)
     }
 }
 
+/* References that hold the best outcome nearly alone, or penalties that do: the other's probability is below what the best's
+ * distance from 1 can tell. */
+static void nearly_certain(void **state)
+{
+    (void)state;
+    static const struct {
+        double rewards[2], log_reference[2], epsilon;
+        int32_t penalty;
+        grpoalign_status status;
+    } CASES[] = {
+        {{0.0, 0.5}, {-115.0, 0.0}, 0.0, GRPOALIGN_PENALTY_CHI_SQUARED, GRPOALIGN_COLLAPSED},
+        {{3.0, 2.0}, {0.0, -100.0}, 0.0, GRPOALIGN_PENALTY_JENSEN_SHANNON, GRPOALIGN_COLLAPSED},
+        /* u <= 1/epsilon, so the policy is e^-(some thousands), not nothing */
+        {{0.0, 1.0}, {-6.0, -6.6}, 1e-4, GRPOALIGN_PENALTY_JENSEN_SHANNON, GRPOALIGN_OK},
+        {{0.0, 1.0}, {-6.0, -6.6}, 1e-4, GRPOALIGN_PENALTY_DIRECT_KL, GRPOALIGN_OK},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        grpoalign_reward_options options;
+        grpoalign_reward_options_init(&options, sizeof options);
+        options.epsilon = CASES[i].epsilon;
+        grpoalign_model *model;
+        CHECK_OK(grpoalign_model_new_limit(CASES[i].rewards, NULL, 2, &options, &model, NULL));
+        solved s = solve_model(model, CASES[i].penalty, 0.0651, CASES[i].log_reference, NULL);
+        assert_int_equal(s.status, CASES[i].status);
+        assert_near(s.policy[CASES[i].rewards[0] > CASES[i].rewards[1] ? 0 : 1], 1.0, 0.0);
+        solved_free(&s);
+        grpoalign_model_free(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +573,7 @@ int main(void)
         cmocka_unit_test(many_levels),
         cmocka_unit_test(effort),
         cmocka_unit_test(past_a_fold),
+        cmocka_unit_test(nearly_certain),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);
 }
