@@ -20,6 +20,7 @@
 #ifndef GRPOALIGN_GRPOALIGN_H
 #define GRPOALIGN_GRPOALIGN_H
 
+#include <grpoalign/batch.h>
 #include <grpoalign/export.h>
 #include <grpoalign/flow.h>
 #include <grpoalign/model.h>

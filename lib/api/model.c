@@ -271,6 +271,7 @@ void grpoalign_model_free(grpoalign_model *model)
         model->magic = 0;
         model->ops->release(model);
         gra_release(model->rewards);
+        gra_release(model->deviations);
         gra_release(model);
     }
 }

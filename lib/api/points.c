@@ -3,15 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/points.h"
 #include "api/session.h"
 #include "base/status.h"
-
-struct grpoalign_points {
-    uint64_t magic;
-    int64_t count, connected;
-    int32_t complete;
-    grpoalign_solution **items;
-};
 
 #define GRA_POINTS_MAGIC UINT64_C(0x746e696f70617267)
 
@@ -20,7 +14,7 @@ static int is_live(const grpoalign_points *points)
     return points != NULL && points->magic == GRA_POINTS_MAGIC;
 }
 
-static grpoalign_points *allocate_points(int64_t count)
+grpoalign_points *gra_points_allocate(int64_t count)
 {
     grpoalign_points *points = gra_alloc(1, sizeof *points);
     if (points == NULL) {
@@ -52,7 +46,7 @@ static grpoalign_status build(gra_session *session, const request *wanted, grpoa
 {
     gra_answers answers;
     GRA_TRY(wanted->find(session, wanted, &answers));
-    grpoalign_points *points = allocate_points(answers.count);
+    grpoalign_points *points = gra_points_allocate(answers.count);
     if (points == NULL) {
         return gra_fail_memory(error);
     }
@@ -208,7 +202,7 @@ static grpoalign_status solve_each(const grpoalign_model *model, const grpoalign
                                    const grpoalign_solve_options *options, grpoalign_points **out,
                                    grpoalign_error *error)
 {
-    grpoalign_points *points = allocate_points(count);
+    grpoalign_points *points = gra_points_allocate(count);
     if (points == NULL) {
         return gra_fail_memory(error);
     }

@@ -94,20 +94,22 @@ static gra_group_rule rule_of(const group_model *model)
     return rule;
 }
 
+/* The mean reward of an outcome with random rewards, in the scale. */
+static double mean_of_row(const group_model *model, int64_t o)
+{
+    gra_sum sum = {0.0, 0.0};
+    for (int64_t l = 0; l < model->levels; l++) {
+        gra_sum_add_product(&sum, model->mix[o * model->levels + l], model->x[l]);
+    }
+    return gra_sum_value(sum);
+}
+
 /* The mean reward of each outcome, in the scale. */
 static double *mean_rewards(const group_model *model, gra_arena *arena)
 {
     double *mean = gra_arena_doubles(arena, model->base.outcomes);
     for (int64_t o = 0; mean != NULL && o < model->base.outcomes; o++) {
-        if (model->mix == NULL) {
-            mean[o] = model->x[model->level_of[o]];
-            continue;
-        }
-        gra_sum sum = {0.0, 0.0};
-        for (int64_t l = 0; l < model->levels; l++) {
-            gra_sum_add_product(&sum, model->mix[o * model->levels + l], model->x[l]);
-        }
-        mean[o] = gra_sum_value(sum);
+        mean[o] = model->mix == NULL ? model->x[model->level_of[o]] : mean_of_row(model, o);
     }
     return mean;
 }
@@ -758,6 +760,26 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     return GRPOALIGN_OK;
 }
 
+/* The std of each outcome's reward, where rewards are random. 0 on short memory. */
+static int set_deviations(group_model *model)
+{
+    int64_t levels = model->levels, n = model->base.outcomes;
+    if (model->mix == NULL) {
+        return 1;
+    }
+    model->base.deviations = gra_alloc(n, sizeof(double));
+    for (int64_t o = 0; model->base.deviations != NULL && o < n; o++) {
+        double mean = mean_of_row(model, o);
+        gra_sum square = {0.0, 0.0};
+        for (int64_t l = 0; l < levels; l++) {
+            double d = model->x[l] - mean;
+            gra_sum_add(&square, model->mix[o * levels + l] * d * d);
+        }
+        model->base.deviations[o] = model->unit * sqrt(gra_sum_value(square));
+    }
+    return model->base.deviations != NULL;
+}
+
 grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
                                const gra_convention *convention, grpoalign_model **out, grpoalign_error *error)
 {
@@ -784,6 +806,14 @@ grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *d
     }
     if (distribution == NULL) {
         memcpy(base->rewards, rewards, (size_t)n * sizeof(double));
+    }
+    if (is_unscaled(model)) {
+        base->unscaled = own_share(model);
+        base->group_size = convention->group_size;
+        if (!set_deviations(model)) {
+            grpoalign_model_free(base);
+            return gra_fail_memory(error);
+        }
     }
     base->by_mean_reward = distribution == NULL || is_constant(model);
     base->dropping = dropping ? convention->group_size : 0;

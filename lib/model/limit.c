@@ -157,6 +157,17 @@ grpoalign_status gra_limit_new(const double *rewards, const double *variances, i
     GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));
     limit_model *model = (limit_model *)base;
     gra_arena arena = GRA_ARENA_INIT;
+    if (convention->scale == GRPOALIGN_SCALE_NONE) {
+        base->unscaled = 1.0;
+        base->deviations = variances != NULL ? gra_alloc(n, sizeof(double)) : NULL;
+        if (variances != NULL && base->deviations == NULL) {
+            grpoalign_model_free(base);
+            return gra_fail_memory(error);
+        }
+        for (int64_t o = 0; variances != NULL && o < n; o++) {
+            base->deviations[o] = sqrt(variances[o]);
+        }
+    }
     int64_t *first = gra_arena_take(&arena, n, sizeof *first);
     model->level_of = gra_alloc(n, sizeof *model->level_of);
     int built = first != NULL && model->level_of != NULL &&

@@ -81,6 +81,9 @@ struct grpoalign_model {
     int64_t outcomes;
     double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
     int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
+    double *deviations;  /* unscaled models: std of the reward within each outcome, like rewards; or NULL; owned */
+    double unscaled;     /* u_o = unscaled (r_o - mean) for every policy; 0 where the model is scaled */
+    int64_t group_size;  /* unscaled models: G, or 0 in the limit of large groups */
     int by_mean_reward;  /* whatever is added to the rewards, a better mean reward means a better advantage */
     int64_t
         dropping; /* G where groups whose rewards are all equal are dropped, penalty and all; then the structure is a

@@ -1,0 +1,690 @@
+/*
+ * Contexts that share the std of their batch: every context is an unscaled problem at the regularisation
+ *
+ *     b = beta (sigma + epsilon),     sigma^2 = sum_x w_x s_x sigma_x^2  (+ the variance over x of the mean rewards),
+ *
+ * and sigma comes from all the policies. Policies depend on b alone, so the batch has one unknown, and its stationary policies are
+ * the roots of
+ *
+ *     H(y) = y - log(sigma(y) + epsilon) - log beta,     y = log b.
+ *
+ * H is positive for large b, where all policies are pi_ref; the first root that is met as b falls is what pi_ref leads to.
+ *
+ * In a piece a <= y <= b bounds on H follow from what is monotone. As b grows a policy moves its probability to larger gaps, so
+ * sum pi f(gap) grows for every growing f: the mean gap e does, and the second moment h. Variances within the outcomes are written
+ * as the difference of two growing functions, their rises (which go to h) and their falls d. Bounds on the slope follow from
+ *
+ *     d/dy sum pi f = cov_q(f, price),     q = -d pi / d price,
+ *
+ * whose terms (1/2Q) q_k q_l (f_k - f_l)(price_k - price_l) are never negative, and from bounds on q, which falls with the price
+ * where the policy is a convex function of it. The range of y is divided until every piece is free of roots or has a slope of one
+ * sign.
+ */
+#include "solver/batch.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+
+typedef struct sums {
+    double mean_gap, second, fallen; /* e, h and d */
+    double variance;                 /* sigma_x^2 */
+    double pivot,
+        offset; /* the mean reward is pivot - offset, pivot that of the heaviest class: what is small keeps its digits */
+} sums;
+
+typedef struct sample {
+    double y, b, value; /* value: H */
+    double within;      /* sum w s sigma_x^2 */
+    double mean;        /* sum w (mean reward) */
+    double *level;      /* per context: price = strength gap / b + level */
+    sums *of;           /* per context */
+} sample;
+
+typedef struct interval {
+    double low, high;
+} interval;
+
+typedef struct search {
+    const gra_batch *batch;
+    double log_beta;
+    double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
+    double *price, *policy;
+    int64_t most_classes;
+    interval first; /* brackets the first root */
+    int64_t roots;
+    int undecided, short_memory;
+    int32_t samples;
+} search;
+
+static const double STRIDE = 0.7;
+/* A piece this small that no bound decides is a touching point within rounding. */
+static const double FINEST = 1e-10;
+/* Sums are good to this, relative to their terms. */
+static const double SLACK = 1e-13;
+/* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however small the piece. */
+static const double ROUGH = 1e-3;
+static const int32_t MOST_SAMPLES = 20000;
+/* What policies of raised masses (GRA_LEAST_MASS) still have; rays end before probabilities fall below it. */
+static const double LEAST_VARIANCE = 1e-290;
+/* log b below which nothing is left of what doubles can hold. */
+static const double LEAST_Y = -660.0;
+
+static int is_flat(const gra_batch_context *x)
+{
+    return x->problem->structure->kind == GRA_FLAT;
+}
+
+static double gap_of(const gra_batch_context *x, int64_t c)
+{
+    return is_flat(x) ? 0.0 : x->problem->structure->tilt.gap[c] * x->gap_unit;
+}
+
+static double variance_of(const gra_batch_context *x, int64_t c)
+{
+    return x->variance != NULL ? x->variance[c] : 0.0;
+}
+
+/* The two growing functions of the gap whose difference is gap^2 + variance. */
+static double rising(const search *self, int64_t k, int64_t c)
+{
+    double gap = gap_of(&self->batch->contexts[k], c);
+    return gap * gap + (self->rise[k] != NULL ? self->rise[k][c] : 0.0);
+}
+
+static double falling(const search *self, int64_t k, int64_t c)
+{
+    return self->fall[k] != NULL ? self->fall[k][c] : 0.0;
+}
+
+/* Splits the variances of a context, in the order of its gaps, into what they rise and what they fall. */
+static int split_variances(search *self, int64_t k)
+{
+    const gra_batch_context *x = &self->batch->contexts[k];
+    int64_t n = x->problem->prior.classes, levels = 0;
+    gra_arena *arena = self->batch->arena;
+    self->rise[k] = self->fall[k] = NULL;
+    if (x->variance == NULL || is_flat(x)) {
+        return 1;
+    }
+    double *rise = gra_arena_doubles(arena, n), *fall = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
+    int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of), *first = gra_arena_take(arena, n, sizeof *first);
+    if (rise == NULL || fall == NULL || gap == NULL || level_of == NULL || first == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        gap[c] = gap_of(x, c);
+    }
+    if (!gra_levels_build(gap, x->variance, n, level_of, first, &levels, arena)) {
+        return 0;
+    }
+    double risen = x->variance[first[0]], fallen = 0.0;
+    for (int64_t l = 0; l < levels; l++) {
+        double step = l > 0 ? x->variance[first[l]] - x->variance[first[l - 1]] : 0.0;
+        risen += fmax(step, 0.0);
+        fallen += fmax(-step, 0.0);
+        rise[first[l]] = risen;
+        fall[first[l]] = fallen;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        rise[c] = rise[first[level_of[c]]];
+        fall[c] = fall[first[level_of[c]]];
+    }
+    self->rise[k] = rise;
+    self->fall[k] = fall;
+    return 1;
+}
+
+/* Whether prices keep their digits where an outcome gains much: they do not near a pole other than 0. */
+static int keeps_digits(const gra_penalty *penalty)
+{
+    return penalty->barrier > 0.0 || !isfinite(penalty->price_of(penalty, INFINITY));
+}
+
+/* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
+static double respond(search *self, int64_t k, double b)
+{
+    const gra_batch_context *x = &self->batch->contexts[k];
+    const gra_problem *problem = x->problem;
+    const gra_penalty *penalty = problem->penalty;
+    int64_t n = problem->prior.classes;
+    if (is_flat(x)) {
+        for (int64_t c = 0; c < n; c++) {
+            self->price[c] = penalty->unit_price;
+            self->policy[c] = problem->prior.mass[c];
+        }
+        return penalty->unit_price;
+    }
+    if (keeps_digits(penalty)) {
+        for (int64_t c = 0; c < n; c++) {
+            self->price[c] = x->strength * gap_of(x, c) / b;
+        }
+        return penalty->respond(penalty, &problem->prior, self->price, self->policy);
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    gra_problem at_b = *problem;
+    gra_answer answer = {.price = self->price, .policy = self->policy};
+    at_b.beta = b * problem->structure->tilt.constant / (x->strength * x->gap_unit);
+    if (gra_solve_tilt(&at_b, &answer) < 0) {
+        self->short_memory = 1; /* nothing else can be the matter */
+    }
+    gra_arena_rewind(problem->arena, mark);
+    return gra_min(self->price, n);
+}
+
+/* The variance of a context, and its mean reward as pivot and offset. */
+static sums spread_of(const gra_batch_context *x, const double *policy)
+{
+    int64_t n = x->problem->prior.classes, heaviest = 0;
+    gra_sum variance = {0.0, 0.0};
+    gra_tilt_centre centre = {0.0, 0.0};
+    if (!is_flat(x)) {
+        centre = gra_tilt_find_centre(&x->problem->structure->tilt, policy);
+    }
+    for (int64_t c = 0; c < n; c++) {
+        double deviation = is_flat(x) ? 0.0 : gra_tilt_deviation(&x->problem->structure->tilt, centre, c) * x->gap_unit;
+        gra_sum_add(&variance, policy[c] * (deviation * deviation + variance_of(x, c)));
+        heaviest = policy[c] > policy[heaviest] ? c : heaviest;
+    }
+    return (sums){.variance = gra_sum_value(variance),
+                  .pivot = x->best - gap_of(x, heaviest),
+                  .offset = centre.offset * x->gap_unit};
+}
+
+static sums sums_of(const search *self, int64_t k)
+{
+    const gra_batch_context *x = &self->batch->contexts[k];
+    const double *policy = self->policy;
+    gra_sum mean = {0.0, 0.0}, second = {0.0, 0.0}, fallen = {0.0, 0.0};
+    for (int64_t c = 0; c < x->problem->prior.classes; c++) {
+        gra_sum_add_product(&mean, policy[c], gap_of(x, c));
+        gra_sum_add_product(&second, policy[c], rising(self, k, c));
+        gra_sum_add_product(&fallen, policy[c], falling(self, k, c));
+    }
+    sums out = spread_of(x, policy);
+    out.mean_gap = gra_sum_value(mean);
+    out.second = gra_sum_value(second);
+    out.fallen = gra_sum_value(fallen);
+    return out;
+}
+
+/* The mean reward of a context less the pivot of the first. */
+static double mean_from_first(const sums *of, int64_t k)
+{
+    return (of[k].pivot - of[0].pivot) - of[k].offset;
+}
+
+/* sum w s sigma_x^2. */
+static double within_contexts(const gra_batch *batch, const sums *of)
+{
+    gra_sum within = {0.0, 0.0};
+    for (int64_t k = 0; k < batch->count; k++) {
+        gra_sum_add(&within, batch->contexts[k].weight * batch->contexts[k].share * of[k].variance);
+    }
+    return gra_sum_value(within);
+}
+
+/* sigma^2: within the contexts and between them. */
+static double variance_from(const gra_batch *batch, const sums *of, double within)
+{
+    gra_sum mean = {0.0, 0.0}, total = {within, 0.0};
+    for (int64_t k = 0; k < batch->count; k++) {
+        gra_sum_add_product(&mean, batch->contexts[k].weight, mean_from_first(of, k));
+    }
+    for (int64_t k = 0; k < batch->count && !batch->of_advantages; k++) {
+        double d = mean_from_first(of, k) - gra_sum_value(mean);
+        gra_sum_add(&total, batch->contexts[k].weight * d * d);
+    }
+    return gra_sum_value(total);
+}
+
+static double variance_at(const gra_batch *batch, const sample *at)
+{
+    return variance_from(batch, at->of, at->within);
+}
+
+int gra_batch_std(const gra_batch *batch, const double *const *policies, double *std)
+{
+    sums *of = gra_arena_take(batch->arena, batch->count, sizeof *of);
+    if (of == NULL) {
+        return 0;
+    }
+    for (int64_t k = 0; k < batch->count; k++) {
+        of[k] = spread_of(&batch->contexts[k], policies[k]);
+    }
+    *std = sqrt(variance_from(batch, of, within_contexts(batch, of)));
+    return 1;
+}
+
+/* Fills a sample whose arrays are there. */
+static double look(search *self, double y, sample *at)
+{
+    const gra_batch *batch = self->batch;
+    gra_sum mean = {0.0, 0.0};
+    self->samples++;
+    at->y = y;
+    at->b = exp(y);
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        at->level[k] = respond(self, k, at->b);
+        at->of[k] = sums_of(self, k);
+        gra_sum_add(&mean, x->weight * (x->best - at->of[k].mean_gap));
+    }
+    at->within = within_contexts(batch, at->of);
+    at->mean = gra_sum_value(mean);
+    double sigma = sqrt(variance_at(batch, at));
+    at->value = y - log(sigma + batch->epsilon) - self->log_beta;
+    return at->value;
+}
+
+static int take_sample(search *self, sample *at)
+{
+    int64_t count = self->batch->count;
+    at->level = gra_arena_doubles(self->batch->arena, count);
+    at->of = gra_arena_take(self->batch->arena, count, sizeof *at->of);
+    self->short_memory = self->short_memory || at->level == NULL || at->of == NULL;
+    return !self->short_memory;
+}
+
+static interval product(interval a, interval b)
+{
+    double p = a.low * b.low, q = a.low * b.high, r = a.high * b.low, s = a.high * b.high;
+    return (interval){fmin(fmin(p, q), fmin(r, s)), fmax(fmax(p, q), fmax(r, s))};
+}
+
+static interval sum(interval a, interval b)
+{
+    return (interval){a.low + b.low, a.high + b.high};
+}
+
+static interval times(double factor, interval a)
+{
+    return factor >= 0.0 ? (interval){factor * a.low, factor * a.high} : (interval){factor * a.high, factor * a.low};
+}
+
+/* x^2 over an interval. */
+static interval square(interval a)
+{
+    double p = a.low * a.low, q = a.high * a.high;
+    return (interval){a.low <= 0.0 && a.high >= 0.0 ? 0.0 : fmin(p, q), fmax(p, q)};
+}
+
+/* Bounds on sigma between two samples, a->y < b->y. *rough tells that they are mostly rounding. */
+static interval sigma_bounds(const search *self, const sample *a, const sample *b, int *rough)
+{
+    const gra_batch *batch = self->batch;
+    double middle = 0.5 * (a->mean + b->mean), shift = 0.5 * (a->mean - b->mean), size = 0.0;
+    interval total = {0.0, 0.0};
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        const sums *of_a = &a->of[k], *of_b = &b->of[k];
+        interval gap = {of_a->mean_gap, of_b->mean_gap}, second = {of_a->second, of_b->second};
+        interval fallen = {of_a->fallen, of_b->fallen};
+        interval own = sum(sum(second, times(-1.0, fallen)), times(-1.0, square(gap)));
+        own.low = fmax(own.low, 0.0);
+        total = sum(total, times(x->weight * x->share, own));
+        if (!batch->of_advantages) {
+            interval mean = {x->best - gap.high - middle, x->best - gap.low - middle};
+            total = sum(total, times(x->weight, square(mean)));
+        }
+        size += x->weight * (second.high + fallen.high);
+    }
+    if (!batch->of_advantages) {
+        total.low -= shift * shift;
+    }
+    *rough = !(SLACK * size <= ROUGH * total.high);
+    return (interval){sqrt(fmax(0.0, total.low - SLACK * size)), sqrt(fmax(0.0, total.high + SLACK * size))};
+}
+
+typedef struct covariance {
+    double total; /* Q = sum q */
+    double with_gap, with_second,
+        with_fallen; /* Q times the covariance of the gap with itself, and what makes h and d */
+    double size_gap, size_second, size_fallen; /* of the terms that they are differences of */
+} covariance;
+
+static covariance covariance_of(const search *self, int64_t k, double b, double level)
+{
+    const gra_batch_context *x = &self->batch->contexts[k];
+    const gra_problem *problem = x->problem;
+    gra_sum q0 = {0.0, 0.0}, q1 = {0.0, 0.0}, q2 = {0.0, 0.0};
+    gra_sum f1 = {0.0, 0.0}, f2 = {0.0, 0.0}, g1 = {0.0, 0.0}, g2 = {0.0, 0.0};
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        double gap = gap_of(x, c), price = x->strength * gap / b + level, f = rising(self, k, c),
+               g = falling(self, k, c);
+        double q = exp(problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, price));
+        q = q > 0.0 ? q * problem->penalty->log_slope(problem->penalty, price) : 0.0;
+        gra_sum_add(&q0, q);
+        gra_sum_add(&q1, q * gap);
+        gra_sum_add(&q2, q * gap * gap);
+        gra_sum_add(&f1, q * f);
+        gra_sum_add(&f2, q * f * gap);
+        gra_sum_add(&g1, q * g);
+        gra_sum_add(&g2, q * g * gap);
+    }
+    double s0 = gra_sum_value(q0), s1 = gra_sum_value(q1), s2 = gra_sum_value(q2);
+    double rise1 = gra_sum_value(f1), rise2 = gra_sum_value(f2), fall1 = gra_sum_value(g1), fall2 = gra_sum_value(g2);
+    return (covariance){.total = s0,
+                        .with_gap = s0 * s2 - s1 * s1,
+                        .with_second = s0 * rise2 - s1 * rise1,
+                        .with_fallen = s0 * fall2 - s1 * fall1,
+                        .size_gap = s0 * s2,
+                        .size_second = s0 * rise2,
+                        .size_fallen = s0 * fall2};
+}
+
+/* Bounds on a quotient of positive numbers, whose numerators carry rounding. */
+static interval quotient(double low, double high, double size_low, double size_high, double total_low,
+                         double total_high)
+{
+    interval bounds = {fmax(0.0, low - SLACK * size_low) / total_high, (high + SLACK * size_high) / total_low};
+    return (interval){isfinite(bounds.low) ? bounds.low : 0.0, isfinite(bounds.high) ? bounds.high : INFINITY};
+}
+
+/* Bounds on dH/dy between two samples, sigma being in the given bounds. */
+static interval slope_bounds(const search *self, const sample *a, const sample *b, interval sigma)
+{
+    const gra_batch *batch = self->batch;
+    interval total = {0.0, 0.0}; /* d sigma^2 / dy */
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        if (is_flat(x)) {
+            continue;
+        }
+        /* The level grows with y: every price lies between these, and q falls with the price. */
+        covariance low = covariance_of(self, k, a->b, b->level[k]), high = covariance_of(self, k, b->b, a->level[k]);
+        interval rate = {x->strength / b->b, x->strength / a->b};
+        interval gap = {a->of[k].mean_gap, b->of[k].mean_gap};
+        interval gap_slope =
+            product(rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total));
+        interval second_slope = product(rate, quotient(low.with_second, high.with_second, low.size_second,
+                                                       high.size_second, low.total, high.total));
+        interval fallen_slope = product(rate, quotient(low.with_fallen, high.with_fallen, low.size_fallen,
+                                                       high.size_fallen, low.total, high.total));
+        interval own = sum(second_slope, times(-1.0, fallen_slope));
+        own = sum(own, times(-2.0, product(gap, gap_slope)));
+        total = sum(total, times(x->weight * x->share, own));
+        if (!batch->of_advantages) {
+            interval mean = {x->best - gap.high - a->mean, x->best - gap.low - b->mean};
+            total = sum(total, times(-2.0 * x->weight, product(mean, gap_slope)));
+        }
+    }
+    interval divisor = product(times(2.0, sigma), (interval){sigma.low + batch->epsilon, sigma.high + batch->epsilon});
+    interval inverse = {1.0 / divisor.high, 1.0 / divisor.low}, part = product(total, inverse);
+    interval slope = {1.0 - part.high, 1.0 - part.low};
+    return isnan(slope.low) || isnan(slope.high) ? (interval){-INFINITY, INFINITY} : slope;
+}
+
+/* Notes the roots between two samples, a->y < b->y, from above. */
+static void divide(search *self, const sample *a, const sample *b)
+{
+    const gra_batch *batch = self->batch;
+    int rough;
+    interval sigma = sigma_bounds(self, a, b, &rough);
+    double noise = DBL_EPSILON * (8.0 + fabs(a->y));
+    double least = a->y - log(sigma.high + batch->epsilon) - self->log_beta - noise;
+    double most = b->y - log(sigma.low + batch->epsilon) - self->log_beta + noise;
+    int crosses = (a->value > 0.0) != (b->value > 0.0);
+    if (!crosses && (least > 0.0 || most < 0.0)) {
+        return;
+    }
+    int small = b->y - a->y <= FINEST, spent = self->samples >= MOST_SAMPLES,
+        proves = batch->contexts[0].problem->penalty->convex;
+    int monotone = 0;
+    if (proves) {
+        interval slope = slope_bounds(self, a, b, sigma);
+        monotone = slope.low > 0.0 || slope.high < 0.0;
+    }
+    /* Without a proof a sign that changes is still one root, or some odd number. */
+    if (monotone || small || spent || rough || (!proves && b->y - a->y < 1e-3)) {
+        self->undecided = self->undecided || !monotone;
+        if (crosses && self->roots++ == 0) {
+            self->first = (interval){a->y, b->y};
+        }
+        return;
+    }
+    gra_arena_mark_t mark = gra_arena_mark(batch->arena);
+    sample middle;
+    if (take_sample(self, &middle)) {
+        (void)look(self, 0.5 * (a->y + b->y), &middle);
+        divide(self, &middle, b);
+        divide(self, a, &middle);
+    }
+    gra_arena_rewind(batch->arena, mark);
+}
+
+/* A lower bound on sigma for all b at and below the sample's: mean rewards lie between what they are and the best. */
+static double floor_of(const search *self, const sample *at)
+{
+    const gra_batch *batch = self->batch;
+    double best = 0.0, shift = 0.0, total = 0.0;
+    for (int64_t k = 0; k < batch->count; k++) {
+        best += batch->contexts[k].weight * batch->contexts[k].best;
+    }
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        double least = INFINITY, gap = at->of[k].mean_gap;
+        for (int64_t c = 0; c < x->problem->prior.classes; c++) {
+            least = fmin(least, variance_of(x, c));
+        }
+        total += x->weight * x->share * least;
+        if (!batch->of_advantages) {
+            total += x->weight * square((interval){x->best - gap - best, x->best - best}).low;
+            shift += x->weight * gap;
+        }
+    }
+    return sqrt(fmax(0.0, total * (1.0 - SLACK) - shift * shift));
+}
+
+/* Whether no root lies below a sample with H <= 0. Under reverse KL sigma_x / b falls with b in every context, as in the limit of
+ * large groups, and so does the root of their mean square. */
+static int is_done(const search *self, const sample *at)
+{
+    const gra_batch *batch = self->batch;
+    double beta = exp(self->log_beta);
+    if (at->b * (1.0 + SLACK) < beta * (floor_of(self, at) + batch->epsilon)) {
+        return 1;
+    }
+    return batch->contexts[0].problem->penalty->barrier > 0.0 && at->b * (1.0 + SLACK) < beta * sqrt(at->within);
+}
+
+static double look_at(void *context, double y)
+{
+    search *self = context;
+    gra_arena_mark_t mark = gra_arena_mark(self->batch->arena);
+    sample at;
+    double value = take_sample(self, &at) ? look(self, y, &at) : NAN;
+    gra_arena_rewind(self->batch->arena, mark);
+    return value;
+}
+
+/* No std can be larger. */
+static double largest_sigma(const gra_batch *batch)
+{
+    double low = INFINITY, high = -INFINITY, variance = 0.0, share = 1.0;
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        high = fmax(high, x->best);
+        share = fmax(share, x->share);
+        for (int64_t c = 0; c < x->problem->prior.classes; c++) {
+            low = fmin(low, x->best - gap_of(x, c));
+            variance = fmax(variance, variance_of(x, c));
+        }
+    }
+    return sqrt(share * (0.25 * (high - low) * (high - low) + variance)) * (1.0 + 1e-9);
+}
+
+static void swap_samples(sample *a, sample *b)
+{
+    sample kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* All roots from above. Returns 1 when H stays positive as b goes to 0: training that gets so far collapses. */
+static int find_roots(search *self)
+{
+    const gra_batch *batch = self->batch;
+    double floor = batch->epsilon > 0.0 ? self->log_beta + log(batch->epsilon) - 1e-9 : LEAST_Y;
+    sample above, below;
+    if (!take_sample(self, &above) || !take_sample(self, &below)) {
+        return 0;
+    }
+    (void)look(self, self->log_beta + log(largest_sigma(batch) + batch->epsilon) + 1e-9, &above);
+    while (above.y > floor && !self->short_memory) {
+        if (above.value <= 0.0 && is_done(self, &above)) {
+            return 0;
+        }
+        if (self->samples >= MOST_SAMPLES) {
+            self->undecided = 1;
+            return 0;
+        }
+        (void)look(self, fmax(above.y - STRIDE, floor), &below);
+        divide(self, &below, &above);
+        if (batch->epsilon == 0.0 && !(variance_at(batch, &below) > LEAST_VARIANCE)) {
+            /* No spread left that a double could hold. Under reverse KL sigma^2 goes like b and there is a root all the same, at
+             * a b of no consequence. */
+            int holds = batch->contexts[0].problem->penalty->barrier > 0.0;
+            if (holds && self->roots == 0) {
+                self->roots = 1;
+                self->first = (interval){below.y, below.y};
+            }
+            return !holds;
+        }
+        swap_samples(&above, &below);
+    }
+    return above.value > 0.0;
+}
+
+/* ---- at the root ------------------------------------------------------------------------------------------------ */
+
+/* How the policies and sigma move with y. */
+typedef struct motion {
+    double policy; /* the largest |d pi / dy| */
+    double slope;  /* dH/dy */
+    double bound;  /* of the coupling, see attracts() */
+} motion;
+
+/*
+ * The linear training flow near the root is -P (H + s g^T): P > 0 and H = beta / q > 0 are what the contexts would have alone,
+ * s = u / (sigma + epsilon)^2 and g = d sigma / d pi couple them. With a number z, Re z >= 0, in the place of an eigenvalue
+ * |g^T (H + P^-1 z)^-1 s| <= sqrt(g^T H^-1 g  s^T H^-1 s), context by context: where the sum of these is below 1 no such
+ * eigenvalue exists.
+ */
+static motion motion_at(search *self, const sample *at, double sigma)
+{
+    const gra_batch *batch = self->batch;
+    motion out = {0.0, 0.0, 0.0};
+    double coupling = 0.0, divisor = sigma + batch->epsilon;
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        const gra_problem *problem = x->problem;
+        if (is_flat(x)) {
+            continue;
+        }
+        (void)respond(self, k, at->b);
+        double total = 0.0, gap1 = 0.0, g1 = 0.0;
+        /* g is measured from the mean of the context or, for the rewards of the batch, of all. */
+        double centre = batch->of_advantages ? at->of[k].mean_gap : x->best - at->mean;
+        for (int pass = 0; pass < 2; pass++) {
+            double gap_gap = 0.0, gap_g = 0.0, g_g = 0.0;
+            for (int64_t c = 0; c < problem->prior.classes; c++) {
+                double price = self->price[c],
+                       q = self->policy[c] > 0.0
+                               ? self->policy[c] * problem->penalty->log_slope(problem->penalty, price)
+                               : 0.0;
+                double gap = gap_of(x, c), d = gap - centre;
+                /* Within a context, share times the spread about its own mean and the rest about the mean of all. */
+                double g = batch->of_advantages ? x->share * (d * d + variance_of(x, c)) : d * d + variance_of(x, c);
+                if (pass == 0) {
+                    total += q;
+                    gap1 += q * gap;
+                    g1 += q * g;
+                    continue;
+                }
+                double dgap = gap - gap1 / total, dg = g - g1 / total;
+                gap_gap += q * dgap * dgap;
+                gap_g += q * dgap * dg;
+                g_g += q * dg * dg;
+                out.policy = fmax(out.policy, q * x->strength * fabs(dgap) / at->b);
+            }
+            if (pass == 1 && total > 0.0 && sigma > 0.0) {
+                /* beta (sigma + epsilon) = b */
+                double factor = x->weight * x->strength / (2.0 * sigma * divisor * at->b);
+                coupling -= factor * gap_g; /* s falls as the gap grows */
+                out.bound += factor * sqrt(gap_gap * g_g);
+            }
+        }
+    }
+    out.slope = 1.0 + coupling;
+    return out;
+}
+
+grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
+{
+    search self = {.batch = batch, .log_beta = log(batch->beta)};
+    int flat = 1;
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        flat = flat && is_flat(x);
+        self.most_classes =
+            x->problem->prior.classes > self.most_classes ? x->problem->prior.classes : self.most_classes;
+    }
+    self.price = gra_arena_doubles(batch->arena, self.most_classes);
+    self.policy = gra_arena_doubles(batch->arena, self.most_classes);
+    self.rise = gra_arena_take(batch->arena, batch->count, sizeof *self.rise);
+    self.fall = gra_arena_take(batch->arena, batch->count, sizeof *self.fall);
+    sample at;
+    if (self.price == NULL || self.policy == NULL || self.rise == NULL || self.fall == NULL ||
+        !take_sample(&self, &at)) {
+        return gra_fail_memory(batch->error);
+    }
+    for (int64_t k = 0; k < batch->count; k++) {
+        if (!split_variances(&self, k)) {
+            return gra_fail_memory(batch->error);
+        }
+    }
+    *out = (gra_batch_answer){.status = GRPOALIGN_OK, .unique = 1, .stable = 1};
+    if (flat) {
+        (void)look(&self, 0.0, &at);
+        out->std = sqrt(variance_at(batch, &at));
+        out->divisor = out->std + batch->epsilon;
+        return GRPOALIGN_OK;
+    }
+    int collapses = find_roots(&self);
+    if (self.short_memory) {
+        return gra_fail_memory(batch->error);
+    }
+    out->iterations = self.samples;
+    if (self.roots == 0) {
+        if (!collapses) {
+            return gra_fail(batch->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
+                            "no stationary policies of the batch were found although some exist");
+        }
+        out->status = GRPOALIGN_COLLAPSED;
+        out->unique = -1;
+        return GRPOALIGN_OK;
+    }
+    double low = self.first.low, high = self.first.high;
+    double at_low = look_at(&self, low), at_high = look_at(&self, high);
+    double y = (at_low > 0.0) == (at_high > 0.0) ? (fabs(at_low) < fabs(at_high) ? low : high)
+                                                 : gra_root(look_at, &self, low, at_low, high, at_high);
+    (void)look(&self, y, &at);
+    if (self.short_memory) {
+        return gra_fail_memory(batch->error);
+    }
+    double sigma = sqrt(variance_at(batch, &at));
+    motion near = motion_at(&self, &at, sigma);
+    out->std = sigma;
+    out->divisor = at.b / batch->beta;
+    out->motion = near.policy / fabs(near.slope);
+    out->policy_error = fmin(1.0, out->motion * DBL_EPSILON * (8.0 + fabs(y)));
+    out->unique = self.roots > 1 || collapses ? 0 : self.undecided ? -1 : 1;
+    out->status = out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
+    out->stable = near.slope < 0.0 ? 0 : near.bound < 1.0 ? 1 : -1;
+    out->iterations = self.samples;
+    return GRPOALIGN_OK;
+}

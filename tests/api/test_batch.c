@@ -1,0 +1,593 @@
+/* Batches that share one std: against the large-group limit, which a batch of one context is; against the definition; against a
+ * search along b; and against the training flow. */
+#include "check.h"
+
+enum { MOST = 6, CONTEXTS = 5 };
+
+/* One context, by its numbers. */
+typedef struct prompt {
+    int64_t n, group_size; /* group_size 0: the limit */
+    int leave_one_out;
+    double rewards[MOST], variances[MOST], log_reference[MOST];
+    double support[2], distribution[2 * MOST];
+    int random; /* rewards over the support */
+    grpoalign_model *model;
+    grpoalign_reference *reference;
+} prompt;
+
+static void open_prompt(prompt *p)
+{
+    grpoalign_reward_options options;
+    grpoalign_reward_options_init(&options, sizeof options);
+    options.scale = GRPOALIGN_SCALE_NONE;
+    options.baseline = p->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
+    if (p->random) {
+        CHECK_OK(grpoalign_model_new_group_random(p->support, 2, p->distribution, p->n, 2, p->group_size, &options,
+                                                  &p->model, NULL));
+    } else if (p->group_size > 0) {
+        CHECK_OK(grpoalign_model_new_group(p->rewards, p->n, p->group_size, &options, &p->model, NULL));
+    } else {
+        CHECK_OK(grpoalign_model_new_limit(p->rewards, p->variances, p->n, &options, &p->model, NULL));
+    }
+    CHECK_OK(grpoalign_reference_new_log(p->log_reference, p->n, &p->reference, NULL));
+}
+
+static void close_prompt(prompt *p)
+{
+    grpoalign_model_free(p->model);
+    grpoalign_reference_free(p->reference);
+}
+
+static void random_prompt(randomness *r, prompt *p)
+{
+    memset(p, 0, sizeof *p);
+    p->n = 2 + random_below(r, MOST - 1);
+    p->group_size = random_below(r, 3) == 0 ? 0 : 2 + random_below(r, 15);
+    p->leave_one_out = (int)random_below(r, 2);
+    random_reference(r, (int)random_below(r, REFERENCE_KINDS), p->n, p->log_reference);
+    random_rewards(r, (int)random_below(r, REWARDS_KINDS), p->n, p->rewards);
+    p->random = p->group_size > 0 && random_below(r, 3) == 0;
+    p->support[1] = 1.0;
+    for (int64_t o = 0; o < p->n; o++) {
+        double success = random_uniform(r);
+        p->variances[o] = p->group_size == 0 && random_below(r, 2) ? random_uniform(r) : 0.0;
+        p->distribution[2 * o] = 1.0 - success;
+        p->distribution[2 * o + 1] = success;
+        if (p->random) {
+            p->rewards[o] = success;
+            p->variances[o] = success * (1.0 - success);
+        }
+    }
+}
+
+static double own_share(const prompt *p)
+{
+    return p->group_size == 0 || p->leave_one_out ? 1.0 : 1.0 - 1.0 / (double)p->group_size;
+}
+
+/* The std of a batch from the policies of its contexts, by the definition. */
+static double plain_std(const prompt *prompts, double *const *policies, int64_t count, int of_advantages)
+{
+    long double within = 0.0L, mean = 0.0L, between = 0.0L, means[CONTEXTS];
+    for (int64_t k = 0; k < count; k++) {
+        const prompt *p = &prompts[k];
+        long double variance = 0.0L, share = 1.0L, size = (long double)p->group_size;
+        means[k] = 0.0L;
+        for (int64_t o = 0; o < p->n; o++) {
+            means[k] += policies[k][o] * (long double)p->rewards[o];
+        }
+        for (int64_t o = 0; o < p->n; o++) {
+            long double d = p->rewards[o] - means[k];
+            variance += policies[k][o] * (d * d + (long double)p->variances[o]);
+        }
+        if (of_advantages && p->group_size > 0) {
+            share = p->leave_one_out ? size / (size - 1.0L) : 1.0L - 1.0L / size;
+        }
+        within += share * variance / (long double)count;
+        mean += means[k] / (long double)count;
+    }
+    for (int64_t k = 0; k < count && !of_advantages; k++) {
+        between += (means[k] - mean) * (means[k] - mean) / (long double)count;
+    }
+    return (double)sqrtl(within + between);
+}
+
+typedef struct outcome {
+    grpoalign_status status;
+    double std, *policies[CONTEXTS];
+    grpoalign_report reports[CONTEXTS];
+    grpoalign_error error;
+} outcome;
+
+static outcome solve_prompts(const prompt *prompts, int64_t count, const grpoalign_penalty *penalty, double beta,
+                             const grpoalign_batch_options *batch)
+{
+    outcome out;
+    const grpoalign_model *models[CONTEXTS] = {NULL};
+    const grpoalign_reference *references[CONTEXTS] = {NULL};
+    grpoalign_points *points;
+    memset(&out, 0, sizeof out);
+    for (int64_t k = 0; k < count; k++) {
+        models[k] = prompts[k].model;
+        references[k] = prompts[k].reference;
+    }
+    out.status = grpoalign_points_new_batch(models, penalty, references, count, beta, batch, NULL, &points, &out.std,
+                                            &out.error);
+    for (int64_t k = 0; k < count && out.status >= 0; k++) {
+        const grpoalign_solution *solution = grpoalign_points_solution(points, k);
+        out.policies[k] = calloc(MOST, sizeof(double));
+        out.reports[k].struct_size = sizeof out.reports[k];
+        CHECK_OK(grpoalign_solution_policy(solution, out.policies[k], prompts[k].n, NULL));
+        CHECK_OK(grpoalign_solution_report(solution, &out.reports[k], NULL));
+    }
+    grpoalign_points_free(points);
+    return out;
+}
+
+static void release(outcome *self)
+{
+    for (int k = 0; k < CONTEXTS; k++) {
+        free(self->policies[k]);
+    }
+}
+
+static const int32_t KINDS[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL,
+                                GRPOALIGN_PENALTY_JENSEN_SHANNON, GRPOALIGN_PENALTY_CHI_SQUARED};
+
+/* Whether rounding or a fold decides more than the equations: the two ways may then part. */
+static int is_near_fold(const outcome *o)
+{
+    return o->reports[0].policy_error > 1e-12;
+}
+
+/* Whether the policy has no spread that its square could hold: a batch takes that for none. */
+static int is_certain(const prompt *p, const solved *o)
+{
+    double *policies[] = {o->policy};
+    return o->status != GRPOALIGN_COLLAPSED && plain_std(p, policies, 1, 0) < 1e-140;
+}
+
+static void test_one_context_is_the_limit(void **state)
+{
+    (void)state;
+    randomness r = random_start(71);
+    int several = 0, collapsed = 0, compared = 0;
+    for (int trial = 0; trial < 400 * test_scale(); trial++) {
+        prompt p;
+        random_prompt(&r, &p);
+        p.group_size = p.random = p.leave_one_out = 0;
+        int32_t kind = KINDS[random_below(&r, 4)];
+        if (kind != GRPOALIGN_PENALTY_REVERSE_KL && kind != GRPOALIGN_PENALTY_DIRECT_KL) {
+            /* The limit is looked at in strides there, which may step over two that are near. */
+            random_reference(&r, REFERENCE_DIRICHLET, p.n, p.log_reference);
+        }
+        double beta = exp(random_between(&r, log(0.02), log(4.0))),
+               epsilon = random_below(&r, 2) ? 0.0 : exp(random_between(&r, -9.0, 0.0));
+        grpoalign_reward_options options;
+        grpoalign_batch_options batch;
+        grpoalign_reward_options_init(&options, sizeof options);
+        grpoalign_batch_options_init(&batch, sizeof batch);
+        options.epsilon = batch.epsilon = epsilon;
+        batch.std = (int32_t)random_below(&r, 2); /* of one context they are the same */
+        grpoalign_model *limit;
+        grpoalign_penalty *penalty;
+        CHECK_OK(grpoalign_model_new_limit(p.rewards, p.variances, p.n, &options, &limit, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        open_prompt(&p);
+        prompt twins[2] = {p, p};
+        solved expected = solve_model(limit, kind, beta, p.log_reference, NULL);
+        outcome actual = solve_prompts(twins, 1 + (int64_t)random_below(&r, 2), penalty, beta, &batch);
+        int flat = expected.report.method == GRPOALIGN_METHOD_TRIVIAL;
+        if (!flat && !is_near_fold(&actual) && expected.report.policy_error < 1e-12) {
+            /* An ordinary solve looks for the first alone where that is all it can find for certain. */
+            if ((expected.report.unique >= 0 || expected.status == GRPOALIGN_COLLAPSED) && !is_certain(&p, &expected)) {
+                assert_int_equal(actual.status, expected.status);
+            }
+            if (expected.report.unique >= 0 || actual.status != GRPOALIGN_NOT_UNIQUE) {
+                assert_near(largest_difference(actual.policies[0], expected.policy, p.n), 0.0, 1e-11);
+                compared++;
+            }
+            several += expected.status == GRPOALIGN_NOT_UNIQUE;
+            collapsed += expected.status == GRPOALIGN_COLLAPSED;
+            if (expected.report.unique > 0 && kind != GRPOALIGN_PENALTY_CHI_SQUARED && actual.std > 1e-4) {
+                assert_int_equal(actual.reports[0].unique, 1);
+            }
+        }
+        release(&actual);
+        solved_free(&expected);
+        close_prompt(&p);
+        grpoalign_model_free(limit);
+        grpoalign_penalty_free(penalty);
+    }
+    assert_true(several > 3 && collapsed > 3 && compared > 150 * test_scale());
+}
+
+/* H of the header's equation at b, with policies by the library's ordinary solver. */
+static double equation(const prompt *prompts, int64_t count, int32_t kind, double beta, double epsilon,
+                       int of_advantages, double log_b)
+{
+    double *policies[CONTEXTS] = {NULL};
+    solved each[CONTEXTS];
+    for (int64_t k = 0; k < count; k++) {
+        each[k] = solve_model(prompts[k].model, kind, exp(log_b), prompts[k].log_reference, NULL);
+        policies[k] = each[k].policy;
+    }
+    double value = log_b - log(plain_std(prompts, policies, count, of_advantages) + epsilon) - log(beta);
+    for (int64_t k = 0; k < count; k++) {
+        solved_free(&each[k]);
+    }
+    return value;
+}
+
+static void test_definition_and_roots(void **state)
+{
+    (void)state;
+    randomness r = random_start(72);
+    int proved = 0, several = 0, looked = 0, stable = 0;
+    for (int trial = 0; trial < 150 * test_scale(); trial++) {
+        prompt prompts[CONTEXTS];
+        int64_t count = 2 + random_below(&r, CONTEXTS - 1);
+        for (int64_t k = 0; k < count; k++) {
+            random_prompt(&r, &prompts[k]);
+            open_prompt(&prompts[k]);
+        }
+        double beta = exp(random_between(&r, log(0.02), log(4.0))),
+               epsilon = random_below(&r, 2) ? 0.0 : exp(random_between(&r, -9.0, 0.0));
+        int32_t kind = KINDS[random_below(&r, 4)];
+        grpoalign_batch_options batch;
+        grpoalign_batch_options_init(&batch, sizeof batch);
+        batch.epsilon = epsilon;
+        batch.std = (int32_t)random_below(&r, 2);
+        grpoalign_penalty *penalty;
+        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        outcome found = solve_prompts(prompts, count, penalty, beta, &batch);
+        if (found.status < 0) {
+            fail_msg("trial %d: %s", trial, found.error.message);
+        }
+        if (found.status == GRPOALIGN_OK || found.status == GRPOALIGN_NOT_UNIQUE) {
+            double std = plain_std(prompts, found.policies, count, batch.std), b = beta * (std + epsilon);
+            assert_near(found.std, std, 1e-11 * (1.0 + std));
+            /* A policy that turns over within a rounding of b leaves b and the std apart, and says so. */
+            int agrees = found.reports[0].policy_error < 1e-8;
+            for (int64_t k = 0; agrees && k < count; k++) {
+                if (std < 1e-4) { /* what is left of it in the sums of this file is rounding */
+                    assert_near(found.reports[k].beta, b, 1e-8);
+                    continue;
+                }
+                solved alone = solve_model(prompts[k].model, kind, b, prompts[k].log_reference, NULL);
+                assert_near(largest_difference(found.policies[k], alone.policy, prompts[k].n), 0.0, 1e-9);
+                assert_near(found.reports[k].beta, b, 1e-11 * b);
+                assert_int_equal(found.reports[k].unique, found.reports[0].unique);
+                assert_int_equal(found.reports[k].stable, found.reports[0].stable);
+                solved_free(&alone);
+            }
+        }
+        /* The roots between the largest b there can be and 1e-6 of it. */
+        if (found.reports[0].policy_error < 1e-10 && (found.std > 1e-4 || found.status == GRPOALIGN_COLLAPSED)) {
+            double top = log(beta * (20.0 + epsilon)), step = 0.05;
+            double first = NAN, before = equation(prompts, count, kind, beta, epsilon, batch.std, top);
+            int roots = 0;
+            for (double at = top - step; at > top - 14.0; at -= step) {
+                double here = equation(prompts, count, kind, beta, epsilon, batch.std, at);
+                if ((here > 0.0) != (before > 0.0)) {
+                    first = roots++ == 0 ? at : first;
+                }
+                before = here;
+            }
+            if (roots > 0 && found.status != GRPOALIGN_COLLAPSED) {
+                double at = log(found.reports[0].beta);
+                assert_near(equation(prompts, count, kind, beta, epsilon, batch.std, at), 0.0, 1e-7);
+                /* The search may have stepped over two roots that are near. */
+                assert_true(at >= first - 1e-9 && (at <= first + step + 1e-9 || found.reports[0].unique <= 0));
+                assert_true(found.reports[0].unique <= 0 || roots == 1);
+                assert_true(roots == 1 || found.reports[0].unique == 0);
+                looked++;
+            }
+            proved += found.reports[0].unique > 0;
+            several += roots > 1;
+            stable += found.reports[0].stable > 0;
+        }
+        release(&found);
+        grpoalign_penalty_free(penalty);
+        for (int64_t k = 0; k < count; k++) {
+            close_prompt(&prompts[k]);
+        }
+    }
+    print_message("# %d of %d proved unique, %d with several, %d proved stable\n", proved, looked, several, stable);
+    assert_true(looked > 100 && proved > looked / 2 && stable > looked / 2);
+}
+
+/* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary policies. */
+static void test_several(void **state)
+{
+    (void)state;
+    prompt prompts[2];
+    memset(prompts, 0, sizeof prompts);
+    for (int k = 0; k < 2; k++) {
+        prompts[k].n = 2;
+        prompts[k].rewards[1] = 1.0;
+        prompts[k].log_reference[1] = log(k == 0 ? 0.1 : 0.12);
+        prompts[k].log_reference[0] = log(k == 0 ? 0.9 : 0.88);
+        open_prompt(&prompts[k]);
+    }
+    grpoalign_penalty *direct;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &direct, NULL));
+    /* epsilon keeps the batch from collapsing, and the third root with it. */
+    grpoalign_batch_options batch;
+    grpoalign_batch_options_init(&batch, sizeof batch);
+    batch.epsilon = 1e-3;
+    outcome found = solve_prompts(prompts, 2, direct, 0.75, &batch);
+    assert_int_equal(found.status, GRPOALIGN_NOT_UNIQUE);
+    assert_int_equal(found.reports[0].unique, 0);
+    assert_int_equal(found.reports[0].stable, 1);
+    release(&found);
+    batch.epsilon = 0.0;
+    found = solve_prompts(prompts, 2, direct, 0.05, &batch);
+    assert_int_equal(found.status, GRPOALIGN_COLLAPSED);
+    assert_near(found.policies[0][1], 1.0, 0.0);
+    assert_near(found.std, 0.0, 0.0);
+    assert_near(found.reports[1].beta, 0.0, 0.0);
+    release(&found);
+    grpoalign_penalty_free(direct);
+    close_prompt(&prompts[0]);
+    close_prompt(&prompts[1]);
+}
+
+/* Euler steps of the flow d logits = (diag pi - pi pi^T)(u/(sigma + epsilon) - beta g), from near a stable point. */
+static void test_flow_returns(void **state)
+{
+    (void)state;
+    randomness r = random_start(73);
+    int checked = 0;
+    for (int trial = 0; trial < 20 * test_scale(); trial++) {
+        prompt prompts[CONTEXTS];
+        int64_t count = 2 + random_below(&r, 2);
+        for (int64_t k = 0; k < count; k++) {
+            random_prompt(&r, &prompts[k]);
+            random_reference(&r, REFERENCE_DIRICHLET, prompts[k].n, prompts[k].log_reference);
+            open_prompt(&prompts[k]);
+        }
+        double beta = random_between(&r, 0.3, 2.0);
+        int reverse = (int)random_below(&r, 2);
+        grpoalign_penalty *penalty;
+        grpoalign_batch_options batch;
+        grpoalign_batch_options_init(&batch, sizeof batch);
+        batch.epsilon = 1e-4;
+        batch.std = (int32_t)random_below(&r, 2);
+        CHECK_OK(grpoalign_penalty_new(reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, &penalty,
+                                       NULL));
+        outcome found = solve_prompts(prompts, count, penalty, beta, &batch);
+        double policy[CONTEXTS][MOST], logit[CONTEXTS][MOST], least = 1.0, start = 0.0, end = 0.0;
+        double *policies[CONTEXTS] = {NULL};
+        for (int64_t k = 0; k < count; k++) {
+            policies[k] = policy[k];
+            for (int64_t o = 0; o < prompts[k].n; o++) {
+                least = fmin(least, found.policies[k][o]);
+                logit[k][o] = log(found.policies[k][o]) + 1e-3 * random_normal(&r);
+            }
+        }
+        int usable = found.status >= 0 && found.reports[0].stable > 0 && least > 0.02;
+        for (int step = 0; usable && step <= 20000; step++) {
+            end = 0.0;
+            for (int64_t k = 0; k < count; k++) {
+                double sum = 0.0;
+                for (int64_t o = 0; o < prompts[k].n; o++) {
+                    sum += policy[k][o] = exp(logit[k][o]);
+                }
+                for (int64_t o = 0; o < prompts[k].n; o++) {
+                    policy[k][o] /= sum;
+                }
+                end = fmax(end, largest_difference(policy[k], found.policies[k], prompts[k].n));
+            }
+            start = step == 0 ? end : start;
+            double divisor = plain_std(prompts, policies, count, batch.std) + batch.epsilon;
+            for (int64_t k = 0; k < count; k++) {
+                double force[MOST], mean = 0.0, total = 0.0;
+                for (int64_t o = 0; o < prompts[k].n; o++) {
+                    total += exp(prompts[k].log_reference[o]);
+                }
+                for (int64_t o = 0; o < prompts[k].n; o++) {
+                    double l = log(policy[k][o]) - prompts[k].log_reference[o] + log(total);
+                    force[o] =
+                        own_share(&prompts[k]) * prompts[k].rewards[o] / divisor - beta * (reverse ? -exp(-l) : l);
+                    mean += policy[k][o] * force[o];
+                }
+                for (int64_t o = 0; o < prompts[k].n; o++) {
+                    logit[k][o] += 0.05 * policy[k][o] * (force[o] - mean);
+                }
+            }
+        }
+        if (usable) {
+            assert_true(end < 0.1 * start);
+            checked++;
+        }
+        release(&found);
+        grpoalign_penalty_free(penalty);
+        for (int64_t k = 0; k < count; k++) {
+            close_prompt(&prompts[k]);
+        }
+    }
+    assert_true(checked >= 3);
+}
+
+static void test_weights_and_no_effect(void **state)
+{
+    (void)state;
+    prompt prompts[3];
+    memset(prompts, 0, sizeof prompts);
+    for (int k = 0; k < 3; k++) {
+        prompts[k].n = 2;
+        prompts[k].group_size = 8;
+        prompts[k].rewards[1] = 1.0;
+        prompts[k].log_reference[1] = log(k == 0 ? 0.3 : 0.6);
+        prompts[k].log_reference[0] = log(k == 0 ? 0.7 : 0.4);
+        open_prompt(&prompts[k]);
+    }
+    grpoalign_penalty *penalty;
+    double weights[] = {1.0, 2.0};
+    grpoalign_batch_options batch;
+    grpoalign_batch_options_init(&batch, sizeof batch);
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &penalty, NULL));
+    outcome plain = solve_prompts(prompts, 3, penalty, 0.2, &batch);
+    batch.weights = weights; /* prompts 1 and 2 are one that comes twice as often */
+    outcome weighted = solve_prompts(prompts, 2, penalty, 0.2, &batch);
+    assert_near(plain.std, weighted.std, 1e-15);
+    release(&weighted);
+    release(&plain);
+    grpoalign_penalty_free(penalty);
+    for (int32_t kind = GRPOALIGN_PENALTY_NONE; kind <= GRPOALIGN_PENALTY_KL_IN_REWARD; kind++) {
+        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        outcome found = solve_prompts(prompts, 2, penalty, 0.2, NULL);
+        solved alone = solve_model(prompts[0].model, kind, 0.2, prompts[0].log_reference, NULL);
+        assert_true(isnan(found.std));
+        assert_near(largest_difference(found.policies[0], alone.policy, 2), 0.0, 0.0);
+        solved_free(&alone);
+        release(&found);
+        grpoalign_penalty_free(penalty);
+    }
+    for (int k = 0; k < 3; k++) {
+        close_prompt(&prompts[k]);
+    }
+}
+
+static void expect(grpoalign_status wanted, int argument, int64_t index, const char *words, const outcome *found)
+{
+    assert_int_equal(found->status, wanted);
+    assert_int_equal(found->error.argument, argument);
+    assert_int_equal(found->error.index, index);
+    if (strstr(found->error.message, words) == NULL) {
+        fail_msg("\"%s\" does not speak of \"%s\"", found->error.message, words);
+    }
+}
+
+static void test_bad_arguments(void **state)
+{
+    (void)state;
+    prompt prompts[2];
+    memset(prompts, 0, sizeof prompts);
+    for (int k = 0; k < 2; k++) {
+        prompts[k].n = 2;
+        prompts[k].rewards[1] = 1.0;
+        open_prompt(&prompts[k]);
+    }
+    grpoalign_penalty *reverse, *clamped;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &reverse, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, &clamped, NULL));
+    outcome found;
+    grpoalign_batch_options batch;
+    grpoalign_batch_options_init(&batch, sizeof batch);
+    found = solve_prompts(prompts, 0, reverse, 0.1, NULL);
+    expect(GRPOALIGN_ERR_ARGUMENT, 4, -1, "count must be >= 1", &found);
+    found = solve_prompts(prompts, 2, reverse, -1.0, NULL);
+    expect(GRPOALIGN_ERR_ARGUMENT, 5, 0, "beta must be > 0", &found);
+    found = solve_prompts(prompts, 2, NULL, 1.0, NULL);
+    expect(GRPOALIGN_ERR_ARGUMENT, 2, 0, "penalty must not be NULL", &found);
+    found = solve_prompts(prompts, 2, clamped, 1.0, NULL);
+    expect(GRPOALIGN_ERR_UNSUPPORTED, 2, -1, "reverse_kl_clamped", &found);
+    batch.epsilon = NAN;
+    found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
+    expect(GRPOALIGN_ERR_NOT_FINITE, 6, -1, "batch.epsilon", &found);
+    batch.epsilon = 0.0;
+    batch.std = 2;
+    found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
+    expect(GRPOALIGN_ERR_ARGUMENT, 6, -1, "batch.std", &found);
+    batch.std = 0;
+    double weights[] = {1.0, 0.0};
+    batch.weights = weights;
+    found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
+    expect(GRPOALIGN_ERR_ARGUMENT, 6, 1, "batch.weights[1]", &found);
+    grpoalign_model *kept = prompts[1].model, *other;
+    CHECK_OK(grpoalign_model_new_ranked(prompts[1].rewards, 2, &other, NULL));
+    prompts[1].model = other;
+    found = solve_prompts(prompts, 2, reverse, 1.0, NULL);
+    expect(GRPOALIGN_ERR_UNSUPPORTED, 1, 1, "context 1: ", &found);
+    grpoalign_model_free(other);
+    CHECK_OK(grpoalign_model_new_group(prompts[1].rewards, 2, 4, NULL, &other, NULL));
+    prompts[1].model = other;
+    found = solve_prompts(prompts, 2, reverse, 1.0, NULL);
+    expect(GRPOALIGN_ERR_UNSUPPORTED, 1, 1, "options.scale none", &found);
+    grpoalign_model_free(other);
+    prompts[1].model = NULL;
+    found = solve_prompts(prompts, 2, reverse, 1.0, NULL);
+    expect(GRPOALIGN_ERR_ARGUMENT, 1, 1, "model must not be NULL", &found);
+    double three[] = {0.0, 1.0, 2.0};
+    CHECK_OK(grpoalign_model_new_limit(three, NULL, 3, NULL, &other, NULL));
+    prompts[1].model = other;
+    found = solve_prompts(prompts, 2, reverse, 1.0, NULL);
+    expect(GRPOALIGN_ERR_DIMENSION, 3, 1, "reference has 2 outcomes", &found);
+    grpoalign_model_free(other);
+    prompts[1].model = kept;
+    close_prompt(&prompts[0]);
+    close_prompt(&prompts[1]);
+    grpoalign_penalty_free(reverse);
+    grpoalign_penalty_free(clamped);
+}
+
+/* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose do. */
+static void test_extremes(void **state)
+{
+    (void)state;
+    grpoalign_penalty *reverse;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &reverse, NULL));
+    prompt prompts[2];
+    for (int e = -120; e <= 120; e += 40) {
+        outcome at[2];
+        for (int scaled = 0; scaled < 2; scaled++) {
+            memset(prompts, 0, sizeof prompts);
+            for (int k = 0; k < 2; k++) {
+                prompts[k].n = 3;
+                for (int64_t o = 0; o < 3; o++) {
+                    prompts[k].rewards[o] = ldexp((double)(o * (k + 1)) + 3.0, scaled ? e : 0);
+                    prompts[k].log_reference[o] = (double)(o * k) - 1.0;
+                }
+                open_prompt(&prompts[k]);
+            }
+            at[scaled] = solve_prompts(prompts, 2, reverse, 0.3, NULL);
+            close_prompt(&prompts[0]);
+            close_prompt(&prompts[1]);
+        }
+        CHECK_OK(at[1].status);
+        assert_near(at[1].std, ldexp(at[0].std, e), ldexp(4e-15, e));
+        assert_near(largest_difference(at[0].policies[0], at[1].policies[0], 3), 0.0, 1e-14);
+        release(&at[0]);
+        release(&at[1]);
+    }
+    memset(prompts, 0, sizeof prompts);
+    for (int k = 0; k < 2; k++) {
+        prompts[k].n = 2;
+        prompts[k].rewards[1] = k == 0 ? 1.0 : 1e-30;
+        open_prompt(&prompts[k]);
+    }
+    outcome found = solve_prompts(prompts, 2, reverse, 0.3, NULL);
+    CHECK_OK(found.status);
+    assert_near(found.policies[1][0], 0.5, 1e-15);
+    assert_int_equal(found.reports[0].unique, 1);
+    release(&found);
+    close_prompt(&prompts[0]);
+    close_prompt(&prompts[1]);
+    /* Nothing to learn anywhere. */
+    memset(prompts, 0, sizeof prompts);
+    prompts[0].n = 2;
+    open_prompt(&prompts[0]);
+    found = solve_prompts(prompts, 1, reverse, 0.3, NULL);
+    CHECK_OK(found.status);
+    assert_near(found.policies[0][0], 0.5, 0.0);
+    assert_near(found.std, 0.0, 0.0);
+    release(&found);
+    close_prompt(&prompts[0]);
+    grpoalign_penalty_free(reverse);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_context_is_the_limit),
+        cmocka_unit_test(test_definition_and_roots),
+        cmocka_unit_test(test_several),
+        cmocka_unit_test(test_flow_returns),
+        cmocka_unit_test(test_weights_and_no_effect),
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_extremes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
