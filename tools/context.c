@@ -28,6 +28,8 @@ static const choice SCALE_CHOICES[] = {{"std", GRPOALIGN_SCALE_STD},
                                        {"none", GRPOALIGN_SCALE_NONE},
                                        {"std_of_others", GRPOALIGN_SCALE_STD_OF_OTHERS},
                                        {"mean", GRPOALIGN_SCALE_MEAN},
+                                       {"batch_std", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS},
+                                       {"batch_std_of_advantages", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES},
                                        {NULL, 0}};
 static const choice BASELINE_CHOICES[] = {
     {"mean", GRPOALIGN_BASELINE_MEAN}, {"leave_one_out", GRPOALIGN_BASELINE_LEAVE_ONE_OUT}, {NULL, 0}};
@@ -224,10 +226,15 @@ void settings_fill_preset(settings *self, int has_margins)
     from.scale = p->scale;
     TAKE(scale);
     int groups = self->model == MODEL_GROUP, same_scale = self->scale == p->scale;
-    from.has_baseline = same_scale || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
+    int batch = is_in_batch(self);
+    from.has_baseline =
+        same_scale || batch || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
     from.baseline = p->baseline;
     TAKE(baseline);
-    from.has_epsilon = same_scale && p->epsilon > 0.0;
+    /* Trainers that offer both add the same epsilon to the std of a group and to that of the batch. */
+    int same_epsilon =
+        same_scale || (batch && p->scale == GRPOALIGN_SCALE_STD && p->epsilon_place == GRPOALIGN_EPSILON_OUTSIDE);
+    from.has_epsilon = same_epsilon && p->epsilon > 0.0;
     from.epsilon = p->epsilon;
     TAKE(epsilon);
     from.has_epsilon_place = same_scale && p->epsilon_place != 0;
@@ -236,7 +243,7 @@ void settings_fill_preset(settings *self, int has_margins)
     from.has_ddof = same_scale && p->ddof != 0 && groups;
     from.ddof = p->ddof;
     TAKE(ddof);
-    from.has_zero_variance = groups && p->zero_variance != 0;
+    from.has_zero_variance = groups && !batch && p->zero_variance != 0;
     from.zero_variance = p->zero_variance;
     TAKE(zero_variance);
     from.has_group_size = groups && p->group_size >= 2;
@@ -249,6 +256,11 @@ void settings_fill_preset(settings *self, int has_margins)
 int has_effect(const settings *self)
 {
     return self->penalty != GRPOALIGN_PENALTY_NONE;
+}
+
+int is_in_batch(const settings *self)
+{
+    return self->has_scale && self->scale >= SCALE_BATCH;
 }
 
 void context_free(context *self)
@@ -329,6 +341,9 @@ const char *context_contradiction(const context *c)
     if (s->has_scale && s->scale != GRPOALIGN_SCALE_STD &&
         ((s->has_ddof && s->ddof != 0) || (s->has_epsilon_place && s->epsilon_place != 0))) {
         return "ddof and epsilon_place belong to scale std: expected none of them with another";
+    }
+    if (is_in_batch(s) && s->has_zero_variance && s->zero_variance != GRPOALIGN_ZERO_VARIANCE_KEEP) {
+        return "zero_variance drop does not go with the std of a batch: expected keep, or none";
     }
     int others = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
     if (s->has_scale && s->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !others) {

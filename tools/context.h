@@ -12,6 +12,10 @@
 
 enum { MODEL_NONE, MODEL_PAIRWISE, MODEL_GROUP, MODEL_LIMIT };
 
+/* Scales of the command beside the library's: GRPOALIGN_BATCH_STD_OF_REWARDS and _OF_ADVANTAGES after this. The contexts of a
+ * file are then solved together. */
+enum { SCALE_BATCH = 1000 };
+
 /* The settings a record or an option may give. */
 typedef struct settings {
     int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_baseline, has_epsilon_place, has_zero_variance,
@@ -42,6 +46,9 @@ const char *penalty_symbol(int32_t penalty);
 
 /* Whether beta counts. */
 int has_effect(const settings *self);
+
+/* Whether the contexts of a file share their std. */
+int is_in_batch(const settings *self);
 
 typedef struct context {
     char *id; /* JSON text, or NULL */

@@ -107,7 +107,10 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
             s->has_ddof && s->ddof == 1 ? "population std (ddof 0)" : "sample std (ddof 1)",
             "std1 = std0 sqrt(G/(G-1))");
     }
-    if (groups && (scale == GRPOALIGN_SCALE_STD || scale == GRPOALIGN_SCALE_NONE)) {
+    /* The std of advantages has the factor too. */
+    int keeps_factor = scale == GRPOALIGN_SCALE_STD || scale == GRPOALIGN_SCALE_NONE ||
+                       scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS;
+    if (groups && keeps_factor) {
         double share = 1.0 - 1.0 / size;
         add(out, others ? s->beta * share : s->beta / share, NAN,
             others ? "the mean of the whole group as baseline" : "the mean of the others as baseline (leave one out)",
@@ -162,7 +165,9 @@ static void write_json(const context *c, const result *r, const equivalents *sam
         text_quoted(out, e->why);
         text_string(out, "}");
     }
-    text_string(out, "]}\n");
+    text_string(out, "]");
+    json_batch(out, r);
+    text_string(out, "}\n");
     out->failed = out->failed || advantage.failed || stationary.failed;
     text_free(&advantage);
     text_free(&stationary);
@@ -232,6 +237,10 @@ static void write_table(const context *c, const result *r, const equivalents *sa
                     r->report.expected_reward_reference, r->report.expected_reward, r->report.kl_policy_ref,
                     r->report.kl_ref_policy, grpoalign_status_name(r->report.status));
     }
+    if (r->contexts > 0) {
+        text_string(out, "\n");
+        table_batch(out, r);
+    }
     if (same->count > 0) {
         text_string(out, "\n  The same policy elsewhere:\n");
     }
@@ -249,25 +258,15 @@ static void write_table(const context *c, const result *r, const equivalents *sa
     text_string(out, "\n");
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static void answer(const context *c, const result *r, const style *how, text *out)
 {
-    (void)user, (void)aside;
-    grpoalign_error error;
-    result r = {0};
     equivalents same = {.count = 0};
-    grpoalign_status status = result_solve(&r, self, &error);
-    if (status < 0) {
-        write_library_error(out, how, self, status, place, error.message);
-    } else {
-        find_equivalents(self, &r, &same);
-        (how->format == FORMAT_TABLE ? write_table : write_json)(self, &r, &same, out);
-    }
-    result_free(&r);
-    return status >= 0;
+    find_equivalents(c, r, &same);
+    (how->format == FORMAT_TABLE ? write_table : write_json)(c, r, &same, out);
 }
 
 int command_explain(int argc, char **argv)
 {
-    static const action explain_action = {.command = "explain", .help = HELP, .act = act};
+    static const action explain_action = {.command = "explain", .help = HELP, .answer = answer};
     return run_contexts(&explain_action, argc, argv);
 }

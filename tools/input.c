@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "queue.h"
 #include "record.h"
 #include "tables.h"
@@ -20,7 +21,8 @@ static const char SHARED_HELP[] =
     "Settings, used where a record lacks them:\n"
     "  --model pairwise|group|limit      the preference model\n"
     "  --group-size G                    members of a group (group)\n"
-    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std)\n"
+    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std); batch-std or\n"
+    "                                    batch-std-of-advantages: the std of all contexts of a file (solve, explain)\n"
     "  --baseline mean|leave-one-out     what the reward is compared with (default mean, of the whole group)\n"
     "  --epsilon E                       added to the std, or the mean (default 0)\n"
     "  --epsilon-place outside|inside    inside: sqrt(variance + epsilon) (default outside)\n"
@@ -60,6 +62,7 @@ typedef struct run {
     int threads, strict, progress;
     int flush; /* somebody may be waiting for each result */
     queue *queue;
+    batch batch;      /* of the file at hand */
     int bad;          /* some record was bad */
     int stopped;      /* not all results went out */
     int output_error; /* errno of standard output */
@@ -77,15 +80,32 @@ typedef struct task {
     text place, error; /* error: what is wrong with the record already */
     const char *status;
     char status_text[24];
+    int joins; /* it is solved with the others of its file */
 } task;
 
-static void task_free(task *self)
+static void task_free(void *work)
 {
+    task *self = work;
     context_free(&self->context);
     free(self->line);
     text_free(&self->place);
     text_free(&self->error);
     free(self);
+}
+
+/* Solves a context and has it written. Returns 1 when it went well. */
+static int solve_alone(const action *what, const context *c, const char *place, const style *how, text *out)
+{
+    grpoalign_error error;
+    result found = {.contexts = 0};
+    grpoalign_status status = result_solve(&found, c, &error);
+    if (status < 0) {
+        write_library_error(out, how, c, status, place, error.message);
+    } else {
+        what->answer(c, &found, how, out);
+    }
+    result_free(&found);
+    return status >= 0;
 }
 
 /* Parses, fills up, solves and writes one context. */
@@ -108,14 +128,20 @@ static int do_task(job *under_way)
         const char *wrong = context_contradiction(&self->context);
         if (wrong != NULL) {
             write_error(output, &self->run->style, self->context.id, "contradiction", place, wrong);
-        } else {
+        } else if (is_in_batch(&self->context.settings) && what->answer == NULL) {
+            write_error(output, &self->run->style, self->context.id, "unsupported", place,
+                        "the std of a batch couples the contexts of a file: expected grpoalign solve or explain");
+        } else if (is_in_batch(&self->context.settings)) {
+            self->joins = solved = 1;
+        } else if (what->act != NULL) {
             solved = what->act(what->user, &self->context, place, &self->run->style, output, &under_way->aside);
+        } else {
+            solved = solve_alone(what, &self->context, place, &self->run->style, output);
         }
     } else {
         write_error(output, &self->run->style, self->context.id, self->status, place,
                     self->error.bytes != NULL ? self->error.bytes : "out of memory");
     }
-    task_free(self);
     return solved;
 }
 
@@ -147,26 +173,56 @@ static int output_failed(run *self)
     return 0;
 }
 
-static int on_done(void *user, job *finished)
+/* Writes a result. Returns 0 to stop. */
+static int deliver(run *self, const text *output, int solved)
 {
-    run *self = user;
-    if (finished->output.failed) {
+    if (output->failed) {
         fputs("grpoalign: out of memory for a result\n", stderr);
-        finished->solved = 0;
-    } else if (finished->output.length > 0 &&
-               fwrite(finished->output.bytes, 1, finished->output.length, stdout) < finished->output.length) {
+        solved = 0;
+    } else if (output->length > 0 && fwrite(output->bytes, 1, output->length, stdout) < output->length) {
         return output_failed(self);
     }
     if (self->flush && fflush(stdout) != 0) {
         return output_failed(self);
     }
+    self->bad = self->bad || !solved;
+    self->stopped = self->stopped || (self->strict && !solved);
+    return !self->stopped;
+}
+
+static int on_done(void *user, job *finished)
+{
+    run *self = user;
+    task *done = finished->work;
+    int more = 1;
     if (self->action->collect != NULL && !finished->aside.failed) {
         self->action->collect(self->action->user, &finished->aside);
     }
-    self->bad = self->bad || !finished->solved;
+    if (self->strict && !finished->solved) {
+        batch_free(&self->batch); /* it will not be whole */
+    }
+    if (!done->joins && self->batch.count == 0) {
+        more = deliver(self, &finished->output, finished->solved);
+    } else if (!batch_hold(&self->batch, done->joins ? &done->context : NULL, &done->place, &finished->output,
+                           finished->solved)) {
+        fputs("grpoalign: out of memory for a batch\n", stderr);
+        self->bad = self->stopped = 1;
+        more = 0;
+    }
     show_progress(self);
-    self->stopped = self->stopped || (self->strict && !finished->solved);
-    return !self->stopped;
+    return more;
+}
+
+/* What the batch of a file has held back. Returns 0 to stop. */
+static int settle_batch(run *self)
+{
+    int more = 1;
+    batch_solve(&self->batch, self->action, &self->style);
+    for (size_t k = 0; more && k < self->batch.count; k++) {
+        more = deliver(self, &self->batch.items[k].output, self->batch.items[k].solved);
+    }
+    batch_free(&self->batch);
+    return more;
 }
 
 static task *task_new(run *self, const char *name, long line)
@@ -581,6 +637,7 @@ static int process(run *self, const char *const *names, int count)
         } else {
             more = read_records(self, files[i], name);
         }
+        more = queue_wait(self->queue) && settle_batch(self) && more;
     }
     for (int i = 0; files != NULL && i < count; i++) {
         if (files[i] != NULL && files[i] != stdin) {
@@ -620,13 +677,14 @@ int run_contexts(const action *what, int argc, char **argv)
         return status;
     }
     quiet_blas();
-    self.queue = queue_new(self.threads, do_task, on_done, &self);
+    self.queue = queue_new(self.threads, do_task, on_done, task_free, &self);
     if (self.queue == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
         return 1;
     }
     status = process(&self, (const char *const *)(argv + optind), argc - optind);
     (void)queue_finish(self.queue);
+    batch_free(&self.batch);
     if (self.progress) {
         fputs("\n", stderr);
     }

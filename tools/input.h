@@ -3,6 +3,7 @@
 #define GPA_INPUT_H
 
 #include "context.h"
+#include "result.h"
 #include "text.h"
 #include "write.h"
 
@@ -24,8 +25,10 @@ typedef struct action {
     /* Sets what a context lacks and the command itself brings, before it is checked; may be NULL. */
     void (*prepare)(void *user, settings *self);
     /* Acts on a context whose settings are complete and consistent, on any thread, and appends the result; what goes wrong
-     * becomes an error record at `place`. `aside` is for `collect`. Returns 1 when it went well. */
+     * becomes an error record at `place`. `aside` is for `collect`. Returns 1 when it went well. NULL: the context is solved and
+     * `answer` writes what is found. */
     int (*act)(void *user, const context *self, const char *place, const style *how, text *out, text *aside);
+    void (*answer)(const context *self, const result *found, const style *how, text *out);
     /* Takes what `act` put aside, in the order of the contexts; may be NULL. */
     void (*collect)(void *user, const text *aside);
     /* After all contexts; may be NULL. `whole` is 0 when the results did not all go out: standard output failed, or --strict

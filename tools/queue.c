@@ -12,6 +12,7 @@ typedef struct slot {
 struct queue {
     int (*run)(job *self);
     int (*done)(void *user, job *finished);
+    void (*release)(void *work);
     void *user;
     int threads, started, stopped, closing;
     slot *slots;                          /* a ring */
@@ -43,7 +44,8 @@ static void *worker(void *user)
     return NULL;
 }
 
-queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished), void *user)
+queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished),
+                 void (*release)(void *work), void *user)
 {
     queue *self = calloc(1, sizeof *self);
     if (self == NULL) {
@@ -51,6 +53,7 @@ queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job
     }
     self->run = run;
     self->done = done;
+    self->release = release;
     self->user = user;
     self->threads = threads;
     self->room = threads > 1 ? 4 * (size_t)threads : 1;
@@ -72,6 +75,19 @@ queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job
     return self;
 }
 
+/* Hands a finished job to the host and frees what is left of it. */
+static void give(queue *self, job *finished)
+{
+    if (!self->stopped && !self->done(self->user, finished)) {
+        self->stopped = 1;
+    }
+    if (finished->work != NULL) {
+        self->release(finished->work);
+    }
+    text_free(&finished->output);
+    text_free(&finished->aside);
+}
+
 /* Gives back finished jobs in order; waits until at most `left` are out. */
 static void give_back(queue *self, size_t left)
 {
@@ -83,11 +99,7 @@ static void give_back(queue *self, size_t left)
             pthread_cond_wait(&self->work_done, &self->lock);
         }
         pthread_mutex_unlock(&self->lock);
-        if (!self->stopped && !self->done(self->user, &next->job)) {
-            self->stopped = 1;
-        }
-        text_free(&next->job.output);
-        text_free(&next->job.aside);
+        give(self, &next->job);
         memset(next, 0, sizeof *next);
         pthread_mutex_lock(&self->lock);
         self->given++;
@@ -102,11 +114,7 @@ int queue_submit(queue *self, void *work)
         memset(&alone, 0, sizeof alone);
         alone.work = work;
         alone.solved = self->run(&alone);
-        if (!self->stopped && !self->done(self->user, &alone)) {
-            self->stopped = 1;
-        }
-        text_free(&alone.output);
-        text_free(&alone.aside);
+        give(self, &alone);
         return !self->stopped;
     }
     give_back(self, self->room - 1);
@@ -115,6 +123,12 @@ int queue_submit(queue *self, void *work)
     self->submitted++;
     pthread_cond_signal(&self->work_there);
     pthread_mutex_unlock(&self->lock);
+    return !self->stopped;
+}
+
+int queue_wait(queue *self)
+{
+    give_back(self, 0);
     return !self->stopped;
 }
 

@@ -130,6 +130,16 @@ void json_result(text *out, const result *self, int64_t n)
     json_number(out, "kl_ref_policy", report->kl_ref_policy);
     json_number(out, "kl_policy_ref", report->kl_policy_ref);
     json_number(out, "entropy", report->entropy);
+    json_batch(out, self);
+}
+
+void json_batch(text *out, const result *self)
+{
+    if (self->contexts > 0) {
+        text_format(out, ", \"batch_contexts\": %lld", (long long)self->contexts);
+        json_number(out, "batch_std", self->std);
+        json_number(out, "batch_beta", isnan(self->std) ? NAN : self->report.beta);
+    }
 }
 
 void json_labels(text *out, const context *c)
@@ -175,6 +185,19 @@ void table_heading(text *out, const context *c)
         text_format(out, ", alpha %g", s->alpha);
     }
     text_string(out, "\n\n");
+}
+
+void table_batch(text *out, const result *self)
+{
+    if (self->contexts == 0) {
+        return;
+    }
+    text_format(out, "  std of the batch     over %lld contexts: ", (long long)self->contexts);
+    if (isnan(self->std)) {
+        text_string(out, "without effect under this penalty\n");
+    } else {
+        text_format(out, "%.6g; each as if unscaled with beta %.6g\n", self->std, self->report.beta);
+    }
 }
 
 enum { WIDEST_LABEL = 40 };

@@ -8,6 +8,8 @@
 typedef struct result {
     double *policy, *advantage, *reference; /* n each */
     grpoalign_report report;
+    int64_t contexts; /* that share a std; 0: none do */
+    double std;       /* theirs; NaN where it has no effect */
 } result;
 
 /* Copies out of the handles; the arrays are made when they are NULL. Returns a status of the library. */
@@ -39,6 +41,9 @@ const char *quantity_lacks(const quantity *self, const context *c);
 /* `, "policy": [...], ...`: what is told of a solution everywhere. */
 void json_result(text *out, const result *self, int64_t n);
 
+/* What contexts in a batch share, where they do. */
+void json_batch(text *out, const result *self);
+
 /* `, "outcomes": [...]` where outcomes have names. */
 void json_labels(text *out, const context *c);
 
@@ -47,6 +52,9 @@ void csv_label(text *out, const context *c, int64_t outcome);
 
 /* The first line of a table, which says what was asked. */
 void table_heading(text *out, const context *c);
+
+/* A line on what contexts in a batch share, where they do. */
+void table_batch(text *out, const result *self);
 
 /* The name of an outcome, padded to the width; and the width it takes, 40 at most. */
 void table_label(text *out, const context *c, int64_t outcome, int width);

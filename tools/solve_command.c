@@ -14,7 +14,8 @@ static const char HELP[] =
     "Reads one context per line (JSON Lines) from each FILE, or from standard input (also as -), and writes one\n"
     "result per line. Keys of a record: id; reference or reference_logprobs (else uniform); model; rewards, or\n"
     "margins or wins (pairwise), or support and distribution (group); reward_variances (limit); and settings by the\n"
-    "names of the options below, with _ for -.\n"
+    "names of the options below, with _ for -. With the std of a batch as scale all contexts of a FILE are solved\n"
+    "together.\n"
     "\n";
 
 static void write_json(const context *c, const result *r, text *out)
@@ -103,7 +104,7 @@ static void write_table(const context *c, const result *r, text *out)
     }
     text_format(out, "  KL(pi_ref||pi)       %.6g\n  KL(pi||pi_ref)       %.6g\n  entropy              %.6g nats\n",
                 report->kl_ref_policy, report->kl_policy_ref, report->entropy);
-    text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n\n",
+    text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n",
                 grpoalign_status_name(report->status),
                 report->status == GRPOALIGN_COLLAPSED ? "no stationary policy, training ends here"
                 : report->unique > 0                  ? "the only stationary policy"
@@ -113,25 +114,17 @@ static void write_table(const context *c, const result *r, text *out)
                 : report->stable == 0 ? "unstable"
                                       : "stability unknown",
                 report->residual, report->policy_error, grpoalign_method_name(report->method));
+    table_batch(out, r);
+    text_string(out, "\n");
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static void answer(const context *c, const result *r, const style *how, text *out)
 {
-    (void)user, (void)aside;
-    grpoalign_error error;
-    result r = {0};
-    grpoalign_status status = result_solve(&r, self, &error);
-    if (status < 0) {
-        write_library_error(out, how, self, status, place, error.message);
-    } else {
-        (how->format == FORMAT_TABLE ? write_table : write_json)(self, &r, out);
-    }
-    result_free(&r);
-    return status >= 0;
+    (how->format == FORMAT_TABLE ? write_table : write_json)(c, r, out);
 }
 
 int command_solve(int argc, char **argv)
 {
-    static const action solve_action = {.command = "solve", .help = HELP, .act = act};
+    static const action solve_action = {.command = "solve", .help = HELP, .answer = answer};
     return run_contexts(&solve_action, argc, argv);
 }

@@ -78,6 +78,12 @@ static int parse_list(const char *name, const char *value, int32_t *out, int *co
             return 0;
         }
         int32_t found = strcmp(name, "scale") == 0 ? probe.scale : probe.penalty;
+        if (is_in_batch(&probe)) {
+            text_clear(expected);
+            text_string(expected,
+                        "std, none, std_of_others or mean: the std of a batch couples the contexts of a file");
+            return 0;
+        }
         for (int k = 0; k < *count; k++) {
             if (out[k] == found) {
                 text_string(expected, ", each once");

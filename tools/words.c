@@ -10,7 +10,10 @@ void text_advantage(text *out, const settings *s)
     text_string(out, others && !limit ? "(r - mean of others)" : "(r - mean)");
     if (scale != GRPOALIGN_SCALE_NONE) {
         text_string(out, inside ? " / sqrt(" : epsilon > 0.0 ? " / (" : " / ");
-        if (scale == GRPOALIGN_SCALE_MEAN) {
+        if (is_in_batch(s)) {
+            text_string(out, scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES ? "std(advantages of the batch)"
+                                                                                      : "std(rewards of the batch)");
+        } else if (scale == GRPOALIGN_SCALE_MEAN) {
             text_string(out, "mean");
         } else if (limit) {
             text_string(out, "sigma");

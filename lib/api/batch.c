@@ -94,6 +94,12 @@ static grpoalign_status check_context(const grpoalign_model *model, const gra_pe
     return GRPOALIGN_OK;
 }
 
+/* Whether the divisor matters. */
+static int has_divisor(const gra_penalty *law)
+{
+    return law->form != GRA_ABSENT && law->form != GRA_INSIDE_REWARD;
+}
+
 static grpoalign_status open_context(call *self, int64_t k, const grpoalign_model *model,
                                      const grpoalign_penalty *penalty, const grpoalign_reference *reference,
                                      const grpoalign_solve_options *options, grpoalign_error *error)
@@ -101,16 +107,12 @@ static grpoalign_status open_context(call *self, int64_t k, const grpoalign_mode
     gra_session *session = &self->sessions[k];
     grpoalign_status status =
         gra_session_open(session, model, penalty, reference, self->beta, BETA, options, OPTIONS, error);
-    session->options.stability = GRPOALIGN_STABILITY_SKIP; /* it is the batch's */
+    if (status >= 0 && has_divisor(&penalty->law)) {
+        session->options.stability = GRPOALIGN_STABILITY_SKIP; /* it is the batch's */
+    }
     session->options.start = NULL;
     session->problem.start = NULL;
     return status < 0 ? status : check_context(model, &penalty->law, error);
-}
-
-/* Whether the divisor matters. */
-static int has_divisor(const gra_penalty *law)
-{
-    return law->form != GRA_ABSENT && law->form != GRA_INSIDE_REWARD;
 }
 
 static grpoalign_status open_contexts(call *self, const grpoalign_model *const *models,
@@ -274,11 +276,9 @@ static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_an
         answer->policy_error = fmin(1.0, answer->policy_error + divisor->policy_error);
     }
     grpoalign_status status = gra_session_solution(&self->sessions[k], answer, out, error);
-    if (status >= 0) {
+    if (status >= 0 && has_divisor(self->law)) {
         (*out)->report.stable = divisor->stable;
-        if (has_divisor(self->law)) {
-            (*out)->report.beta = self->beta * divisor->divisor * self->unit; /* 0 where it collapses */
-        }
+        (*out)->report.beta = self->beta * divisor->divisor * self->unit; /* 0 where it collapses */
     }
     return status;
 }

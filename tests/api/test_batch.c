@@ -441,6 +441,8 @@ static void test_weights_and_no_effect(void **state)
         solved alone = solve_model(prompts[0].model, kind, 0.2, prompts[0].log_reference, NULL);
         assert_true(isnan(found.std));
         assert_near(largest_difference(found.policies[0], alone.policy, 2), 0.0, 0.0);
+        assert_int_equal(found.reports[0].stable, alone.report.stable);
+        assert_int_equal(found.reports[0].unique, alone.report.unique);
         solved_free(&alone);
         release(&found);
         grpoalign_penalty_free(penalty);

@@ -77,6 +77,8 @@ def models():
             yield ["--model", "group", "--group-size", size, "--scale", scale]
     for scale in ("std", "none"):
         yield ["--model", "limit", "--scale", scale]
+    yield ["--model", "group", "--group-size", 8, "--scale", "batch-std"]
+    yield ["--model", "limit", "--scale", "batch-std-of-advantages"]
 
 
 def settings():
