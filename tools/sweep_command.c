@@ -196,13 +196,26 @@ static int begin(void *user, style *how, text *out, text *wrong)
     if (how->format == FORMAT_CSV) {
         static const char summary[] =
             "id,status,error,model,group_size,scale,penalty,reference_probability,margin,beta,point,"
-            "from_reference,stable,unique,expected_reward,kl_ref_policy,kl_policy_ref,entropy,"
+            "from_reference,points,complete,stable,unique,expected_reward,kl_ref_policy,kl_policy_ref,entropy,"
             "residual,policy_error";
         text_string(out, summary);
         text_string(out, self->summary ? "\n" : ",outcome,reference,policy,advantage\n");
-        how->columns = self->summary ? 20 : 24;
+        how->columns = self->summary ? 22 : 26;
     }
     return 1;
+}
+
+/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept. */
+static int takes_most(int32_t scale)
+{
+    return scale == GRPOALIGN_SCALE_STD ? 2 : scale != GRPOALIGN_SCALE_NONE;
+}
+
+static void leave_out_misfits(settings *s)
+{
+    s->has_ddof = s->has_ddof && takes_most(s->scale) == 2;
+    s->has_epsilon_place = s->has_epsilon_place && takes_most(s->scale) == 2;
+    s->has_epsilon = s->has_epsilon && takes_most(s->scale) > 0;
 }
 
 /* Enough of the first cell for a context to be checked. */
@@ -224,9 +237,11 @@ static void prepare(void *user, settings *s)
     if (self->scale_count > 0 && !(self->scale_count > 1 && s->has_model && s->model == MODEL_PAIRWISE)) {
         s->has_scale = 1;
         s->scale = self->scales[0];
-        for (int k = 0; k < self->scale_count; k++) { /* what belongs to the std fits where that is among them */
-            s->scale = self->scales[k] == GRPOALIGN_SCALE_STD ? self->scales[k] : s->scale;
+        for (int k = 0; k < self->scale_count; k++) { /* the one that most settings go with */
+            int better = takes_most(self->scales[k]) > takes_most(s->scale);
+            s->scale = better ? self->scales[k] : s->scale;
         }
+        leave_out_misfits(s);
     }
 }
 
@@ -324,10 +339,7 @@ static void make_cell(const sweep *self, const context *from, int64_t number, ce
     }
     if (at.scale >= 0) {
         s->scale = self->scales[at.scale];
-        if (s->scale != GRPOALIGN_SCALE_STD) { /* they belong to the std */
-            s->has_ddof = s->has_epsilon_place = 0;
-            s->has_epsilon = s->has_epsilon && s->scale != GRPOALIGN_SCALE_NONE;
-        }
+        leave_out_misfits(s);
     }
     if (at.penalty >= 0) {
         s->penalty = self->penalties[at.penalty];
@@ -368,7 +380,7 @@ static void name_series(const sweep *self, const drawn *point, text *out)
 
 /* One solution of a cell. */
 typedef struct place_in_cell {
-    int64_t point, points;
+    int64_t point, points; /* points: -1 where they were not counted */
     int from_reference, complete;
 } place_in_cell;
 
@@ -399,8 +411,11 @@ static void write_json(const cell *here, const result *r, const place_in_cell *a
         json_number(out, "margin", here->margin);
     }
     json_number(out, "beta", r->report.beta);
-    text_format(out, ", \"point\": %lld, \"from_reference\": %s", (long long)at->point, json_truth(at->from_reference));
-    if (at->points > 0) {
+    if (at->points != 0) {
+        text_format(out, ", \"point\": %lld", (long long)at->point);
+    }
+    text_format(out, ", \"from_reference\": %s", json_truth(at->from_reference));
+    if (at->points >= 0) {
         text_format(out, ", \"points\": %lld, \"complete\": %s", (long long)at->points, json_truth(at->complete));
     }
     json_labels(out, c);
@@ -432,8 +447,18 @@ static void write_csv(const sweep *self, const cell *here, const result *r, cons
     csv_number(&row, here->reference_probability);
     csv_number(&row, here->margin);
     csv_number(&row, r->report.beta);
-    csv_integer(&row, at->point);
+    if (at->points != 0) {
+        csv_integer(&row, at->point);
+    } else {
+        csv_text(&row, "");
+    }
     csv_truth(&row, at->from_reference);
+    if (at->points >= 0) {
+        csv_integer(&row, at->points);
+        csv_truth(&row, at->complete);
+    } else {
+        text_string(&row, ",,");
+    }
     csv_truth(&row, r->report.stable);
     csv_truth(&row, r->report.unique);
     csv_number(&row, r->report.expected_reward);
@@ -517,10 +542,24 @@ static grpoalign_status along_path(const work *self, const double *betas, int64_
     grpoalign_status status =
         grpoalign_points_new_path(h->model, h->penalty, h->reference, betas, count, NULL, &path, self->error);
     for (int64_t k = 0; status >= 0 && k < count; k++) {
-        const place_in_cell at = {.from_reference = 1};
+        const place_in_cell at = {.points = -1, .from_reference = 1};
         status = write_solution(self, grpoalign_points_solution(path, k), &at);
     }
     grpoalign_points_free(path);
+    return status;
+}
+
+/* Where there is no stationary policy: what training ends in. */
+static grpoalign_status write_end(const work *self, double beta, int complete)
+{
+    const handles *h = self->handles;
+    const place_in_cell at = {.points = 0, .from_reference = 1, .complete = complete};
+    grpoalign_solution *end = NULL;
+    grpoalign_status status = grpoalign_solve(h->model, h->penalty, h->reference, beta, NULL, &end, self->error);
+    if (status >= 0) {
+        status = write_solution(self, end, &at);
+    }
+    grpoalign_solution_free(end);
     return status;
 }
 
@@ -538,6 +577,9 @@ static grpoalign_status all_points(const work *self, const double *betas, int64_
                                       .from_reference = k == grpoalign_points_from_reference(points),
                                       .complete = grpoalign_points_complete(points)};
             status = write_solution(self, grpoalign_points_solution(points, k), &at);
+        }
+        if (status >= 0 && found == 0) {
+            status = write_end(self, betas[i], grpoalign_points_complete(points));
         }
         grpoalign_points_free(points);
     }

@@ -53,6 +53,14 @@ def all_points(checks):
     checks.that([(r["beta"], r["point"], r["stable"], r["from_reference"]) for r in rows] ==
                 [("0.3", "0", "true", "true"), ("0.7", "0", "true", "true"), ("0.7", "1", "false", "false"),
                  ("0.7", "2", "true", "false")], "all: %s" % rows)
+    checks.that([(r["points"], r["complete"]) for r in rows] == [("1", "true")] + 3 * [("3", "true")], "counts: %s" % rows)
+    # Where nothing is stationary, the end of training.
+    limit = {"model": "limit", "penalty": "direct_kl", "rewards": [0, 1], "reference": [0.9, 0.1]}
+    status, out, _ = sweep([limit], "--beta", "0.3,1", "--all", "--summary")
+    rows = rows_of(out)
+    checks.that([(r["status"], r["beta"], r["point"], r["points"], r["expected_reward"] == "1.0") for r in rows] ==
+                [("collapsed", "0.3", "", "0", True), ("ok", "1.0", "0", "2", False), ("ok", "1.0", "1", "2", False)],
+                "none: %s" % rows)
 
 
 def binary_axes(checks):
@@ -203,6 +211,16 @@ def every_setting(checks):
     checks.that(status == 0 and len(rows) == 9, "nine cells: %s%s" % (out, err))
     checks.that({(r["scale"], r["penalty"]) for r in rows} == {(s, p) for s in ("none", "std", "mean") for p in
                                                              ("reverse_kl", "chi_squared", "none")}, "cells: %s" % out)
+    for scales, cells in (("none", 1), ("mean,none", 2), ("none,mean", 2)):
+        record = dict(BINARY, epsilon=1e-4, ddof=1, epsilon_place="inside")
+        status, out, err = sweep([record], "--beta", "0.3", "--group-size", 4, "--penalty", "reverse-kl", "--scale", scales,
+                                 "--summary")
+        rows = rows_of(out)
+        checks.that(status == 0 and [r["scale"] for r in rows] == scales.split(","), "%s: %s%s" % (scales, out, err))
+        plain = [dict(BINARY, group_size=4, penalty="reverse_kl", beta=0.3, scale=s, **({} if s == "none" else {"epsilon": 1e-4}))
+                 for s in scales.split(",")]
+        _, alone = harness.solve(plain)
+        checks.that([float(r["expected_reward"]) for r in rows] == [r["expected_reward"] for r in alone], "%s: %s" % (scales, out))
     for option, value, word in (("--group-size", "2.5", "integers"), ("--penalty", "reverse-kl,foo", "chi_squared"),
                                 ("--scale", "std,std", "each once")):
         status, _, err = sweep([BINARY], option, value)
