@@ -104,7 +104,7 @@ void text_quoted(text *self, const char *string)
     for (const unsigned char *s = (const unsigned char *)string; *s != '\0';) {
         size_t length = sequence(s);
         if (length == 0) {
-            text_string(self, "\\ufffd");
+            text_string(self, "\xef\xbf\xbd");
             s++;
         } else if (*s == '"' || *s == '\\') {
             text_format(self, "\\%c", *s++);

@@ -1,6 +1,7 @@
 #include "write.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 void write_error(text *out, const style *how, const char *id, const char *status, const char *place,
@@ -67,9 +68,18 @@ void text_id(text *out, const char *id)
         text_add(out, id != NULL ? id : "", length);
         return;
     }
+    /* text_quoted escapes quotes and backslashes by a backslash, controls as \\u00 and two digits, and nothing else. */
     for (const char *at = id + 1; at < id + length - 1; at++) {
-        at += *at == '\\' && (at[1] == '"' || at[1] == '\\'); /* text_quoted escapes nothing else but controls */
-        text_add(out, at, 1);
+        if (at[0] != '\\') {
+            text_add(out, at, 1);
+        } else if (at[1] != 'u') {
+            text_add(out, ++at, 1);
+        } else {
+            const char digits[] = {at[4], at[5], '\0'};
+            char control = (char)strtol(digits, NULL, 16);
+            text_add(out, &control, 1);
+            at += 5;
+        }
     }
 }
 

@@ -211,7 +211,10 @@ def every_setting(checks):
     checks.that(status == 0 and len(rows) == 9, "nine cells: %s%s" % (out, err))
     checks.that({(r["scale"], r["penalty"]) for r in rows} == {(s, p) for s in ("none", "std", "mean") for p in
                                                              ("reverse_kl", "chi_squared", "none")}, "cells: %s" % out)
-    for scales, cells in (("none", 1), ("mean,none", 2), ("none,mean", 2)):
+    odd = 'tab\t, "quotes", line\r\nend \\u0041 \x01 ä'
+    status, out, _ = sweep([dict(BINARY, id=odd)], "--beta", "0.3", "--group-size", 4, "--penalty", "none", "--summary")
+    checks.that([r["id"] for r in csv.DictReader(io.StringIO(out, newline=""))] == [odd], "an odd id comes back: %r" % out)
+    for scales in ("none", "mean,none", "none,mean"):
         record = dict(BINARY, epsilon=1e-4, ddof=1, epsilon_place="inside")
         status, out, err = sweep([record], "--beta", "0.3", "--group-size", 4, "--penalty", "reverse-kl", "--scale", scales,
                                  "--summary")
