@@ -6,10 +6,11 @@
 
 /*
  * A partial group, with mean and sum of squared deviations kept by Welford's update. Positions are relative to
- * its first level, so that nearly tied rewards keep their difference.
+ * its first level, so that nearly tied rewards keep their difference; their squares are kept a second time, magnified, for those
+ * so near that they underflow.
  */
 typedef struct partial_group {
-    double members, mean, squares, probability;
+    double members, mean, squares, magnified, probability;
     int64_t anchor; /* the level positions are relative to, -1 for an empty group */
 } partial_group;
 
@@ -24,9 +25,12 @@ typedef struct enumeration {
     double *gradient;
 } enumeration;
 
-/* Compositions less likely than this cannot change a result bounded by sqrt(G): their number is at most
+/* Compositions less likely than this, times the least divisor, cannot change a result: their number is at most
  * GRA_ENUMERATION_LIMIT. */
 static const double IMPOSSIBLE = 1e-30;
+
+/* Distances are magnified by this where their squares fall below LEAST_SQUARES. */
+static const double LENS = 0x1p700, LEAST_SQUARES = 0x1p-700;
 
 static void add_members(const gra_expectation *e, partial_group *group, int64_t level, double count)
 {
@@ -35,7 +39,9 @@ static void add_members(const gra_expectation *e, partial_group *group, int64_t 
     }
     double distance = e->x[level] - e->x[group->anchor] - group->mean;
     double members = group->members + count;
-    group->squares += distance * distance * (group->members * count / members);
+    double share = group->members * count / members, magnified = distance * LENS;
+    group->squares += distance * distance * share;
+    group->magnified += magnified * magnified * share;
     group->mean += distance * (count / members);
     group->members = members;
 }
@@ -68,15 +74,23 @@ static void add_advantages(const gra_expectation *e, const partial_group *others
     for (int64_t m = 0; m < e->levels; m++) {
         double distance = (e->x[m] - origin) - mean;
         double variance = squares + distance * distance * spread;
+        double std = sqrt(variance);
+        if (variance < LEAST_SQUARES) {
+            double magnified = distance * LENS;
+            variance =
+                (others->magnified / size + magnified * magnified * spread) + (inside ? e->epsilon * LENS * LENS : 0.0);
+            std = sqrt(variance) / LENS;
+        }
         /* Without spread the distance is zero too: 0/0 stands for 0. */
-        sum[m] += variance > 0.0 ? weight * distance / (sqrt(variance) + epsilon) : 0.0;
+        sum[m] += std > 0.0 ? weight * distance / (std + epsilon) : 0.0;
     }
 }
 
 /* The strength that the others give when their own std is the divisor. */
 static double strength_of(const gra_expectation *e, const partial_group *others)
 {
-    double spread = sqrt(others->squares / others->members);
+    double spread = others->squares >= LEAST_SQUARES ? sqrt(others->squares / others->members)
+                                                     : sqrt(others->magnified / others->members) / LENS;
     return others->probability * (spread > 0.0 ? e->factor / (spread + e->epsilon) : e->raw);
 }
 
@@ -120,7 +134,7 @@ static void place(const enumeration *run, int64_t level, int64_t remaining, cons
         return;
     }
     for (int64_t l = level; l < run->expectation->levels; l++) {
-        if (group->probability * pow(run->tail[l], (double)remaining) < IMPOSSIBLE) {
+        if (group->probability * pow(run->tail[l], (double)remaining) < IMPOSSIBLE * run->expectation->least_divisor) {
             return;
         }
         double ways = 1.0; /* choose(remaining, n) w^n */
@@ -152,7 +166,7 @@ static int enumerate(enumeration run, int64_t members, gra_arena *arena)
         }
         run.tail = tail;
         run.slopes = slopes;
-        partial_group empty = {0.0, 0.0, 0.0, 1.0, -1};
+        partial_group empty = {.probability = 1.0, .anchor = -1};
         place(&run, 0, members, &empty);
     }
     gra_arena_rewind(arena, mark);

@@ -40,6 +40,8 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
         return gra_fail_memory(error);
     }
     memcpy(self->x, x, (size_t)levels * sizeof(double));
+    /* Advantages are bounded by sqrt(G) where the divisor sees the member itself; strengths are not. */
+    self->least_divisor = of_others ? fmin(1.0, gra_least_std(self) + self->epsilon) : 1.0;
     if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 0, -1,
                         "expectation = bernstein needs two reward levels, these are %lld", (long long)levels);
@@ -57,6 +59,15 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
     }
     self->method = method == GRPOALIGN_EXPECTATION_AUTO ? cheapest(self) : method;
     return GRPOALIGN_OK;
+}
+
+double gra_least_std(const gra_expectation *self)
+{
+    double members = (double)self->members, gap = self->x[self->levels - 1] - self->x[0];
+    for (int64_t l = 1; l < self->levels; l++) {
+        gap = fmin(gap, self->x[l] - self->x[l - 1]);
+    }
+    return gap * sqrt(members - 1.0) / members;
 }
 
 void gra_expectation_free(gra_expectation *self)

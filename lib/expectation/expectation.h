@@ -56,9 +56,13 @@ typedef struct gra_expectation {
     double epsilon;  /* in the scale of x (inside the root: its square), for the std with divisor `members` */
     double factor;   /* of every advantage: gain sqrt((G - ddof) / G) */
     double raw;
+    double least_divisor; /* groups with spread weigh 1/this at most, or 1 */
     /* Quadrature: for values, for Newton directions, and a second one for values with other nodes. */
     gra_scale_rule fine, coarse, check;
 } gra_expectation;
+
+/* The std of a group with one member the least gap away from all others: no group with spread has less. */
+double gra_least_std(const gra_expectation *self);
 
 /* Largest number of compositions that enumeration may visit. */
 #define GRA_ENUMERATION_LIMIT 2e9

@@ -81,8 +81,9 @@ int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule
             phi += w[l] * k[l];
             psi += w[l] * d[l] * k[l];
         }
-        double log_rest = (n - 1.0) * log(phi) - (n + 1.0) * t * least;
-        double rest = phi > 0.0 ? self->factor * rule->weight[i] * exp(log_rest) : 0.0;
+        /* Groups of two have no rest: phi, which may have underflowed, does not come in. */
+        double log_rest = (n > 1.0 ? (n - 1.0) * log(phi) : 0.0) - (n + 1.0) * t * least;
+        double rest = phi > 0.0 || n == 1.0 ? self->factor * rule->weight[i] * exp(log_rest) : 0.0;
         if (!(rest > 0.0)) {
             continue;
         }
@@ -91,7 +92,7 @@ int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule
         }
         /* d a_m/d w_l = (G-1) sum rest k_m k_l [(G-1) X_m - X_l - (G-2) psi/phi]. */
         if (jacobian != NULL) {
-            double shift = (n - 1.0) * psi / phi;
+            double shift = n > 1.0 ? (n - 1.0) * psi / phi : 0.0;
             for (int64_t l = 0; l < levels; l++) {
                 left[rows * levels + l] = n * rest * k[l] * (n * d[l] - shift);
                 right[rows * levels + l] = k[l];

@@ -97,15 +97,9 @@ static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const n
 
 int gra_scale_rules_init(gra_expectation *self)
 {
-    const double *x = self->x;
-    int64_t levels = self->levels;
-    double size = (double)self->members, range = x[levels - 1] - x[0], gap = range;
-    for (int64_t l = 1; l < levels; l++) {
-        gap = fmin(gap, x[l] - x[l - 1]);
-    }
-    /* Half the range bounds S from above; a group with one member a gap away from the others, from below.
-     * With epsilon > 0 the groups with S < 1e-16 epsilon / sqrt(G) cannot matter. */
-    double largest = 0.5 * range, smallest = gap * sqrt(size - 1.0) / size, t0, end;
+    /* Half the range bounds S from above. With epsilon > 0 the groups with S < 1e-16 epsilon / sqrt(G) cannot matter. */
+    double size = (double)self->members, largest = 0.5 * (self->x[self->levels - 1] - self->x[0]);
+    double smallest = gra_least_std(self), t0, end;
     if (self->divisor == GRA_OVER_STD_INSIDE) {
         t0 = 1.0 / sqrt(largest * largest + self->epsilon);
         end = REACH / sqrt(smallest * smallest + self->epsilon);
@@ -357,10 +351,10 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
             continue;
         }
         /* Positions about the block's centre. The distance from the first level to the block's own is carried
-         * with its rounding error, so that all blocks lie on one grid. */
+         * with its rounding error, so that all blocks lie on one grid. The powers of two keep the split of a huge t in range. */
         int64_t anchor = near;
         double e1, e2, distance = gra_two_sum(x[anchor], -x[a], &e1);
-        double place = gra_two_product(t, distance, &e2);
+        double place = gra_two_product(t * 0x1p-60, distance * 0x1p60, &e2);
         double offset = ((left + 0.5 * width) - place) - (e2 + t * e1);
         int64_t heaviest = from;
         for (int64_t j = from; j < to; j++) {
@@ -393,7 +387,7 @@ static int start(sweep *s, const gra_expectation *self, const gra_scale_rule *ru
         before[l + 1] = before[l] + w[l];
     }
     s->before = before;
-    s->least_mass = self->members > 2 ? exp(NEGLIGIBLE_LOG_POWER / (size - 2.0)) : 0.0;
+    s->least_mass = self->members > 2 ? exp((NEGLIGIBLE_LOG_POWER + log(self->least_divisor)) / (size - 2.0)) : 0.0;
     for (int i = 0; i < LANES; i++) {
         s->lane_offset[i] = (i - LANES / 2) * s->step;
         s->lane_scale[i] = exp(-s->lane_offset[i] * s->lane_offset[i] / size);

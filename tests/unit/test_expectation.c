@@ -88,20 +88,23 @@ static gra_group_rule random_rule(randomness *r, int64_t size)
     return rule;
 }
 
-/* A of the first member of a group, by its definition. */
+/* A of the first member of a group, by its definition; rewards are measured from one of those whose spread counts, or near ties
+ * drown in the mean's rounding. */
 static long double member_advantage(const gra_group_rule *rule, const double *group)
 {
     int of_others = rule->divisor == GRA_OVER_STD_OF_OTHERS;
     int64_t size = rule->group_size, from = of_others ? 1 : 0, count = size - from;
-    long double mean = 0.0L, squares = 0.0L;
+    long double origin = (long double)group[from], mean = 0.0L, squares = 0.0L;
     for (int64_t i = from; i < size; i++) {
-        mean += (long double)group[i] / (long double)count;
+        mean += ((long double)group[i] - origin) / (long double)count;
     }
     for (int64_t i = from; i < size; i++) {
-        squares += ((long double)group[i] - mean) * ((long double)group[i] - mean);
+        long double d = (long double)group[i] - origin - mean;
+        squares += d * d;
     }
-    long double distance = (long double)group[0] - mean, epsilon = (long double)rule->epsilon;
+    long double distance = (long double)group[0] - origin - mean, epsilon = (long double)rule->epsilon;
     if (rule->divisor == GRA_OVER_MEAN) {
+        mean += origin;
         return mean + epsilon > 0.0L ? distance / (mean + epsilon) : 0.0L;
     }
     if (of_others) {
@@ -219,6 +222,94 @@ static void against_each_other(void **state)
 }
 
 /* What every expectation satisfies, at sizes where no other method reaches. */
+/* Sums over the compositions of the other members of a group, in long double, whose exponents reach far lower. */
+typedef struct compositions {
+    const gra_group_rule *rule;
+    const double *x, *w;
+    int64_t k, count[MOST_LEVELS];
+    long double sum[4]; /* of the advantage of each level; others: sum[0] is the strength */
+} compositions;
+
+static void add_composition(compositions *c, long double probability)
+{
+    int of_others = c->rule->divisor == GRA_OVER_STD_OF_OTHERS;
+    for (int64_t m = 0; m < (of_others ? 1 : c->k); m++) {
+        long double members = 0.0L, mean = 0.0L, squares = 0.0L;
+        for (int64_t l = 0; l < c->k; l++) {
+            long double n = (long double)c->count[l] + (!of_others && l == m);
+            members += n;
+            mean += n * (long double)c->x[l];
+        }
+        mean /= members;
+        for (int64_t l = 0; l < c->k; l++) {
+            long double d = (long double)c->x[l] - mean, n = (long double)c->count[l] + (!of_others && l == m);
+            squares += n * d * d;
+        }
+        int alike = 0;
+        for (int64_t l = 0; l < c->k; l++) {
+            alike = alike || (long double)c->count[l] + (!of_others && l == m) == members;
+        }
+        long double std = sqrtl(squares / (members - (of_others ? 1.0L : (long double)c->rule->ddof)));
+        long double strength = alike ? (of_others ? (long double)c->rule->raw : 0.0L) : 1.0L / (std + c->rule->epsilon);
+        c->sum[m] += probability * strength * (of_others ? 1.0L : (long double)c->x[m] - mean);
+    }
+}
+
+static void compose(compositions *c, int64_t level, int64_t left, long double probability)
+{
+    if (level == c->k - 1) {
+        c->count[level] = left;
+        for (int64_t n = 1; n <= left; n++) {
+            probability *= (long double)c->w[level];
+        }
+        add_composition(c, probability);
+        return;
+    }
+    for (int64_t n = 0; n <= left; n++) {
+        c->count[level] = n;
+        compose(c, level + 1, left - n, probability);
+        probability *= (long double)c->w[level] * (long double)(left - n) / (long double)(n + 1);
+    }
+}
+
+/* Two levels a hair apart among others: groups of those two alone have a divisor that squares in double cannot hold, and weigh what
+ * its inverse makes of their probability. */
+static void near_ties(void **state)
+{
+    (void)state;
+    static const double GAPS[] = {1e-3, 1e-7, 1e-10, 1e-15, 1e-40, 1e-154, 1e-163, 1e-200, 1e-300};
+    randomness r = random_start(23);
+    for (size_t i = 0; i < 40 * sizeof GAPS / sizeof *GAPS; i++) {
+        int of_others = i % 2 == 0;
+        double x[4] = {0.0, GAPS[i / 40], 0.6, 0.9}, w[4], a[4];
+        int64_t k = 3 + random_below(&r, 2), size = 3 + random_below(&r, 20);
+        x[k - 1] = 0.9;
+        gra_group_rule rule = {
+            .group_size = size, .divisor = of_others ? GRA_OVER_STD_OF_OTHERS : GRA_OVER_STD, .gain = 1.0, .raw = 1.0};
+        random_policy(&r, k, w);
+        compositions all = {.rule = &rule, .x = x, .w = w, .k = k};
+        compose(&all, 0, size - 1, 1.0L);
+        for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+            gra_expectation e;
+            set_up_rule(&e, x, k, &rule, method);
+            advantages(&e, w, a);
+            long double mean = 0.0L, most = 0.0L;
+            for (int64_t l = 0; l < k; l++) {
+                mean += (long double)w[l] * (long double)x[l];
+                most = fmaxl(most, fabsl(all.sum[l]));
+            }
+            for (int64_t l = 0; l < k; l++) {
+                long double wanted = of_others ? all.sum[0] * ((long double)x[l] - mean) : all.sum[l];
+                if (!(fabs(a[l] - (double)wanted) <= 4e-13 * (double)(of_others ? all.sum[0] : most))) {
+                    fail_msg("gap %g, method %d, size %d, level %d of %d, w %g %g %g: %.17g, not %.17Lg", GAPS[i / 40],
+                             (int)method, (int)size, (int)l, (int)k, w[0], w[1], w[2], a[l], wanted);
+                }
+            }
+            gra_expectation_free(&e);
+        }
+    }
+}
+
 static void properties(void **state)
 {
     (void)state;
@@ -339,6 +430,25 @@ static void slopes(void **state)
     }
 }
 
+/* Over the mean in groups of two, towards levels without weight that are small beside all that have any. */
+static void slopes_beside_nothing(void **state)
+{
+    (void)state;
+    static const double X[] = {0.0, 9e-8, 0.9}, W[] = {0.0, 0.0, 1.0};
+    const gra_group_rule rule = {.group_size = 2, .divisor = GRA_OVER_MEAN, .gain = 1.0};
+    for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+        gra_expectation e;
+        gra_arena arena = GRA_ARENA_INIT;
+        double a[3], jacobian[9];
+        set_up_rule(&e, X, 3, &rule, method);
+        assert_true(gra_expectation_jacobian(&e, W, GRA_EXACT, a, jacobian, &arena));
+        assert_near(jacobian[1], -1.0, 1e-13); /* 0 against 9e-8: the mean is half the other */
+        assert_near(jacobian[3], 1.0, 1e-13);
+        gra_arena_free(&arena);
+        gra_expectation_free(&e);
+    }
+}
+
 static void coarse_slopes(void **state)
 {
     (void)state;
@@ -432,10 +542,12 @@ int main(void)
         cmocka_unit_test(against_every_sequence),
         cmocka_unit_test(conventions),
         cmocka_unit_test(against_each_other),
+        cmocka_unit_test(near_ties),
         cmocka_unit_test(properties),
         cmocka_unit_test(enormous_groups),
         cmocka_unit_test(scales),
         cmocka_unit_test(slopes),
+        cmocka_unit_test(slopes_beside_nothing),
         cmocka_unit_test(coarse_slopes),
         cmocka_unit_test(the_gap_is_convex),
         cmocka_unit_test(the_gap_over_the_mean_falls),
