@@ -295,35 +295,6 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
     return recipe;
 }
 
-/* The rewards as the trainer's std sees them: measured from the first, the range being about 1. Differences of near rewards and
- * squares of large ones are then exact; epsilon goes with it. Elsewhere the units count. Returns 0 when memory is short. */
-static int rescale(const context *c, sim_recipe *recipe, sim_task *task, double **own)
-{
-    int64_t n = c->support != NULL ? c->levels : c->outcomes;
-    const double *from = c->support != NULL ? c->support : c->rewards;
-    *own = NULL;
-    if (from == NULL || recipe->scale != OVER_STD || recipe->placement == IN_REWARD_BEFORE) {
-        return 1;
-    }
-    double least = from[0], most = from[0];
-    for (int64_t i = 1; i < n; i++) {
-        least = fmin(least, from[i]);
-        most = fmax(most, from[i]);
-    }
-    int exponent = 0;
-    (void)frexp(0.5 * most - 0.5 * least, &exponent);
-    *own = malloc((size_t)n * sizeof(double));
-    for (int64_t i = 0; *own != NULL && i < n; i++) {
-        (*own)[i] = ldexp(from[i], -1 - exponent) - ldexp(least, -1 - exponent);
-        if (!isfinite((*own)[i])) { /* a tiny range far from 0: halves cannot overflow, scaled values can */
-            (*own)[i] = ldexp(from[i] - least, -1 - exponent);
-        }
-    }
-    *(c->support != NULL ? &task->support : &task->rewards) = *own;
-    recipe->epsilon = ldexp(recipe->epsilon, (recipe->inside ? 2 : 1) * (-1 - exponent));
-    return *own != NULL;
-}
-
 static int train(const simulate_options *options, const context *c, const sim_recipe *recipe, const double *reference,
                  simulation *self)
 {
@@ -336,35 +307,34 @@ static int train(const simulate_options *options, const context *c, const sim_re
                      .levels = c->levels,
                      .margins = c->margins,
                      .by_comparison = c->settings.model == MODEL_PAIRWISE};
-    sim_recipe scaled = *recipe;
-    double *rewards, *last = malloc(n * sizeof *last), *half = malloc(n * sizeof *half);
+    double *last = malloc(n * sizeof *last), *half = malloc(n * sizeof *half);
     self->reached = malloc(n * sizeof(double));
     self->low = malloc(n * sizeof(double));
     self->high = malloc(n * sizeof(double));
     self->runs = malloc(n * (size_t)options->repetitions * sizeof(double));
-    int good =
-        rescale(c, &scaled, &task, &rewards) && last && half && self->reached && self->low && self->high && self->runs;
+    int good = last && half && self->reached && self->low && self->high && self->runs;
     for (int64_t k = 0; good && k < options->repetitions; k++) {
-        sim_recipe run = scaled;
+        sim_recipe run = *recipe;
         sim_outcome out = {.average = self->runs + k * c->outcomes, .last = last};
         run.seed = (uint64_t)options->seed * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)k;
         good = simulate(&task, &run, &out);
         self->clipped += out.clipped / (double)options->repetitions;
         self->silent += out.silent / (double)options->repetitions;
-        self->diverged += out.diverged;
+        int diverged = out.diverged;
         if (good && !options->plain) {
             /* The average is off in proportion to a constant learning rate (Richardson's extrapolation takes that off). */
             out.average = half;
             run.learning_rate *= 0.5;
             run.seed ^= UINT64_C(0x8000000000000000);
             good = simulate(&task, &run, &out);
+            diverged = diverged || out.diverged;
             for (size_t o = 0; good && o < n; o++) {
                 double *average = &self->runs[(size_t)k * n + o];
                 *average = 2.0 * half[o] - *average;
             }
         }
+        self->diverged += diverged;
     }
-    free(rewards);
     free(last);
     free(half);
     if (good) {
@@ -418,6 +388,10 @@ static void write_json(const simulate_options *options, const context *c, const 
     int64_t inside = 0;
     text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
                 self->diverged > 0 ? "diverged" : "ok");
+    if (self->diverged > 0) {
+        text_format(out, ", \"error\": \"%lld of %lld runs left the numbers: expected a smaller --learning-rate\"",
+                    (long long)self->diverged, (long long)options->repetitions);
+    }
     json_labels(out, c);
     text_format(out, ", \"estimator\": \"%s\", \"placement\": \"%s\", \"predicted_penalty\": ",
                 ESTIMATORS[recipe->estimator], PLACEMENTS[recipe->placement]);
@@ -478,8 +452,12 @@ static void write_table(const simulate_options *options, const context *c, const
         } else {
             text_format(out, "%14s%14s", "", "-");
         }
-        text_format(out, "%14.6f   [%.6f, %.6f]%s\n", self->reached[o], self->low[o], self->high[o],
-                    !self->has_prediction || in ? "" : "  outside");
+        if (isfinite(self->reached[o])) {
+            text_format(out, "%14.6f   [%.6f, %.6f]%s\n", self->reached[o], self->low[o], self->high[o],
+                        !self->has_prediction || in ? "" : "  outside");
+        } else {
+            text_format(out, "%14s\n", "-");
+        }
     }
     if (shown < c->outcomes) {
         text_format(out, "  and %lld more\n", (long long)(c->outcomes - shown));
@@ -492,7 +470,8 @@ static void write_table(const simulate_options *options, const context *c, const
         text_string(out, "nothing to predict\n");
     }
     if (self->diverged > 0) {
-        text_format(out, "  %lld runs diverged\n", (long long)self->diverged);
+        text_format(out, "  %lld of %lld runs diverged: they left the numbers (a smaller --learning-rate?)\n",
+                    (long long)self->diverged, (long long)options->repetitions);
     }
     if (self->foldings < SETTLED) {
         text_format(
@@ -562,8 +541,9 @@ static int act(void *user, const context *self, const char *place, const style *
     } else {
         (how->format == FORMAT_TABLE ? write_table : write_json)(options, self, &recipe, &done, out);
     }
+    int settled = status >= 0 && done.diverged == 0;
     simulation_free(&done);
-    return status >= 0;
+    return settled;
 }
 
 /* ---- options ----------------------------------------------------------------------------------------------------------------- */

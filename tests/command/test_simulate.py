@@ -110,12 +110,24 @@ def hostile(checks):
     for rewards in ([1, 1 + 2 ** -52], [0, 1e308], [-1e308, 1e308], [0, 1e-308], [1e155, 1e155 * (1 + 2 ** -52)]):
         _, (result,) = simulate([dict(plain, rewards=rewards)], "--repetitions", 2)
         checks.that(max(abs(a - b) for a, b in zip(result["reached"], wanted["reached"])) < 1e-9, "%s: %s" % (rewards, result))
+    others = dict(plain, scale="std_of_others", baseline="leave_one_out", group_size=4)
+    for rewards in ([1, 1 + 2 ** -52], [0, 5e-324], [0, 1e-300]):
+        _, (result,) = simulate([dict(others, rewards=rewards)], "--repetitions", 8)
+        checks.that(result["inside"] == 2, "std of others, %s: %s" % (rewards, result))
+    three = dict(plain, rewards=[0, 1e-200, 1], reference=[0.6, 0.3, 0.1], group_size=3)
+    _, (result,) = simulate([three], "--repetitions", 8, "--level", 0.999)
+    checks.that(result["inside"] == 3 and result["predicted"][1] > 0.505 * result["predicted"][0], "parts: %s" % result)
     status, (result,) = simulate([dict(plain, group_size=2000000000)])
     checks.that(status == 1 and result["status"] == "too_large" and "group_size" in result["error"], "a huge group: %s" % result)
     _, (result,) = simulate([plain], "--steps", 1, "--repetitions", 2)
     checks.that(abs(sum(result["reached"]) - 1) < 1e-9, "one step: %s" % result)
-    _, (result,) = simulate([dict(plain, scale="none", rewards=[0, 1e300])], "--repetitions", 2, "--learning-rate", 1e6)
-    checks.that(result["status"] == "diverged" and result["diverged"] > 0, "diverging: %s" % result)
+    wild = dict(plain, scale="none", rewards=[0, 1e300])
+    status, (result,) = simulate([wild], "--repetitions", 2, "--learning-rate", 1e6)
+    checks.that(status == 1 and result["status"] == "diverged" and result["diverged"] > 0 and
+                "--learning-rate" in result["error"], "diverging: %s" % result)
+    status, out, _ = harness.run(["simulate", "--format", "table", "--repetitions", 2, "--learning-rate", 1e6],
+                                 json.dumps(wild).encode())
+    checks.that(status == 1 and "nan" not in out and "2 of 2 runs diverged" in out, out)
     status, (result,) = simulate([dict(plain, penalty="chi_squared")])
     checks.that(status == 1 and "--estimator" in result["error"], "no estimator: %s" % result)
 
