@@ -1,7 +1,8 @@
 /*
  * Whole solves through the public header, beside a baseline in the same run: for rewards one evaluation of the
  * advantages, for pairwise preferences one LU factorisation of a matrix of that size, for preferences induced by
- * rewards one sort of the rewards.
+ * rewards one sort of the rewards; other penalties beside reverse KL, and a batch beside the solves of its contexts with
+ * the std known.
  */
 #include <math.h>
 #include <stdio.h>
@@ -233,6 +234,113 @@ static void run_ways(int quick)
     }
 }
 
+/* ---- every penalty, beside reverse KL ----------------------------------------------------------------------------------- */
+
+static void run_penalties(void)
+{
+    grpoalign_error error;
+    printf("\n%-28s %-20s %12s %6s %9s   %s\n", "model", "penalty (beta 0.3)", "ms", "LU", "residual", "beside");
+    for (int limit = 0; limit < 2; limit++) {
+        job self = start(5, 0);
+        if ((limit ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model, &error)
+                   : grpoalign_model_new_group(self.rewards, self.n, 8, NULL, &self.model, &error)) < 0) {
+            fail(error.message);
+        }
+        self.beta = 0.3;
+        double unit = 0.0;
+        for (int32_t kind = GRPOALIGN_PENALTY_REVERSE_KL; kind <= GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED; kind++) {
+            grpoalign_penalty_free(self.penalty);
+            if ((kind == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(0.5, &self.penalty, &error)
+                                                 : grpoalign_penalty_new(kind, &self.penalty, &error)) < 0) {
+                fail(error.message);
+            }
+            double seconds = bench_time(solve, &self);
+            unit = unit > 0.0 ? unit : seconds;
+            printf("%-28s %-20s %12.4f %6d %9.1e   %9.3g x reverse_kl\n",
+                   limit ? "limit, 5 rewards" : "group of 8, 5 rewards", grpoalign_penalty_name(kind), 1e3 * seconds,
+                   (int)self.report.factorizations, self.report.residual, seconds / unit);
+        }
+        stop(&self);
+    }
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------------------------------ */
+
+enum { BATCH = 1000 };
+
+typedef struct batch {
+    grpoalign_model *models[BATCH];
+    grpoalign_reference *references[BATCH];
+    grpoalign_penalty *penalty;
+    double beta, effective;
+} batch;
+
+static void together(void *context)
+{
+    batch *self = context;
+    grpoalign_points *points = NULL;
+    grpoalign_error error;
+    grpoalign_report report = {.struct_size = sizeof report};
+    if (grpoalign_points_new_batch((const grpoalign_model *const *)self->models, self->penalty,
+                                   (const grpoalign_reference *const *)self->references, BATCH, self->beta, NULL, NULL,
+                                   &points, NULL, &error) < 0 ||
+        grpoalign_solution_report(grpoalign_points_solution(points, 0), &report, &error) < 0) {
+        fail(error.message);
+    }
+    self->effective = report.beta;
+    grpoalign_points_free(points);
+}
+
+static void one_by_one(void *context)
+{
+    batch *self = context;
+    for (int k = 0; k < BATCH; k++) {
+        job one = {.model = self->models[k],
+                   .penalty = self->penalty,
+                   .reference = self->references[k],
+                   .beta = self->effective};
+        solve(&one);
+    }
+}
+
+static void run_batches(void)
+{
+    static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL,
+                                    GRPOALIGN_PENALTY_CHI_SQUARED, GRPOALIGN_PENALTY_JENSEN_SHANNON};
+    grpoalign_error error;
+    grpoalign_reward_options options;
+    uint64_t random = 12;
+    batch all = {.beta = 0.3};
+    grpoalign_reward_options_init(&options, sizeof options);
+    options.scale = GRPOALIGN_SCALE_NONE;
+    for (int k = 0; k < BATCH; k++) {
+        int64_t n = 2 + (int64_t)(9.0 * bench_uniform(&random));
+        double rewards[11], logits[11];
+        for (int64_t o = 0; o < n; o++) {
+            rewards[o] = bench_uniform(&random);
+            logits[o] = -4.0 * bench_uniform(&random);
+        }
+        if (grpoalign_model_new_group(rewards, n, 8, &options, &all.models[k], &error) < 0 ||
+            grpoalign_reference_new_log(logits, n, &all.references[k], &error) < 0) {
+            fail(error.message);
+        }
+    }
+    printf("\n%-44s %-16s %12s   %s\n", "std of a batch", "penalty (beta 0.3)", "ms", "beside");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (grpoalign_penalty_new(kinds[i], &all.penalty, &error) < 0) {
+            fail(error.message);
+        }
+        double seconds = bench_time(together, &all), unit = bench_time(one_by_one, &all);
+        printf("%-44s %-16s %12.3f   %9.3g x its contexts, the std known\n", "1000 contexts of 2 to 10 rewards",
+               grpoalign_penalty_name(kinds[i]), 1e3 * seconds, seconds / unit);
+        grpoalign_penalty_free(all.penalty);
+    }
+    for (int k = 0; k < BATCH; k++) {
+        grpoalign_model_free(all.models[k]);
+        grpoalign_reference_free(all.references[k]);
+    }
+}
+
 int main(int count, char **arguments)
 {
     int quick = count > 1 && strcmp(arguments[1], "--quick") == 0;
@@ -282,5 +390,7 @@ int main(int count, char **arguments)
         stop(&self);
     }
     run_ways(quick);
+    run_penalties();
+    run_batches();
     return 0;
 }
