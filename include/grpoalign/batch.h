@@ -39,23 +39,25 @@ GRPOALIGN_API void grpoalign_batch_options_init(grpoalign_batch_options *options
  * The stationary policies of contexts that are trained together, their advantages u_x divided by sigma + epsilon, sigma being the
  * std of the batch in the limit of many contexts in a batch (one value, not one per group): in each context
  *
- *     u_x(pi_x) = b price(pi_x) + constant,   b = beta (sigma + epsilon),
+ *     u_x,o - b g(pi_x,o / pi_ref,x,o) alike for all outcomes o,   b = beta (sigma + epsilon),
  *
- * so that each is the stationary policy of its unscaled model at b, and b is the unknown. For penalties whose price holds every
- * outcome (not: squared log ratio, clamped reverse KL, total variation). Without a penalty, or with the KL inside the reward, the
- * divisor has no effect.
+ * g being what the penalty adds to the gradient (penalty.h), so that each is the stationary policy of its unscaled model at b, and b
+ * is the unknown. For penalties that hold every outcome (not: squared log ratio, clamped reverse KL, total variation). Without a
+ * penalty, or with the KL inside the reward, the divisor has no effect.
  *
  * models:     `count` models with scale NONE, in groups of finite size or the limit; not: groups dropped (zero_variance).
  * references: `count` references, of as many outcomes as the models.
- * count:      >= 1. beta: > 0, finite.
- * batch:      NULL for defaults. options: NULL for defaults; start and stability are not used.
+ * count:      >= 1. beta: as for grpoalign_solve; b must lie between 1e-304 and 1e304.
+ * batch:      NULL for defaults. options: NULL for defaults; start is not used, and stability where the divisor has no effect only.
  * out:        receives solution k for context k: its policy, its unscaled advantages, and in its report beta = b, `unique` (1: the
  *             batch has no other stationary policies, proved) and `stable`, which are those of the batch. Of several the one that
- *             pi_ref leads to as beta falls from infinity. beta = 0 in the report of a batch that collapses.
+ *             pi_ref leads to as beta falls from infinity. beta = 0 in the report of a batch that collapses; contexts whose
+ *             rewards are all equal keep their reference, and are OK, whatever the others do.
  * std:        receives sigma (NaN where it has no effect, 0 where the batch collapses), or NULL.
  *
- * Returns OK, NOT_UNIQUE, ACCURACY_LIMITED or COLLAPSED (with epsilon = 0: sigma vanishes faster than the policies move) with
- * solutions; or the errors of grpoalign_solve, with index = the context, and UNSUPPORTED.
+ * Returns OK, NOT_UNIQUE, ACCURACY_LIMITED, COLLAPSED (with epsilon = 0: sigma vanishes faster than the policies move) or
+ * NOT_CONVERGED (b is all but undetermined) with solutions; or the errors of grpoalign_solve, with index = the context, and
+ * UNSUPPORTED.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_points_new_batch(
     const grpoalign_model *const *models, const grpoalign_penalty *penalty,

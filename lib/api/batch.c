@@ -110,8 +110,6 @@ static grpoalign_status open_context(call *self, int64_t k, const grpoalign_mode
     if (status >= 0 && has_divisor(&penalty->law)) {
         session->options.stability = GRPOALIGN_STABILITY_SKIP; /* it is the batch's */
     }
-    session->options.start = NULL;
-    session->problem.start = NULL;
     return status < 0 ? status : check_context(model, &penalty->law, error);
 }
 
@@ -165,14 +163,19 @@ static double best_reward(const gra_session *session)
     return best;
 }
 
+/* Rewards this much below epsilon cannot matter. */
+static const double SWAMPED = 1e-200;
+
 /* The power of two that brings all rewards, and the stds within outcomes, to ranges below 1. */
 static double find_unit(const call *self)
 {
-    double range = 0.0;
+    double range = SWAMPED * self->batch.epsilon, first = best_reward(&self->sessions[0]);
     for (int64_t k = 0; k < self->count; k++) {
         const grpoalign_model *model = self->sessions[k].model;
-        double first = self->sessions[0].model->rewards[0];
         for (int64_t o = 0; o < model->outcomes; o++) {
+            if (!self->sessions[k].reference->support[o]) {
+                continue;
+            }
             /* halves: the range of doubles is no double */
             range = fmax(range, fabs(0.5 * model->rewards[o] - 0.5 * first));
             range = model->deviations != NULL ? fmax(range, 0.5 * model->deviations[o]) : range;
@@ -224,7 +227,7 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
 }
 
 /* What is left of beta when a nearly certain policy leaves the batch nearly without spread. */
-static const double LEAST_BETA = 1e-290;
+static const double LEAST_BETA = 1e-304;
 
 /* The answer of a context once the divisor is known. */
 static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_answer *divisor, grpoalign_error *error)
@@ -272,9 +275,10 @@ static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_an
     gra_answer *answer = &self->answers[k];
     if (divisor->status != GRPOALIGN_COLLAPSED) {
         answer->status = answer->status == GRPOALIGN_OK ? divisor->status : answer->status;
-        answer->unique = answer->unique > 0 ? divisor->unique : answer->unique;
         answer->policy_error = fmin(1.0, answer->policy_error + divisor->policy_error);
     }
+    answer->unique = answer->unique > 0 ? divisor->unique : answer->unique;
+    answer->iterations += divisor->iterations;
     grpoalign_status status = gra_session_solution(&self->sessions[k], answer, out, error);
     if (status >= 0 && has_divisor(self->law)) {
         (*out)->report.stable = divisor->stable;
@@ -340,13 +344,17 @@ grpoalign_status grpoalign_points_new_batch(const grpoalign_model *const *models
     *out = NULL;
     GRA_TRY(gra_check_pointer(models, "models", MODELS, error));
     GRA_TRY(gra_check_pointer(references, "references", REFERENCES, error));
+    grpoalign_solve_options own = {.struct_size = sizeof own};
+    GRA_TRY(gra_load_options(&own, sizeof own, options, OPTIONS, error));
+    own.struct_size = sizeof own;
+    own.start = NULL; /* contexts are of different sizes */
     if (count < 1) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, COUNT, -1, "count must be >= 1 (got %lld)", (long long)count);
     }
     call self = {.count = count, .arena = GRA_ARENA_INIT, .beta = beta};
     self.sessions = gra_alloc(count, sizeof *self.sessions);
     grpoalign_status status = self.sessions != NULL ? load_batch_options(&self, batch, error) : gra_fail_memory(error);
-    status = status < 0 ? status : open_contexts(&self, models, penalty, references, options, error);
+    status = status < 0 ? status : open_contexts(&self, models, penalty, references, &own, error);
     status = status < 0 ? status : solve_contexts(&self, out, std, error);
     for (int64_t k = 0; self.sessions != NULL && k < count; k++) {
         gra_session_close(&self.sessions[k]);

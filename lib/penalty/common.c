@@ -74,19 +74,26 @@ double gra_penalty_even_price(const gra_penalty *self, const gra_prior *prior)
     return self->lossy ? self->price_of(self, even_log_ratio(self, prior)) : self->unit_price;
 }
 
+/* Enough for any bracket of doubles. */
+static const int MOST_HALVINGS = 2200;
+
 /*
  * The sum of the policy falls as the prices rise. With all prices above the even price it is at most 1, with all below at least 1,
- * and it grows beyond all bounds where the lowest price comes to the pole of those penalties that have one. Newton on its
- * logarithm inside that bracket.
+ * and so it is where the class of the lowest price holds 1 alone; it grows beyond all bounds where that comes to the pole of those
+ * penalties that have one. Newton on its logarithm inside that bracket. Prices are measured from the lowest: only that may be
+ * near the pole, where its digits count.
  */
 double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
 {
     int64_t n = prior->classes;
-    double least = gra_min(price, n), most = gra_max(price, n), pole = self->price_of(self, INFINITY);
-    double even = gra_penalty_even_price(self, prior), slope;
-    double high = even - least, low = fmax(even - most, pole - least), shift = high;
-    double wall = isfinite(pole) ? pole - least : -INFINITY, step = high - low;
-    for (int i = 0; i < 200 && low < high; i++) {
+    double least = gra_min(price, n), pole = self->price_of(self, INFINITY), alone = pole, slope;
+    for (int64_t c = 0; c < n; c++) {
+        price[c] -= least;
+        alone = price[c] == 0.0 ? fmax(alone, self->price_of(self, -prior->log_mass[c])) : alone;
+    }
+    double high = gra_penalty_even_price(self, prior), low = fmin(high, fmax(high - gra_max(price, n), alone));
+    double shift = high, wall = isfinite(pole) ? pole : -INFINITY, step = high - low;
+    for (int i = 0; i < MOST_HALVINGS && low < high; i++) {
         double total = total_at(self, prior, price, shift, policy, &slope);
         if (total > 1.0) {
             low = fmax(low, shift);
@@ -115,7 +122,7 @@ double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, doub
         price[c] += shift;
         policy[c] /= total; /* 1 but for the rounding of the shift */
     }
-    return shift;
+    return shift - least;
 }
 
 /* The policy of the classes with a gap, at prices theta gap + level; returns its sum and the derivative by -log theta. */

@@ -54,24 +54,26 @@ typedef struct search {
     double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
     double *price, *policy;
     int64_t most_classes;
-    interval first; /* brackets the first root */
+    interval first;              /* brackets the first root */
+    double nearest, least_value; /* the y at which H came nearest to 0, and how near */
     int64_t roots;
-    int undecided, short_memory;
+    int undecided;
+    grpoalign_status stop; /* memory is short, or the host had enough */
     int32_t samples;
 } search;
 
 static const double STRIDE = 0.7;
 /* A piece this small that no bound decides is a touching point within rounding. */
 static const double FINEST = 1e-10;
-/* Sums are good to this, relative to their terms. */
-static const double SLACK = 1e-13;
+/* Sums are good to this, relative to their terms: the exponential of up to 700 has 1.6e-13 of rounding. */
+static const double SLACK = 1e-12;
 /* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however small the piece. */
 static const double ROUGH = 1e-3;
-static const int32_t MOST_SAMPLES = 20000;
-/* What policies of raised masses (GRA_LEAST_MASS) still have; rays end before probabilities fall below it. */
-static const double LEAST_VARIANCE = 1e-290;
-/* log b below which nothing is left of what doubles can hold. */
-static const double LEAST_Y = -660.0;
+static const int32_t MOST_SAMPLES = 5000;
+/* A sigma^2 below this counts as none, */
+static const double LEAST_VARIANCE = 1e-300;
+/* and so does a b below e to this. */
+static const double LEAST_Y = -700.0;
 
 static int is_flat(const gra_batch_context *x)
 {
@@ -107,10 +109,15 @@ static int split_variances(search *self, int64_t k)
     int64_t n = x->problem->prior.classes, levels = 0;
     gra_arena *arena = self->batch->arena;
     self->rise[k] = self->fall[k] = NULL;
-    if (x->variance == NULL || is_flat(x)) {
+    if (x->variance == NULL) {
         return 1;
     }
     double *rise = gra_arena_doubles(arena, n), *fall = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
+    if (is_flat(x) && rise != NULL) { /* nothing moves: any function grows */
+        memcpy(rise, x->variance, (size_t)n * sizeof *rise);
+        self->rise[k] = rise;
+        return 1;
+    }
     int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of), *first = gra_arena_take(arena, n, sizeof *first);
     if (rise == NULL || fall == NULL || gap == NULL || level_of == NULL || first == NULL) {
         return 0;
@@ -169,7 +176,7 @@ static double respond(search *self, int64_t k, double b)
     gra_answer answer = {.price = self->price, .policy = self->policy};
     at_b.beta = b * problem->structure->tilt.constant / (x->strength * x->gap_unit);
     if (gra_solve_tilt(&at_b, &answer) < 0) {
-        self->short_memory = 1; /* nothing else can be the matter */
+        self->stop = GRPOALIGN_ERR_MEMORY; /* nothing else can be the matter */
     }
     gra_arena_rewind(problem->arena, mark);
     return gra_min(self->price, n);
@@ -277,6 +284,14 @@ static double look(search *self, double y, sample *at)
     at->mean = gra_sum_value(mean);
     double sigma = sqrt(variance_at(batch, at));
     at->value = y - log(sigma + batch->epsilon) - self->log_beta;
+    if (fabs(at->value) < self->least_value) {
+        self->least_value = fabs(at->value);
+        self->nearest = y;
+    }
+    const gra_answer state = {.method = GRPOALIGN_METHOD_SCALAR, .iterations = self->samples};
+    if (self->stop == GRPOALIGN_OK) {
+        self->stop = gra_report_progress(batch->contexts[0].problem, &state, at->b, fmin(1.0, fabs(at->value)));
+    }
     return at->value;
 }
 
@@ -285,8 +300,10 @@ static int take_sample(search *self, sample *at)
     int64_t count = self->batch->count;
     at->level = gra_arena_doubles(self->batch->arena, count);
     at->of = gra_arena_take(self->batch->arena, count, sizeof *at->of);
-    self->short_memory = self->short_memory || at->level == NULL || at->of == NULL;
-    return !self->short_memory;
+    if (at->level == NULL || at->of == NULL) {
+        self->stop = GRPOALIGN_ERR_MEMORY;
+    }
+    return self->stop == GRPOALIGN_OK;
 }
 
 static interval product(interval a, interval b)
@@ -346,7 +363,8 @@ typedef struct covariance {
     double size_gap, size_second, size_fallen; /* of the terms that they are differences of */
 } covariance;
 
-static covariance covariance_of(const search *self, int64_t k, double b, double level)
+/* q over exp(unit), which keeps it from underflow. */
+static covariance covariance_of(const search *self, int64_t k, double b, double level, double unit)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
     const gra_problem *problem = x->problem;
@@ -355,7 +373,7 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
     for (int64_t c = 0; c < problem->prior.classes; c++) {
         double gap = gap_of(x, c), price = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
-        double q = exp(problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, price));
+        double q = exp(problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, price) - unit);
         q = q > 0.0 ? q * problem->penalty->log_slope(problem->penalty, price) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
@@ -395,8 +413,9 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
             continue;
         }
         /* The level grows with y: every price lies between these, and q falls with the price. */
-        covariance low = covariance_of(self, k, a->b, b->level[k]), high = covariance_of(self, k, b->b, a->level[k]);
-        interval rate = {x->strength / b->b, x->strength / a->b};
+        covariance low = covariance_of(self, k, a->b, b->level[k], b->y);
+        covariance high = covariance_of(self, k, b->b, a->level[k], b->y);
+        interval rate = {x->strength, x->strength * (b->b / a->b)};
         interval gap = {a->of[k].mean_gap, b->of[k].mean_gap};
         interval gap_slope =
             product(rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total));
@@ -431,15 +450,11 @@ static void divide(search *self, const sample *a, const sample *b)
     if (!crosses && (least > 0.0 || most < 0.0)) {
         return;
     }
-    int small = b->y - a->y <= FINEST, spent = self->samples >= MOST_SAMPLES,
-        proves = batch->contexts[0].problem->penalty->convex;
-    int monotone = 0;
-    if (proves) {
-        interval slope = slope_bounds(self, a, b, sigma);
-        monotone = slope.low > 0.0 || slope.high < 0.0;
-    }
+    int small = b->y - a->y <= FINEST, spent = self->samples >= MOST_SAMPLES;
+    interval slope = slope_bounds(self, a, b, sigma);
+    int monotone = slope.low > 0.0 || slope.high < 0.0;
     /* Without a proof a sign that changes is still one root, or some odd number. */
-    if (monotone || small || spent || rough || (!proves && b->y - a->y < 1e-3)) {
+    if (monotone || small || spent || rough) {
         self->undecided = self->undecided || !monotone;
         if (crosses && self->roots++ == 0) {
             self->first = (interval){a->y, b->y};
@@ -456,27 +471,68 @@ static void divide(search *self, const sample *a, const sample *b)
     gra_arena_rewind(batch->arena, mark);
 }
 
-/* A lower bound on sigma for all b at and below the sample's: mean rewards lie between what they are and the best. */
-static double floor_of(const search *self, const sample *at)
+/* The largest square of a context's mean reward about the mean of the best ones, for all b at and below the sample's: mean rewards
+ * lie between what they are and the best. And the smallest. */
+static interval distance_of(const gra_batch_context *x, const sums *of, double best)
 {
-    const gra_batch *batch = self->batch;
-    double best = 0.0, shift = 0.0, total = 0.0;
+    return square((interval){x->best - of->mean_gap - best, x->best - best});
+}
+
+static double mean_of_best(const gra_batch *batch)
+{
+    double best = 0.0;
     for (int64_t k = 0; k < batch->count; k++) {
         best += batch->contexts[k].weight * batch->contexts[k].best;
     }
+    return best;
+}
+
+/* The least variance within the outcomes of a context for all b at and below the sample's: what rises is least where the best
+ * classes alone are left, in the proportions of the reference. */
+static double least_within(const search *self, int64_t k, const sums *of)
+{
+    const gra_batch_context *x = &self->batch->contexts[k];
+    const gra_prior *prior = &x->problem->prior;
+    double least = INFINITY, top = -INFINITY, mass = 0.0, risen = 0.0;
+    for (int64_t c = 0; c < prior->classes; c++) {
+        least = fmin(least, variance_of(x, c));
+        top = gap_of(x, c) == 0.0 ? fmax(top, prior->log_mass[c]) : top;
+    }
+    for (int64_t c = 0; c < prior->classes && self->rise[k] != NULL; c++) {
+        double weight = gap_of(x, c) == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+        mass += weight;
+        risen += weight * self->rise[k][c];
+    }
+    return fmax(least, mass > 0.0 ? risen / mass - of->fallen : 0.0);
+}
+
+/* A lower bound on sigma for all b at and below the sample's. */
+static double floor_of(const search *self, const sample *at)
+{
+    const gra_batch *batch = self->batch;
+    double best = mean_of_best(batch), shift = 0.0, total = 0.0;
     for (int64_t k = 0; k < batch->count; k++) {
         const gra_batch_context *x = &batch->contexts[k];
-        double least = INFINITY, gap = at->of[k].mean_gap;
-        for (int64_t c = 0; c < x->problem->prior.classes; c++) {
-            least = fmin(least, variance_of(x, c));
-        }
-        total += x->weight * x->share * least;
+        total += x->weight * x->share * least_within(self, k, &at->of[k]);
         if (!batch->of_advantages) {
-            total += x->weight * square((interval){x->best - gap - best, x->best - best}).low;
-            shift += x->weight * gap;
+            total += x->weight * distance_of(x, &at->of[k], best).low;
+            shift += x->weight * at->of[k].mean_gap;
         }
     }
     return sqrt(fmax(0.0, total * (1.0 - SLACK) - shift * shift));
+}
+
+/* An upper bound on sigma^2 for all b at and below the sample's: moments about the best rewards fall with b. */
+static double ceiling_of(const search *self, const sample *at)
+{
+    const gra_batch *batch = self->batch;
+    double best = mean_of_best(batch), total = 0.0;
+    for (int64_t k = 0; k < batch->count; k++) {
+        const gra_batch_context *x = &batch->contexts[k];
+        total += x->weight * x->share * at->of[k].second;
+        total += batch->of_advantages ? 0.0 : x->weight * distance_of(x, &at->of[k], best).high;
+    }
+    return total;
 }
 
 /* Whether no root lies below a sample with H <= 0. Under reverse KL sigma_x / b falls with b in every context, as in the limit of
@@ -524,39 +580,40 @@ static void swap_samples(sample *a, sample *b)
     *b = kept;
 }
 
-/* All roots from above. Returns 1 when H stays positive as b goes to 0: training that gets so far collapses. */
+/* How a search ends: nothing is left below; H stays positive as b goes to 0, so that training which gets so far collapses; or
+ * numbers or patience ran out. */
+enum { FOUND_ALL, COLLAPSES, GAVE_UP };
+
+/* All roots from above. */
 static int find_roots(search *self)
 {
     const gra_batch *batch = self->batch;
     double floor = batch->epsilon > 0.0 ? self->log_beta + log(batch->epsilon) - 1e-9 : LEAST_Y;
+    int has_barrier = batch->contexts[0].problem->penalty->barrier > 0.0;
     sample above, below;
     if (!take_sample(self, &above) || !take_sample(self, &below)) {
-        return 0;
+        return GAVE_UP;
     }
     (void)look(self, self->log_beta + log(largest_sigma(batch) + batch->epsilon) + 1e-9, &above);
-    while (above.y > floor && !self->short_memory) {
+    while (above.y > floor && self->stop == GRPOALIGN_OK) {
         if (above.value <= 0.0 && is_done(self, &above)) {
-            return 0;
-        }
-        if (self->samples >= MOST_SAMPLES) {
-            self->undecided = 1;
-            return 0;
+            return FOUND_ALL;
         }
         (void)look(self, fmax(above.y - STRIDE, floor), &below);
+        if (self->samples >= MOST_SAMPLES || isnan(above.value) || isnan(below.value)) {
+            return GAVE_UP;
+        }
         divide(self, &below, &above);
-        if (batch->epsilon == 0.0 && !(variance_at(batch, &below) > LEAST_VARIANCE)) {
-            /* No spread left that a double could hold. Under reverse KL sigma^2 goes like b and there is a root all the same, at
-             * a b of no consequence. */
-            int holds = batch->contexts[0].problem->penalty->barrier > 0.0;
-            if (holds && self->roots == 0) {
-                self->roots = 1;
-                self->first = (interval){below.y, below.y};
-            }
-            return !holds;
+        if (batch->epsilon == 0.0 && !has_barrier && ceiling_of(self, &below) <= LEAST_VARIANCE) {
+            /* No spread is left that a double could hold, nor will there be. */
+            return below.value > 0.0 ? COLLAPSES : GAVE_UP;
         }
         swap_samples(&above, &below);
     }
-    return above.value > 0.0;
+    if (batch->epsilon > 0.0) {
+        return FOUND_ALL;
+    }
+    return above.value > 0.0 && !has_barrier ? COLLAPSES : GAVE_UP;
 }
 
 /* ---- at the root ------------------------------------------------------------------------------------------------ */
@@ -577,55 +634,49 @@ typedef struct motion {
 static motion motion_at(search *self, const sample *at, double sigma)
 {
     const gra_batch *batch = self->batch;
-    motion out = {0.0, 0.0, 0.0};
-    double coupling = 0.0, divisor = sigma + batch->epsilon;
+    motion out = {0.0, 1.0, 0.0};
     for (int64_t k = 0; k < batch->count; k++) {
         const gra_batch_context *x = &batch->contexts[k];
-        const gra_problem *problem = x->problem;
-        if (is_flat(x)) {
+        const gra_penalty *penalty = x->problem->penalty;
+        int64_t n = x->problem->prior.classes;
+        if (is_flat(x) || !(sigma > 0.0)) {
             continue;
         }
         (void)respond(self, k, at->b);
-        double total = 0.0, gap1 = 0.0, g1 = 0.0;
-        /* g is measured from the mean of the context or, for the rewards of the batch, of all. */
+        double total = 0.0, gap_mean = 0.0, g_mean = 0.0, gap_gap = 0.0, gap_g = 0.0, g_g = 0.0;
+        /* g is measured from the mean of the context or, for the rewards of the batch, of all. Within a context, share times
+         * the spread about its own mean and the rest about the mean of all. */
         double centre = batch->of_advantages ? at->of[k].mean_gap : x->best - at->mean;
-        for (int pass = 0; pass < 2; pass++) {
-            double gap_gap = 0.0, gap_g = 0.0, g_g = 0.0;
-            for (int64_t c = 0; c < problem->prior.classes; c++) {
-                double price = self->price[c],
-                       q = self->policy[c] > 0.0
-                               ? self->policy[c] * problem->penalty->log_slope(problem->penalty, price)
-                               : 0.0;
-                double gap = gap_of(x, c), d = gap - centre;
-                /* Within a context, share times the spread about its own mean and the rest about the mean of all. */
-                double g = batch->of_advantages ? x->share * (d * d + variance_of(x, c)) : d * d + variance_of(x, c);
-                if (pass == 0) {
-                    total += q;
-                    gap1 += q * gap;
-                    g1 += q * g;
-                    continue;
-                }
-                double dgap = gap - gap1 / total, dg = g - g1 / total;
-                gap_gap += q * dgap * dgap;
-                gap_g += q * dgap * dg;
-                g_g += q * dg * dg;
-                out.policy = fmax(out.policy, q * x->strength * fabs(dgap) / at->b);
-            }
-            if (pass == 1 && total > 0.0 && sigma > 0.0) {
-                /* beta (sigma + epsilon) = b */
-                double factor = x->weight * x->strength / (2.0 * sigma * divisor * at->b);
-                coupling -= factor * gap_g; /* s falls as the gap grows */
-                out.bound += factor * sqrt(gap_gap * g_g);
-            }
+        double share = batch->of_advantages ? x->share : 1.0;
+        for (int64_t c = 0; c < n; c++) {
+            /* q over b, in place of the price: q alone may underflow. */
+            double p = self->policy[c], q = p > 0.0 ? p / at->b * penalty->log_slope(penalty, self->price[c]) : 0.0;
+            double d = gap_of(x, c) - centre;
+            self->price[c] = q;
+            total += q;
+            gap_mean += q * gap_of(x, c);
+            g_mean += q * share * (d * d + variance_of(x, c));
         }
+        for (int64_t c = 0; c < n && total > 0.0; c++) {
+            double q = self->price[c], d = gap_of(x, c) - centre;
+            double gap = gap_of(x, c) - gap_mean / total;
+            double g = share * (d * d + variance_of(x, c)) - g_mean / total;
+            gap_gap += q * gap * gap;
+            gap_g += q * gap * g;
+            g_g += q * g * g;
+            out.policy = fmax(out.policy, q * x->strength * fabs(gap));
+        }
+        /* beta (sigma + epsilon) = b, and s falls as the gap grows */
+        double factor = x->weight * x->strength / (2.0 * sigma * (sigma + batch->epsilon));
+        out.slope -= factor * gap_g;
+        out.bound += factor * sqrt(gap_gap * g_g);
     }
-    out.slope = 1.0 + coupling;
     return out;
 }
 
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
 {
-    search self = {.batch = batch, .log_beta = log(batch->beta)};
+    search self = {.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
     int flat = 1;
     for (int64_t k = 0; k < batch->count; k++) {
         const gra_batch_context *x = &batch->contexts[k];
@@ -654,27 +705,26 @@ grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
         out->divisor = out->std + batch->epsilon;
         return GRPOALIGN_OK;
     }
-    int collapses = find_roots(&self);
-    if (self.short_memory) {
-        return gra_fail_memory(batch->error);
+    int end = find_roots(&self);
+    if (self.stop < 0) {
+        return self.stop == GRPOALIGN_ERR_MEMORY ? gra_fail_memory(batch->error) : self.stop;
     }
     out->iterations = self.samples;
-    if (self.roots == 0) {
-        if (!collapses) {
-            return gra_fail(batch->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
-                            "no stationary policies of the batch were found although some exist");
-        }
+    if (self.roots == 0 && end == COLLAPSES) {
         out->status = GRPOALIGN_COLLAPSED;
         out->unique = -1;
         return GRPOALIGN_OK;
+    }
+    if (self.roots == 0) {
+        self.first = (interval){self.nearest, self.nearest};
     }
     double low = self.first.low, high = self.first.high;
     double at_low = look_at(&self, low), at_high = look_at(&self, high);
     double y = (at_low > 0.0) == (at_high > 0.0) ? (fabs(at_low) < fabs(at_high) ? low : high)
                                                  : gra_root(look_at, &self, low, at_low, high, at_high);
     (void)look(&self, y, &at);
-    if (self.short_memory) {
-        return gra_fail_memory(batch->error);
+    if (self.stop < 0) {
+        return self.stop == GRPOALIGN_ERR_MEMORY ? gra_fail_memory(batch->error) : self.stop;
     }
     double sigma = sqrt(variance_at(batch, &at));
     motion near = motion_at(&self, &at, sigma);
@@ -682,9 +732,13 @@ grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
     out->divisor = at.b / batch->beta;
     out->motion = near.policy / fabs(near.slope);
     out->policy_error = fmin(1.0, out->motion * DBL_EPSILON * (8.0 + fabs(y)));
-    out->unique = self.roots > 1 || collapses ? 0 : self.undecided ? -1 : 1;
-    out->status = out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
-    out->stable = near.slope < 0.0 ? 0 : near.bound < 1.0 ? 1 : -1;
-    out->iterations = self.samples;
+    out->unique = self.roots > 1 || (self.roots > 0 && end == COLLAPSES) ? 0
+                  : self.undecided || end == GAVE_UP                     ? -1
+                                                                         : 1;
+    out->status = self.roots == 0 ? GRPOALIGN_NOT_CONVERGED : out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
+    out->stable = self.roots > 0 && near.bound < 1.0 ? 1 : -1;
+    if (self.roots == 0) {
+        out->policy_error = 1.0;
+    }
     return GRPOALIGN_OK;
 }

@@ -110,12 +110,41 @@ static void references(void **state)
     grpoalign_reference_free(ref);
 }
 
+/* Advantages that are enormous beside beta: all goes to the best, and the rest has its power of the gap. */
+static void enormous_prices(void **state)
+{
+    (void)state;
+    static const double ALPHAS[] = {0.0, 0.2, 0.7, 1.0, 1.1, 1.25, 1.3, 1.7, 1.9, 2.0};
+    static const double REFERENCE[] = {0.7, 0.3}, ADVANTAGE[] = {0.0, 1.0};
+    grpoalign_reference *reference;
+    CHECK_OK(grpoalign_reference_new(REFERENCE, 2, &reference, NULL));
+    for (size_t i = 0; i < sizeof ALPHAS / sizeof *ALPHAS; i++) {
+        grpoalign_penalty *penalty;
+        CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[i], &penalty, NULL));
+        for (int e = 0; e <= 144; e += 12) {
+            double beta = pow(10.0, -e), policy[2];
+            CHECK_OK(grpoalign_penalty_respond(penalty, reference, beta, ADVANTAGE, 2, policy, NULL, NULL));
+            assert_true(policy[0] >= 0.0 && policy[1] <= 1.0);
+            assert_near(policy[0] + policy[1], 1.0, 1e-15);
+            if (e >= 12 && ALPHAS[i] < 1.0) {
+                /* ((pi_0/.7)^(a-1) - (pi_1/.3)^(a-1))/(a-1) = -1/beta */
+                double wanted =
+                    0.7 * pow((1.0 - ALPHAS[i]) / beta + pow(1.0 / 0.3, ALPHAS[i] - 1.0), 1.0 / (ALPHAS[i] - 1.0));
+                assert_near(policy[0], wanted, 1e-10 * wanted);
+            }
+        }
+        grpoalign_penalty_free(penalty);
+    }
+    grpoalign_reference_free(reference);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(responses),
         cmocka_unit_test(divergences),
         cmocka_unit_test(references),
+        cmocka_unit_test(enormous_prices),
     };
     return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
 }
