@@ -75,8 +75,8 @@ static void join(call *self, held *item, const style *how)
     handles *h = &self->handles[self->count];
     const held *first = self->count > 0 ? self->items[0] : item;
     const char *key = differs(&item->context.settings, &first->context.settings);
-    item->solved = 0;
     if (key != NULL) {
+        item->solved = 0;
         text message = {0};
         text_format(&message, "%s is not that of %s: expected one scale, epsilon, penalty and beta in a batch", key,
                     place_of(first));
@@ -89,6 +89,7 @@ static void join(call *self, held *item, const style *how)
     unscaled.settings.has_epsilon = 0;
     grpoalign_status status = handles_open(&unscaled, h, &error);
     if (status < 0) {
+        item->solved = 0;
         write_library_error(&item->output, how, &item->context, status, place_of(item), error.message);
         handles_close(h);
         return;
@@ -98,15 +99,16 @@ static void join(call *self, held *item, const style *how)
     self->references[self->count++] = h->reference;
 }
 
-/* A batch has no answer when one context has none: each says which it is. */
+/* A batch has no answer when one context has none: each says which it is. The library's message begins with its number. */
 static void write_failure(const call *self, grpoalign_status status, const grpoalign_error *error, const style *how)
 {
     const held *cause = error->index >= 0 && error->index < self->count ? self->items[error->index] : NULL;
-    const char *reason = strncmp(error->message, "context ", 8) == 0 ? strstr(error->message, ": ") : NULL;
-    reason = reason != NULL ? reason + 2 : error->message;
+    const char *after = cause != NULL ? strstr(error->message, ": ") : NULL;
+    const char *reason = after != NULL ? after + 2 : error->message;
     for (int64_t k = 0; k < self->count; k++) {
         held *item = self->items[k];
         text message = {0};
+        item->solved = 0;
         if (cause != NULL && cause != item) {
             text_format(&message, "the batch has no answer because of %s: ", place_of(cause));
         }
@@ -135,6 +137,7 @@ static void write_answers(const call *self, const grpoalign_points *points, doub
         result found = {.contexts = self->count, .std = std};
         grpoalign_status status = result_take(&found, grpoalign_points_solution(points, k), self->references[k],
                                               item->context.outcomes, &error);
+        item->solved = status >= 0;
         if (status < 0) {
             write_library_error(&item->output, how, &item->context, status, place_of(item), error.message);
         } else {
@@ -142,7 +145,6 @@ static void write_answers(const call *self, const grpoalign_points *points, doub
                 scale_advantages(&found, item->context.outcomes, found.report.beta / s->beta);
             }
             what->answer(&item->context, &found, how, &item->output);
-            item->solved = 1;
         }
         result_free(&found);
     }
@@ -169,7 +171,18 @@ static void solve(const call *self, const action *what, const style *how)
     grpoalign_points_free(points);
 }
 
-void batch_solve(batch *self, const action *what, const style *how)
+void batch_refuse(batch *self, const style *how, const char *status, const char *reason)
+{
+    for (size_t k = 0; k < self->count; k++) {
+        held *item = &self->items[k];
+        if (item->joins) {
+            item->solved = 0;
+            write_error(&item->output, how, item->context.id, status, place_of(item), reason);
+        }
+    }
+}
+
+void batch_solve(batch *self, const action *what, const style *how, int whole)
 {
     size_t room = self->count > 0 ? self->count : 1;
     call all = {.items = malloc(room * sizeof *all.items),
@@ -177,16 +190,18 @@ void batch_solve(batch *self, const action *what, const style *how)
                 .models = malloc(room * sizeof *all.models),
                 .references = malloc(room * sizeof *all.references)};
     int fits = all.items != NULL && all.handles != NULL && all.models != NULL && all.references != NULL;
+    int64_t joining = 0;
+    if (!fits) {
+        batch_refuse(self, how, "memory", "out of memory");
+    }
     for (size_t k = 0; k < self->count; k++) {
         held *item = &self->items[k];
         if (item->joins && fits) {
+            joining++;
             join(&all, item, how);
-        } else if (item->joins) {
-            item->solved = 0;
-            write_error(&item->output, how, item->context.id, "memory", place_of(item), "out of memory");
         }
     }
-    if (all.count > 0) {
+    if (all.count > 0 && (all.count == joining || !whole)) {
         solve(&all, what, how);
     }
     for (int64_t k = 0; k < all.count; k++) {

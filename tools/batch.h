@@ -22,8 +22,11 @@ typedef struct batch {
 /* Takes over what it is given, in order; the context is NULL where the output is ready. Returns 0 when memory is short. */
 int batch_hold(batch *self, context *joining, text *place, text *output, int solved);
 
-/* Solves the contexts together and fills in their outputs. */
-void batch_solve(batch *self, const action *what, const style *how);
+/* Solves the contexts together and fills in their outputs; when `whole` and one of them is bad, only that one's. */
+void batch_solve(batch *self, const action *what, const style *how, int whole);
+
+/* Refuses all contexts, for a reason that is none of their own. */
+void batch_refuse(batch *self, const style *how, const char *status, const char *reason);
 
 void batch_free(batch *self);
 

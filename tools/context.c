@@ -243,7 +243,7 @@ void settings_fill_preset(settings *self, int has_margins)
     from.has_ddof = same_scale && p->ddof != 0 && groups;
     from.ddof = p->ddof;
     TAKE(ddof);
-    from.has_zero_variance = groups && !batch && p->zero_variance != 0;
+    from.has_zero_variance = groups && p->zero_variance != 0;
     from.zero_variance = p->zero_variance;
     TAKE(zero_variance);
     from.has_group_size = groups && p->group_size >= 2;

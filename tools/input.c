@@ -63,6 +63,7 @@ typedef struct run {
     int flush; /* somebody may be waiting for each result */
     queue *queue;
     batch batch;      /* of the file at hand */
+    int cut_short;    /* not all of that could be read */
     int bad;          /* some record was bad */
     int stopped;      /* not all results went out */
     int output_error; /* errno of standard output */
@@ -190,6 +191,17 @@ static int deliver(run *self, const text *output, int solved)
     return !self->stopped;
 }
 
+/* Writes what is held back, as far as there is something to write, and forgets it. Returns 0 to stop. */
+static int drop_batch(run *self)
+{
+    int more = 1;
+    for (size_t k = 0; more && k < self->batch.count; k++) {
+        more = deliver(self, &self->batch.items[k].output, self->batch.items[k].solved);
+    }
+    batch_free(&self->batch);
+    return more;
+}
+
 static int on_done(void *user, job *finished)
 {
     run *self = user;
@@ -198,8 +210,8 @@ static int on_done(void *user, job *finished)
     if (self->action->collect != NULL && !finished->aside.failed) {
         self->action->collect(self->action->user, &finished->aside);
     }
-    if (self->strict && !finished->solved) {
-        batch_free(&self->batch); /* it will not be whole */
+    if (self->strict && !finished->solved && !drop_batch(self)) {
+        return 0;
     }
     if (!done->joins && self->batch.count == 0) {
         more = deliver(self, &finished->output, finished->solved);
@@ -216,13 +228,13 @@ static int on_done(void *user, job *finished)
 /* What the batch of a file has held back. Returns 0 to stop. */
 static int settle_batch(run *self)
 {
-    int more = 1;
-    batch_solve(&self->batch, self->action, &self->style);
-    for (size_t k = 0; more && k < self->batch.count; k++) {
-        more = deliver(self, &self->batch.items[k].output, self->batch.items[k].solved);
+    if (self->cut_short) {
+        batch_refuse(&self->batch, &self->style, "read",
+                     "the batch is not whole: its file could not be read to the end");
+    } else {
+        batch_solve(&self->batch, self->action, &self->style, self->strict);
     }
-    batch_free(&self->batch);
-    return more;
+    return drop_batch(self);
 }
 
 static task *task_new(run *self, const char *name, long line)
@@ -319,7 +331,7 @@ static int read_records(run *self, FILE *file, const char *name)
         if (made == NULL) {
             free(line);
             fputs("grpoalign: out of memory\n", stderr);
-            self->bad = 1;
+            self->bad = self->cut_short = 1;
             return 0;
         }
         records++;
@@ -334,7 +346,7 @@ static int read_records(run *self, FILE *file, const char *name)
     }
     if (more && ferror(file)) {
         fprintf(stderr, "grpoalign: %s cannot be read: %s\n", name, strerror(errno));
-        self->bad = 1;
+        self->bad = self->cut_short = 1;
     } else if (more && records == 0) {
         task *made = task_new(self, name, 1);
         if (made != NULL) {
@@ -354,7 +366,7 @@ static int on_context(void *user, context *built, const char *place, const char 
     task *made = calloc(1, sizeof *made);
     if (made == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
-        self->bad = 1;
+        self->bad = self->cut_short = 1;
         return 0;
     }
     made->run = self;
@@ -638,6 +650,7 @@ static int process(run *self, const char *const *names, int count)
             more = read_records(self, files[i], name);
         }
         more = queue_wait(self->queue) && settle_batch(self) && more;
+        self->cut_short = 0;
     }
     for (int i = 0; files != NULL && i < count; i++) {
         if (files[i] != NULL && files[i] != stdin) {

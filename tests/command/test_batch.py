@@ -204,9 +204,14 @@ def files(checks):
         for k in range(4, 8):
             checks.that("%s is not that of" % results[k]["id"] in results[k]["error"] and "0.jsonl:1:" in results[k]["error"],
                         results[k]["error"])
-    status, out, _ = run_files([[a, b, "junk", c]], "--strict")
-    checks.that(status == 1 and [json.loads(x)["status"] for x in out.splitlines()] == ["json"],
-                "--strict writes no batch that is not whole: %s" % out)
+    # --strict solves no batch that is not whole, but loses nothing that has been solved.
+    own = dict(a, scale="std", id="own")
+    for bad, wanted in (("junk", "json"), (dict(c, beta=0.3), "contradiction"), (dict(c, reference=[0.9, 0.2]), "probability"),
+                        (dict(c, beta=-1), "value")):
+        for threads in ("1", "3"):
+            status, out, _ = run_files([[own, a, own, b, bad, c]], "--strict", "--threads", threads)
+            checks.that(status == 1 and [json.loads(x)["status"] for x in out.splitlines()] == ["ok", "ok", wanted],
+                        "--strict, %s: %s" % (wanted, out))
 
     # One context without an answer leaves all without, and each says whose fault it is.
     status, out, _ = run_files([[a, dict(b, penalty="total_variation")], [dict(x, penalty="total_variation") for x in (a, b)]])
@@ -224,6 +229,8 @@ def presets(checks):
     """TRL adds its epsilon to the std of a batch too; explain's betas lead to the same policies."""
     contexts = [{"id": p, "rewards": [0, 1], "reference": [1 - p, p]} for p in (0.1, 0.5, 0.8)]
     text = "".join(json.dumps(c) + "\n" for c in contexts).encode()
+    _, dropping = harness.solve(contexts, "--preset", "open-instruct", "--beta", "0.2", "--scale", "batch-std")
+    checks.that({x["status"] for x in dropping} == {"contradiction"}, "a preset that drops groups: %s" % dropping)
     _, results = harness.solve(contexts, "--preset", "trl-1.9", "--beta", "0.2", "--scale", "batch-std")
     _, spelt = harness.solve([dict(SETTINGS, epsilon=1e-4, **c) for c in contexts])
     checks.that(results == spelt, "the preset's epsilon: %s, %s" % (results, spelt))
