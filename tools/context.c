@@ -215,6 +215,7 @@ void settings_fill_preset(settings *self, int has_margins)
     /* Where the KL term is off by default it is the trainer's only once a beta is given. */
     from.has_penalty = 1;
     from.penalty = p->beta == 0.0 && !self->has_beta ? GRPOALIGN_PENALTY_NONE : p->penalty;
+    int own_penalty = !self->has_penalty && from.penalty == p->penalty;
     TAKE(penalty);
     from.has_beta = p->beta > 0.0 && self->penalty != GRPOALIGN_PENALTY_NONE;
     from.beta = p->beta;
@@ -230,6 +231,10 @@ void settings_fill_preset(settings *self, int has_margins)
     from.has_baseline =
         same_scale || batch || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
     from.baseline = p->baseline;
+    if (self->scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
+        from.has_baseline = 1;
+        from.baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT; /* there is no other */
+    }
     TAKE(baseline);
     /* Trainers that offer both add the same epsilon to the std of a group and to that of the batch. */
     int same_epsilon =
@@ -249,6 +254,11 @@ void settings_fill_preset(settings *self, int has_margins)
     from.has_group_size = groups && p->group_size >= 2;
     from.group_size = p->group_size;
     TAKE(group_size);
+    /* What a KL in the reward amounts to before it is normalised depends on how it is. */
+    int own_place = self->scale == p->scale && self->baseline == p->baseline;
+    if (own_penalty && p->placement == GRPOALIGN_PLACEMENT_REWARD_BEFORE && !own_place) {
+        self->penalty = GRPOALIGN_PENALTY_KL_IN_REWARD;
+    }
 }
 
 #undef TAKE

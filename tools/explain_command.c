@@ -124,7 +124,9 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
         add(out, s->beta * kept, NAN, "groups without spread kept",
             "at this policy: the penalty of dropped groups is lost, 1 - q p^(G-1) - p q^(G-1) of it is left");
     }
-    double strength = reward_model && scale != GRPOALIGN_SCALE_NONE ? strength_at(c, r) : NAN;
+    /* Total variation holds a whole range of policies at one beta, and this one at several. */
+    int by_strength = reward_model && scale != GRPOALIGN_SCALE_NONE && s->penalty != GRPOALIGN_PENALTY_TOTAL_VARIATION;
+    double strength = by_strength ? strength_at(c, r) : NAN;
     if (!isnan(strength) && !isnan(kept)) {
         add(out, s->beta * kept / strength, NAN, "unscaled rewards, leave one out or large groups, the same penalty",
             "at this policy every advantage is the centred reward times one number");

@@ -84,7 +84,7 @@ static grpoalign_status follow(const handles *h, const context *c, findings *fou
     grpoalign_flow *flow = NULL;
     grpoalign_status status =
         grpoalign_flow_new(h->model, h->penalty, h->reference, c->settings.beta, NULL, &flow, error);
-    if (status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_NOT_CONVERGED) {
+    if (status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_ERR_UNSUPPORTED || status == GRPOALIGN_NOT_CONVERGED) {
         grpoalign_flow_free(flow);
         return GRPOALIGN_OK; /* the end stays unknown */
     }

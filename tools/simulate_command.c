@@ -377,9 +377,13 @@ static double *reference_of(const context *c, grpoalign_status *status, grpoalig
 static const char *const ESTIMATORS[] = {"none", "k1", "k2", "k3", "abs"};
 static const char *const PLACEMENTS[] = {"loss", "loss-ratio", "reward", "reward-before"};
 
+/* Averages of policies are sums of as many roundings as there are steps. */
+static const double ROUNDING_OF_MEANS = 1e-12;
+
 static int is_inside(const simulation *self, int64_t o)
 {
-    return self->predicted.policy[o] >= self->low[o] && self->predicted.policy[o] <= self->high[o];
+    return self->predicted.policy[o] >= self->low[o] - ROUNDING_OF_MEANS &&
+           self->predicted.policy[o] <= self->high[o] + ROUNDING_OF_MEANS;
 }
 
 static void write_json(const simulate_options *options, const context *c, const sim_recipe *recipe,

@@ -247,11 +247,6 @@ static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_an
         gra_collapse_tilt(&session->problem, answer);
         return GRPOALIGN_OK;
     }
-    if (!(beta >= LEAST_BETA && beta <= 1.0 / LEAST_BETA)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BETA, -1,
-                        "beta times the std of the batch must be from %g to %g (got %g)", LEAST_BETA, 1.0 / LEAST_BETA,
-                        beta);
-    }
     session->problem.beta = beta;
     return gra_solve_classes(&session->problem, answer);
 }
@@ -319,6 +314,13 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
     }
     if (has_divisor(self->law)) {
         GRA_TRY(solve_divisor(self, &divisor, error));
+    }
+    double effective = self->beta * divisor.divisor * self->unit;
+    int settled = has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED && divisor.motion > 0.0;
+    if (settled && !(effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BETA, -1,
+                        "beta times the std of the batch must be from %g to %g (got %g)", LEAST_BETA, 1.0 / LEAST_BETA,
+                        effective);
     }
     for (int64_t k = 0; k < self->count; k++) {
         GRA_TRY(in_context(settle_context(self, k, &divisor, error), k, error));

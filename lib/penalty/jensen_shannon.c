@@ -6,21 +6,25 @@
 #include "base/numeric.h"
 
 static const double HALF_LOG_2 = 0.34657359027997265471;
+/* exp(-2 FAR) is nothing beside 1. */
+static const double FAR = 20.0;
 
 /* 1/t = 2 exp(2 price) - 1. */
 static double log_ratio(const gra_penalty *self, double price)
 {
     double inverse = 1.0 + 2.0 * expm1(2.0 * price);
     (void)self;
+    if (price > FAR) {
+        return -2.0 * (price + HALF_LOG_2);
+    }
     return inverse > 0.0 ? -log1p(2.0 * expm1(2.0 * price)) : INFINITY;
 }
 
 static double price_of(const gra_penalty *self, double ratio)
 {
     (void)self;
-    /* log1p(exp(-l)), without the overflow. */
-    double soft = ratio > 0.0 ? log1p(exp(-ratio)) : log1p(exp(ratio)) - ratio;
-    return 0.5 * soft - HALF_LOG_2;
+    /* log((1 + 1/t)/2)/2, with its digits near t = 1 and without overflow. */
+    return ratio > -1.0 ? 0.5 * log1p(0.5 * expm1(-ratio)) : 0.5 * (log1p(exp(ratio)) - ratio) - HALF_LOG_2;
 }
 
 static double log_slope(const gra_penalty *self, double price)

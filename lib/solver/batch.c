@@ -145,10 +145,18 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* Whether prices keep their digits where an outcome gains much: they do not near a pole other than 0. */
-static int keeps_digits(const gra_penalty *penalty)
+/* Whether prices keep their digits where the best classes gain all: they do not near a pole other than 0. A class of mass m stays
+ * about m away from it, which leaves a probability with DBL_EPSILON/m, here a fifth of SLACK. */
+static int keeps_digits(const gra_batch_context *x)
 {
-    return penalty->barrier > 0.0 || !isfinite(penalty->price_of(penalty, INFINITY));
+    const gra_penalty *penalty = x->problem->penalty;
+    const gra_prior *prior = &x->problem->prior;
+    double least = 1.0;
+    for (int64_t c = 0; c < prior->classes; c++) {
+        least = gap_of(x, c) == 0.0 ? fmin(least, prior->mass[c]) : least;
+    }
+    return penalty->barrier > 0.0 || !isfinite(penalty->price_of(penalty, INFINITY)) ||
+           least > 5.0 * DBL_EPSILON / SLACK;
 }
 
 /* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
@@ -165,7 +173,7 @@ static double respond(search *self, int64_t k, double b)
         }
         return penalty->unit_price;
     }
-    if (keeps_digits(penalty)) {
+    if (keeps_digits(x)) {
         for (int64_t c = 0; c < n; c++) {
             self->price[c] = x->strength * gap_of(x, c) / b;
         }

@@ -459,7 +459,7 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
     }
-    if (!settle_corner(self, 0, answer)) {
+    if (!settle_corner(self, 1, answer)) {
         GRA_TRY(settle(self, answer, single_root(self), problem->beta));
     }
     answer->unique = 1;

@@ -558,6 +558,27 @@ static void nearly_certain(void **state)
         solved_free(&s);
         grpoalign_model_free(model);
     }
+    /* 1/t = (1 + 1/t_best) exp(2/beta) - 1: what no double holds has a logarithm. */
+    static const double REWARDS[] = {0.0, 1.0}, LOG_REFERENCE[] = {-0.10536051565782628, -2.3025850929940455};
+    grpoalign_reward_options options;
+    grpoalign_reward_options_init(&options, sizeof options);
+    options.scale = GRPOALIGN_SCALE_NONE;
+    grpoalign_model *model;
+    CHECK_OK(grpoalign_model_new_limit(REWARDS, NULL, 2, &options, &model, NULL));
+    solved s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, 1e-3, LOG_REFERENCE, NULL);
+    CHECK_OK(s.status);
+    assert_near(s.policy[0], 0.0, 0.0);
+    assert_near(s.report.kl_ref_policy, 0.9 * (log(1.1) + 2000.0) + 0.1 * log(0.1), 1e-9);
+    solved_free(&s);
+    /* And hardly any movement has its digits. */
+    for (double beta = 1e6; beta < 1e100; beta *= 1e6) {
+        s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, beta, LOG_REFERENCE, NULL);
+        CHECK_OK(s.status);
+        assert_true(s.report.policy_error < 1e-14);
+        assert_near(s.policy[1], 0.1 + 0.36 / beta, 1e-15 + 1.0 / beta / beta); /* -d log t/d price = 4 at t = 1 */
+        solved_free(&s);
+    }
+    grpoalign_model_free(model);
 }
 
 int main(void)

@@ -196,6 +196,14 @@ def precedence(checks):
     _, results = harness.solve([margins, pairwise])
     checks.that(results[0]["policy"] == results[1]["policy"], "margins: %r" % results)
     checks.that(policy({}, "--preset", "trl-1.9") == [0.0, 0.0, 1.0], "off by default")
+    others = policy({"scale": "std_of_others", "beta": 1}, "--preset", "trl-1.9")
+    checks.that(others == policy({"scale": "std_of_others", "baseline": "leave_one_out", "beta": 1}, "--preset", "trl-1.9"),
+                "the std of others has one baseline: %s" % others)
+    # TRL's RLOO takes the KL off the reward before the baseline: RLHF's policy, however the advantages are scaled then.
+    for change in ({}, {"scale": "std"}, {"scale": "batch_std_of_advantages"}, {"baseline": "mean"}, {"scale": "mean"}):
+        p = policy(dict(change, beta=0.5), "--preset", "trl-rloo")
+        tilt = [q * math.exp(r / 0.5) for q, r in zip(base["reference"], base["rewards"])]
+        checks.that(max(abs(a - b / math.fsum(tilt)) for a, b in zip(p, tilt)) < 1e-12, "trl-rloo, %s: %s" % (change, p))
     for record, options, words in (
             ({}, ["--preset", "paper"], ["beta is missing"]),
             ({"beta": 1}, ["--preset", "slime"], ["group_size is missing", "group of one"]),
@@ -204,7 +212,7 @@ def precedence(checks):
             ({"beta": 1, "penalty": "alpha"}, ["--preset", "trl-1.9"], ["alpha is missing"]),
             ({"beta": 1, "alpha": 1}, ["--preset", "trl-1.9"], ["alpha belongs"]),
             ({"beta": 1, "scale": "mean", "baseline": "leave-one-out"}, ["--preset", "trl-1.9"], ["baseline mean"]),
-            ({"beta": 1, "scale": "std-of-others"}, ["--preset", "trl-1.9"], ["leave_one_out"]),
+            ({"beta": 1, "scale": "std-of-others", "baseline": "mean"}, ["--preset", "trl-1.9"], ["leave_one_out"]),
             ({"beta": 1, "scale": "mean", "rewards": [-1, 0, 2]}, ["--preset", "trl-1.9"], ["rewards[0]", ">= 0"]),
             ({"beta": 1, "model": "limit", "zero_variance": "drop"}, ["--preset", "trl-1.9"], ["zero_variance"])):
         status, results = harness.solve([dict(base, **record)], *options)
