@@ -257,10 +257,7 @@ static grpoalign_status check_std(call *self, gra_batch_answer *divisor, grpoali
     if (!gra_batch_std(&self->divided, self->policies, &divisor->std)) {
         return gra_fail_memory(error);
     }
-    if (divisor->motion > 0.0) {
-        double drift = fabs(log((divisor->std + self->divided.epsilon) / divisor->divisor));
-        divisor->policy_error = fmin(1.0, divisor->policy_error + divisor->motion * drift);
-    }
+    divisor->policy_error = fmin(1.0, divisor->policy_error + gra_batch_drift(&self->divided, divisor, divisor->std));
     return GRPOALIGN_OK;
 }
 

@@ -99,6 +99,7 @@ void gra_tilt_constant(gra_tilt *tilt, double strength)
     tilt->gradient = constant_gradient;
     tilt->any_ray = 1;
     tilt->falling = 1;
+    tilt->over_sigma = 0;
     tilt->reverse_unique = 1;
 }
 
@@ -248,6 +249,7 @@ void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon)
     tilt->ceiling = limit_ceiling;
     tilt->tail_slope = limit_tail_slope;
     tilt->gradient = limit_gradient;
+    tilt->over_sigma = 1;
     tilt->reverse_unique = 1; /* theory, section 2: one monotone equation */
 }
 

@@ -56,6 +56,7 @@ struct gra_tilt {
     /* d strength / d pi_c for every class, up to a common constant. */
     void (*gradient)(const gra_tilt *self, const double *policy, double *gradient);
     int any_ray;        /* slope bounds hold on the ray of any penalty, by the spread; else on exponential families */
+    int over_sigma;     /* large groups: the strength is 1/(sigma + epsilon) */
     int falling;        /* the strength never grows along a ray: one stationary policy, whatever the penalty */
     int reverse_unique; /* the stationary policy under reverse KL is proved unique */
 

@@ -53,9 +53,8 @@ typedef struct search {
     double log_beta;
     double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
     double *price, *policy;
-    int64_t most_classes;
-    interval first;              /* brackets the first root */
-    double nearest, least_value; /* the y at which H came nearest to 0, and how near */
+    interval root[GRA_MOST_DIVISORS]; /* brackets of roots, from above */
+    double nearest, least_value;      /* the y at which H came nearest to 0, and how near */
     int64_t roots;
     int undecided;
     grpoalign_status stop; /* memory is short, or the host had enough */
@@ -314,6 +313,11 @@ static int take_sample(search *self, sample *at)
     return self->stop == GRPOALIGN_OK;
 }
 
+double gra_batch_drift(const gra_batch *batch, const gra_batch_answer *divisor, double std)
+{
+    return divisor->motion > 0.0 ? divisor->motion * fabs(log((std + batch->epsilon) / divisor->divisor)) : 0.0;
+}
+
 static interval product(interval a, interval b)
 {
     double p = a.low * b.low, q = a.low * b.high, r = a.high * b.low, s = a.high * b.high;
@@ -464,8 +468,8 @@ static void divide(search *self, const sample *a, const sample *b)
     /* Without a proof a sign that changes is still one root, or some odd number. */
     if (monotone || small || spent || rough) {
         self->undecided = self->undecided || !monotone;
-        if (crosses && self->roots++ == 0) {
-            self->first = (interval){a->y, b->y};
+        if (crosses && self->roots++ < GRA_MOST_DIVISORS) {
+            self->root[self->roots - 1] = (interval){a->y, b->y};
         }
         return;
     }
@@ -682,71 +686,122 @@ static motion motion_at(search *self, const sample *at, double sigma)
     return out;
 }
 
-grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
+static grpoalign_status stopped(const search *self)
 {
-    search self = {.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
-    int flat = 1;
+    return self->stop == GRPOALIGN_ERR_MEMORY ? gra_fail_memory(self->batch->error) : self->stop;
+}
+
+static grpoalign_status start_search(search *self, const gra_batch *batch)
+{
+    *self = (search){.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
+    int64_t most = 0;
     for (int64_t k = 0; k < batch->count; k++) {
-        const gra_batch_context *x = &batch->contexts[k];
-        flat = flat && is_flat(x);
-        self.most_classes =
-            x->problem->prior.classes > self.most_classes ? x->problem->prior.classes : self.most_classes;
+        int64_t n = batch->contexts[k].problem->prior.classes;
+        most = n > most ? n : most;
     }
-    self.price = gra_arena_doubles(batch->arena, self.most_classes);
-    self.policy = gra_arena_doubles(batch->arena, self.most_classes);
-    self.rise = gra_arena_take(batch->arena, batch->count, sizeof *self.rise);
-    self.fall = gra_arena_take(batch->arena, batch->count, sizeof *self.fall);
-    sample at;
-    if (self.price == NULL || self.policy == NULL || self.rise == NULL || self.fall == NULL ||
-        !take_sample(&self, &at)) {
+    self->price = gra_arena_doubles(batch->arena, most);
+    self->policy = gra_arena_doubles(batch->arena, most);
+    self->rise = gra_arena_take(batch->arena, batch->count, sizeof *self->rise);
+    self->fall = gra_arena_take(batch->arena, batch->count, sizeof *self->fall);
+    if (self->price == NULL || self->policy == NULL || self->rise == NULL || self->fall == NULL) {
         return gra_fail_memory(batch->error);
     }
     for (int64_t k = 0; k < batch->count; k++) {
-        if (!split_variances(&self, k)) {
+        if (!split_variances(self, k)) {
             return gra_fail_memory(batch->error);
         }
     }
-    *out = (gra_batch_answer){.status = GRPOALIGN_OK, .unique = 1, .stable = 1};
-    if (flat) {
-        (void)look(&self, 0.0, &at);
-        out->std = sqrt(variance_at(batch, &at));
-        out->divisor = out->std + batch->epsilon;
-        return GRPOALIGN_OK;
-    }
-    int end = find_roots(&self);
-    if (self.stop < 0) {
-        return self.stop == GRPOALIGN_ERR_MEMORY ? gra_fail_memory(batch->error) : self.stop;
-    }
-    out->iterations = self.samples;
-    if (self.roots == 0 && end == COLLAPSES) {
-        out->status = GRPOALIGN_COLLAPSED;
-        out->unique = -1;
-        return GRPOALIGN_OK;
-    }
-    if (self.roots == 0) {
-        self.first = (interval){self.nearest, self.nearest};
-    }
-    double low = self.first.low, high = self.first.high;
-    double at_low = look_at(&self, low), at_high = look_at(&self, high);
+    return GRPOALIGN_OK;
+}
+
+/* The divisor in a bracket. */
+static grpoalign_status settle(search *self, interval bracket, gra_batch_answer *out)
+{
+    const gra_batch *batch = self->batch;
+    gra_arena_mark_t mark = gra_arena_mark(batch->arena);
+    sample at;
+    double low = bracket.low, high = bracket.high, at_low = look_at(self, low), at_high = look_at(self, high);
     double y = (at_low > 0.0) == (at_high > 0.0) ? (fabs(at_low) < fabs(at_high) ? low : high)
-                                                 : gra_root(look_at, &self, low, at_low, high, at_high);
-    (void)look(&self, y, &at);
-    if (self.stop < 0) {
-        return self.stop == GRPOALIGN_ERR_MEMORY ? gra_fail_memory(batch->error) : self.stop;
+                                                 : gra_root(look_at, self, low, at_low, high, at_high);
+    if (!take_sample(self, &at)) {
+        return stopped(self);
+    }
+    (void)look(self, y, &at);
+    if (self->stop < 0) {
+        return stopped(self);
     }
     double sigma = sqrt(variance_at(batch, &at));
-    motion near = motion_at(&self, &at, sigma);
+    motion near = motion_at(self, &at, sigma);
     out->std = sigma;
     out->divisor = at.b / batch->beta;
     out->motion = near.policy / fabs(near.slope);
     out->policy_error = fmin(1.0, out->motion * DBL_EPSILON * (8.0 + fabs(y)));
-    out->unique = self.roots > 1 || (self.roots > 0 && end == COLLAPSES) ? 0
-                  : self.undecided || end == GAVE_UP                     ? -1
-                                                                         : 1;
-    out->status = self.roots == 0 ? GRPOALIGN_NOT_CONVERGED : out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
-    out->stable = self.roots > 0 && near.bound < 1.0 ? 1 : -1;
-    if (self.roots == 0) {
-        out->policy_error = 1.0;
+    out->stable = near.bound < 1.0 ? 1 : -1;
+    gra_arena_rewind(batch->arena, mark);
+    return GRPOALIGN_OK;
+}
+
+/* Nothing moves. */
+static grpoalign_status settle_flat(search *self, gra_batch_answer *out)
+{
+    sample at;
+    if (!take_sample(self, &at)) {
+        return stopped(self);
+    }
+    (void)look(self, 0.0, &at);
+    out->std = sqrt(variance_at(self->batch, &at));
+    out->divisor = out->std + self->batch->epsilon;
+    out->stable = 1;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out)
+{
+    search self;
+    int flat = 1;
+    *out = (gra_batch_answers){.count = 1, .complete = 1};
+    GRA_TRY(start_search(&self, batch));
+    for (int64_t k = 0; k < batch->count; k++) {
+        flat = flat && is_flat(&batch->contexts[k]);
+    }
+    if (flat) {
+        return settle_flat(&self, &out->items[0]);
+    }
+    int end = find_roots(&self);
+    if (self.stop < 0) {
+        return stopped(&self);
+    }
+    out->iterations = self.samples;
+    out->collapses = end == COLLAPSES;
+    out->complete = !self.undecided && end != GAVE_UP && self.roots <= GRA_MOST_DIVISORS;
+    out->count = self.roots < GRA_MOST_DIVISORS ? self.roots : GRA_MOST_DIVISORS;
+    for (int64_t k = 0; k < out->count; k++) {
+        GRA_TRY(settle(&self, self.root[k], &out->items[k]));
+    }
+    if (self.roots == 0 && end != COLLAPSES) {
+        out->nearest = exp(self.nearest) / batch->beta;
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
+{
+    gra_batch_answers all;
+    GRA_TRY(gra_find_divisors(batch, &all));
+    *out = all.items[0];
+    out->iterations = all.iterations;
+    if (all.count == 0 && all.collapses) {
+        *out = (gra_batch_answer){.status = GRPOALIGN_COLLAPSED, .unique = -1, .stable = 1};
+    } else if (all.count == 0) {
+        *out = (gra_batch_answer){.status = GRPOALIGN_NOT_CONVERGED,
+                                  .std = all.nearest - batch->epsilon,
+                                  .divisor = all.nearest,
+                                  .unique = -1,
+                                  .stable = -1,
+                                  .policy_error = 1.0};
+    } else {
+        out->unique = all.count > 1 || all.collapses ? 0 : all.complete ? 1 : -1;
+        out->status = out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
     }
     return GRPOALIGN_OK;
 }

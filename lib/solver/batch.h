@@ -26,16 +26,34 @@ typedef struct gra_batch {
 
 typedef struct gra_batch_answer {
     double std, divisor; /* in the unit; divisor = std + epsilon */
-    int32_t status;      /* OK, NOT_UNIQUE or COLLAPSED */
+    int32_t status;      /* OK, NOT_UNIQUE, COLLAPSED or NOT_CONVERGED */
     int32_t unique, stable, iterations;
     double motion;       /* the most a probability moves with the logarithm of the divisor, the coupling included */
     double policy_error; /* what the divisor's rounding does to a probability */
 } gra_batch_answer;
 
-/* The divisor that pi_ref leads to. Penalties whose price holds every outcome, the same for all contexts. */
+#define GRA_MOST_DIVISORS 64
+
+/* All divisors, from above; of each are std, divisor, stable, motion and policy_error. */
+typedef struct gra_batch_answers {
+    gra_batch_answer items[GRA_MOST_DIVISORS];
+    int64_t count;
+    int complete;   /* proved to be all */
+    int collapses;  /* training that gets past the last collapses */
+    double nearest; /* where there is none, but no collapse either: the divisor that came nearest */
+    int32_t iterations;
+} gra_batch_answers;
+
+/* Penalties whose price holds every outcome, the same for all contexts. */
+grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
+
+/* The divisor that pi_ref leads to. */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out);
 
 /* The std that policies over the classes give, one per context, in the unit. 0 on short memory. */
 int gra_batch_std(const gra_batch *batch, const double *const *policies, double *std);
+
+/* How uncertain policies are whose std is not quite what the divisor was taken to be. */
+double gra_batch_drift(const gra_batch *batch, const gra_batch_answer *divisor, double std);
 
 #endif

@@ -56,7 +56,7 @@ grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer
     case GRA_RANKED:
         return gra_solve_ranked(problem, answer);
     case GRA_TILT:
-        return gra_solve_tilt(problem, answer);
+        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer) : gra_solve_tilt(problem, answer);
     default:
         return gra_solve_game(problem, answer);
     }
@@ -75,6 +75,11 @@ static int is_always_single(const gra_problem *problem)
                                 (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
 }
 
+static grpoalign_status points_tilt(const gra_problem *problem, gra_answers *out)
+{
+    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out) : gra_points_tilt(problem, out);
+}
+
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
 {
     gra_answers_start(out);
@@ -90,7 +95,7 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
         out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
         return GRPOALIGN_OK;
     }
-    return problem->structure->kind == GRA_TILT ? gra_points_tilt(problem, out) : gra_points_game(problem, out);
+    return problem->structure->kind == GRA_TILT ? points_tilt(problem, out) : gra_points_game(problem, out);
 }
 
 grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out)
@@ -122,7 +127,7 @@ static grpoalign_status near_tilt(const gra_problem *problem, const double *poli
     double least = INFINITY;
     int64_t n = problem->prior.classes, nearest = -1;
     gra_answers_start(&all);
-    GRA_TRY(gra_points_tilt(problem, &all));
+    GRA_TRY(points_tilt(problem, &all));
     for (int64_t k = 0; k < all.count; k++) {
         double distance = gra_largest_difference(all.items[k].policy, policy, n);
         nearest = distance < least ? k : nearest;

@@ -318,6 +318,64 @@ static void test_definition_and_roots(void **state)
     assert_true(looked > 100 && proved > looked / 2 && stable > looked / 2);
 }
 
+/* All points of the limit with penalties other than the KLs are found and proved as those of a batch of one: every sign change of
+ * the equation along b is one of them. */
+static void test_points_of_the_limit(void **state)
+{
+    (void)state;
+    randomness r = random_start(74);
+    int complete = 0, several = 0, searched = 0;
+    for (int trial = 0; trial < 120 * test_scale(); trial++) {
+        prompt p;
+        random_prompt(&r, &p);
+        p.group_size = p.random = p.leave_one_out = 0;
+        random_reference(&r, REFERENCE_DIRICHLET, p.n, p.log_reference);
+        int32_t kind = KINDS[2 + random_below(&r, KIND_COUNT - 2)];
+        grpoalign_penalty *penalty = random_penalty(&r, kind);
+        double beta = exp(random_between(&r, log(0.1), log(4.0))),
+               epsilon = random_below(&r, 2) ? 0.0 : exp(random_between(&r, -9.0, 0.0));
+        grpoalign_reward_options options;
+        grpoalign_reward_options_init(&options, sizeof options);
+        options.epsilon = epsilon;
+        grpoalign_model *limit;
+        grpoalign_points *points;
+        CHECK_OK(grpoalign_model_new_limit(p.rewards, p.variances, p.n, &options, &limit, NULL));
+        open_prompt(&p);
+        CHECK_OK(grpoalign_points_new(limit, penalty, p.reference, beta, NULL, &points, NULL));
+        int64_t count = grpoalign_points_count(points), found = 0;
+        double log_b[8], top = log(beta * (20.0 + epsilon)), step = 0.02;
+        for (int64_t k = 0; k < count && k < 8; k++) {
+            double policy[MOST], *policies[] = {policy};
+            CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, p.n, NULL));
+            log_b[k] = log(beta * (plain_std(&p, policies, 1, 0) + epsilon));
+            assert_true(k == 0 || log_b[k] < log_b[k - 1]);
+        }
+        double before = equation(&p, 1, penalty, beta, epsilon, 0, top);
+        for (double at = top - step; at > top - 11.0; at -= step) {
+            double here = equation(&p, 1, penalty, beta, epsilon, 0, at);
+            if ((here > 0.0) != (before > 0.0)) {
+                int matches = 0;
+                for (int64_t k = 0; k < count && k < 8; k++) {
+                    matches += log_b[k] >= at - 1e-6 && log_b[k] <= at + step + 1e-6;
+                }
+                assert_true(matches >= 1);
+                found++;
+            }
+            before = here;
+        }
+        assert_true(found <= count);
+        complete += grpoalign_points_complete(points);
+        several += count > 1;
+        searched++;
+        grpoalign_points_free(points);
+        grpoalign_penalty_free(penalty);
+        grpoalign_model_free(limit);
+        close_prompt(&p);
+    }
+    print_message("# the limit: %d of %d proved complete, %d with several points\n", complete, searched, several);
+    assert_true(complete > searched / 2 && several > 5);
+}
+
 /* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary policies. */
 static void test_several(void **state)
 {
@@ -767,6 +825,7 @@ int main(void)
         cmocka_unit_test(test_spread_that_stays),
         cmocka_unit_test(test_far_ends),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_points_of_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

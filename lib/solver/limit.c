@@ -1,0 +1,103 @@
+/*
+ * The limit of large groups over their std as a batch of one context (solver/batch.c): for penalties whose ray is not an exponential
+ * family, where no bounds are known along it, but are along b = beta (sigma + epsilon).
+ */
+#include "solver/batch.h"
+#include "solver/solver.h"
+
+#include <math.h>
+
+#include "base/numeric.h"
+#include "base/status.h"
+
+typedef struct lone {
+    const gra_problem *problem;
+    gra_structure unscaled;
+    gra_problem at_b; /* the unscaled problem; its beta is b */
+    gra_batch_context context;
+    gra_batch batch;
+} lone;
+
+int gra_is_lone_batch(const gra_problem *problem)
+{
+    const gra_penalty *penalty = problem->penalty;
+    return problem->structure->kind == GRA_TILT && problem->structure->tilt.over_sigma && penalty->convex &&
+           !penalty->exponential && !penalty->lossy && penalty->barrier == 0.0;
+}
+
+static void start_lone(lone *self, const gra_problem *problem)
+{
+    const gra_tilt *tilt = &problem->structure->tilt;
+    self->problem = problem;
+    self->unscaled = *problem->structure;
+    gra_tilt_constant(&self->unscaled.tilt, 1.0);
+    self->at_b = *problem;
+    self->at_b.structure = &self->unscaled;
+    self->context = (gra_batch_context){.problem = &self->at_b,
+                                        .weight = 1.0,
+                                        .strength = 1.0,
+                                        .share = 1.0,
+                                        .gap_unit = 1.0,
+                                        .variance = tilt->variance};
+    self->batch = (gra_batch){.contexts = &self->context,
+                              .count = 1,
+                              .of_advantages = 1,
+                              .beta = problem->beta,
+                              .epsilon = tilt->epsilon,
+                              .arena = problem->arena,
+                              .error = problem->error};
+}
+
+/* The policy at a divisor, and what it says of the std itself. */
+static grpoalign_status settle(lone *self, const gra_batch_answer *divisor, gra_answer *answer)
+{
+    double std;
+    self->at_b.beta = self->problem->beta * divisor->divisor;
+    GRA_TRY(gra_solve_smooth(&self->at_b, answer));
+    const double *policies[] = {answer->policy};
+    if (!gra_batch_std(&self->batch, policies, &std)) {
+        return gra_fail_memory(self->problem->error);
+    }
+    answer->beta = self->problem->beta;
+    answer->stable = divisor->stable;
+    answer->policy_error += divisor->policy_error + gra_batch_drift(&self->batch, divisor, std);
+    answer->policy_error = answer->policy_error < 1.0 ? answer->policy_error : 1.0;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer)
+{
+    lone self;
+    gra_batch_answer divisor;
+    start_lone(&self, problem);
+    GRA_TRY(gra_solve_batch(&self.batch, &divisor));
+    if (divisor.status == GRPOALIGN_COLLAPSED) {
+        gra_collapse_tilt(problem, answer);
+    } else {
+        GRA_TRY(settle(&self, &divisor, answer));
+        answer->status = divisor.status;
+        answer->unique = divisor.unique;
+    }
+    answer->iterations += divisor.iterations;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out)
+{
+    lone self;
+    gra_batch_answers all;
+    start_lone(&self, problem);
+    GRA_TRY(gra_find_divisors(&self.batch, &all));
+    for (int64_t k = 0; k < all.count; k++) {
+        gra_answer *answer = gra_answers_add(out, problem);
+        if (answer == NULL) {
+            return gra_fail_memory(problem->error);
+        }
+        GRA_TRY(settle(&self, &all.items[k], answer));
+        answer->unique = all.count > 1 || all.collapses ? 0 : all.complete ? 1 : -1;
+        answer->iterations += all.iterations;
+    }
+    out->complete = all.complete;
+    out->connected = all.count > 0 ? 0 : -1;
+    return GRPOALIGN_OK;
+}
