@@ -91,8 +91,9 @@ GRPOALIGN_API const grpoalign_solution *grpoalign_points_solution(const grpoalig
 
 /**
  * The critical beta: below it no stationary policy has full support, and training collapses onto the best outcomes.
- * 0 where there is a stationary policy for every beta > 0. Not zero only for large groups with direct KL, epsilon = 0 and no
- * variance in the best outcomes: there 1 / max over lambda of lambda sigma(lambda), pi ~ pi_ref exp(lambda r).
+ * 0 where there is a stationary policy for every beta > 0. Not zero only for large groups with epsilon = 0 and no variance in the
+ * best outcomes, under direct KL, where it is 1 / max over lambda of lambda sigma(lambda), pi ~ pi_ref exp(lambda r); chi-squared;
+ * Jensen-Shannon; and alpha divergences, alpha >= 1/2.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
 grpoalign_critical_beta(const grpoalign_model *model, const grpoalign_penalty *penalty,

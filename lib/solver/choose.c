@@ -158,7 +158,10 @@ grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
     *beta = 0.0;
     /* With finite groups the advantages are continuous in the policy on the whole simplex: there is always a fixed point. */
-    return problem->structure->kind == GRA_TILT && is_held(problem) ? gra_critical_tilt(problem, beta) : GRPOALIGN_OK;
+    if (problem->structure->kind != GRA_TILT || !is_held(problem)) {
+        return GRPOALIGN_OK;
+    }
+    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta) : gra_critical_tilt(problem, beta);
 }
 
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)

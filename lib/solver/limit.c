@@ -5,10 +5,14 @@
 #include "solver/batch.h"
 #include "solver/solver.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "base/numeric.h"
 #include "base/status.h"
+
+/* Beyond these no beta is looked for. */
+static const double LARGEST_LOG_BETA = 345.0;
 
 typedef struct lone {
     const gra_problem *problem;
@@ -99,5 +103,53 @@ grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out)
     }
     out->complete = all.complete;
     out->connected = all.count > 0 ? 0 : -1;
+    return GRPOALIGN_OK;
+}
+
+/* Whether there is a stationary policy at exp(log_beta). */
+static grpoalign_status has_divisor(lone *self, double log_beta, int *has)
+{
+    gra_batch_answers all;
+    self->batch.beta = exp(log_beta);
+    GRA_TRY(gra_find_divisors(&self->batch, &all));
+    *has = all.count > 0;
+    return GRPOALIGN_OK;
+}
+
+/* beta = b/sigma grows without bound with b, and is continuous: whatever lies above a beta that has a stationary policy has one,
+ * too. */
+grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
+{
+    lone self;
+    int has = 0;
+    start_lone(&self, problem);
+    *beta = 0.0;
+    /* A bounded strength has a policy at any beta, and so it is where sigma goes like b^(1/(2(1 - alpha))), slower than b. */
+    const gra_penalty *penalty = problem->penalty;
+    if (isfinite(problem->structure->tilt.high) ||
+        (penalty->kind == GRPOALIGN_PENALTY_ALPHA && penalty->parameter < 0.5)) {
+        return GRPOALIGN_OK;
+    }
+    double low = -LARGEST_LOG_BETA, high = 0.0;
+    GRA_TRY(has_divisor(&self, low, &has));
+    if (has) {
+        return GRPOALIGN_OK;
+    }
+    GRA_TRY(has_divisor(&self, high, &has));
+    while (!has && high < LARGEST_LOG_BETA) {
+        low = high;
+        high = 2.0 * high + 1.0;
+        GRA_TRY(has_divisor(&self, high, &has));
+    }
+    while (has && high - low > 2.0 * DBL_EPSILON * (1.0 + fabs(high))) {
+        int middle_has;
+        double middle = 0.5 * (low + high);
+        GRA_TRY(has_divisor(&self, middle, &middle_has));
+        *(middle_has ? &high : &low) = middle;
+        if (!(low < 0.5 * (low + high) && 0.5 * (low + high) < high)) {
+            break;
+        }
+    }
+    *beta = has ? exp(high) : 0.0;
     return GRPOALIGN_OK;
 }

@@ -97,6 +97,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 int gra_is_lone_batch(const gra_problem *problem);
 grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta);
 
 /* All stationary policies at problem->beta. */
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);

@@ -376,6 +376,42 @@ static void test_points_of_the_limit(void **state)
     assert_true(complete > searched / 2 && several > 5);
 }
 
+/* Below the critical beta training collapses, above it there is a stationary policy. */
+static void test_critical_beta(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {0.0, 1.0, 0.4}, LOG_REFERENCE[] = {-0.2, -2.3, -2.3},
+                        ALPHAS[] = {0.3, 0.6, 1.3, 2.0};
+    for (int k = 0; k < 6; k++) {
+        grpoalign_model *limit;
+        grpoalign_penalty *penalty;
+        grpoalign_reference *reference;
+        double beta;
+        CHECK_OK(grpoalign_model_new_limit(REWARDS, NULL, 3, NULL, &limit, NULL));
+        CHECK_OK(grpoalign_reference_new_log(LOG_REFERENCE, 3, &reference, NULL));
+        if (k < 4) {
+            CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[k], &penalty, NULL));
+        } else {
+            CHECK_OK(grpoalign_penalty_new(k == 4 ? GRPOALIGN_PENALTY_JENSEN_SHANNON : GRPOALIGN_PENALTY_CHI_SQUARED,
+                                           &penalty, NULL));
+        }
+        CHECK_OK(grpoalign_critical_beta(limit, penalty, reference, &beta, NULL));
+        if (k == 0) {
+            assert_near(beta, 0.0, 0.0);
+        } else {
+            for (int above = 0; above < 2; above++) {
+                solved s =
+                    solve_penalised(limit, penalty, beta * (above ? 1.0 + 1e-9 : 1.0 - 1e-9), LOG_REFERENCE, NULL);
+                assert_true((s.status == GRPOALIGN_COLLAPSED) == !above);
+                solved_free(&s);
+            }
+        }
+        grpoalign_model_free(limit);
+        grpoalign_penalty_free(penalty);
+        grpoalign_reference_free(reference);
+    }
+}
+
 /* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary policies. */
 static void test_several(void **state)
 {
@@ -826,6 +862,7 @@ int main(void)
         cmocka_unit_test(test_far_ends),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_points_of_the_limit),
+        cmocka_unit_test(test_critical_beta),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
