@@ -38,6 +38,19 @@ static void close_prompt(prompt *p)
     grpoalign_reference_free(p->reference);
 }
 
+/* A context of the limit, with two outcomes or one. */
+static prompt plain_prompt(int64_t n, double reward, double log_first, double log_second, double variance)
+{
+    prompt p;
+    memset(&p, 0, sizeof p);
+    p.n = n;
+    p.rewards[n - 1] = reward;
+    p.log_reference[0] = log_first;
+    p.log_reference[1] = log_second;
+    p.variances[n - 1] = variance;
+    return p;
+}
+
 static void random_prompt(randomness *r, prompt *p)
 {
     memset(p, 0, sizeof *p);
@@ -416,15 +429,9 @@ static void test_critical_beta(void **state)
 static void test_several(void **state)
 {
     (void)state;
-    prompt prompts[2];
-    memset(prompts, 0, sizeof prompts);
-    for (int k = 0; k < 2; k++) {
-        prompts[k].n = 2;
-        prompts[k].rewards[1] = 1.0;
-        prompts[k].log_reference[1] = log(k == 0 ? 0.1 : 0.12);
-        prompts[k].log_reference[0] = log(k == 0 ? 0.9 : 0.88);
-        open_prompt(&prompts[k]);
-    }
+    prompt prompts[] = {plain_prompt(2, 1.0, log(0.9), log(0.1), 0.0), plain_prompt(2, 1.0, log(0.88), log(0.12), 0.0)};
+    open_prompt(&prompts[0]);
+    open_prompt(&prompts[1]);
     grpoalign_penalty *direct;
     CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &direct, NULL));
     /* epsilon keeps the batch from collapsing, and the third root with it. */
@@ -527,19 +534,6 @@ static void test_flow_returns(void **state)
         }
     }
     assert_true(checked >= 3);
-}
-
-/* A context of the limit, with two outcomes or one. */
-static prompt plain_prompt(int64_t n, double reward, double log_first, double log_second, double variance)
-{
-    prompt p;
-    memset(&p, 0, sizeof p);
-    p.n = n;
-    p.rewards[n - 1] = reward;
-    p.log_reference[0] = log_first;
-    p.log_reference[1] = log_second;
-    p.variances[n - 1] = variance;
-    return p;
 }
 
 static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t kind, double beta, int32_t std)
@@ -682,13 +676,9 @@ static void test_weights_and_no_effect(void **state)
 {
     (void)state;
     prompt prompts[3];
-    memset(prompts, 0, sizeof prompts);
     for (int k = 0; k < 3; k++) {
-        prompts[k].n = 2;
+        prompts[k] = plain_prompt(2, 1.0, log(k == 0 ? 0.7 : 0.4), log(k == 0 ? 0.3 : 0.6), 0.0);
         prompts[k].group_size = 8;
-        prompts[k].rewards[1] = 1.0;
-        prompts[k].log_reference[1] = log(k == 0 ? 0.3 : 0.6);
-        prompts[k].log_reference[0] = log(k == 0 ? 0.7 : 0.4);
         open_prompt(&prompts[k]);
     }
     grpoalign_penalty *penalty;
@@ -733,13 +723,9 @@ static void expect(grpoalign_status wanted, int argument, int64_t index, const c
 static void test_bad_arguments(void **state)
 {
     (void)state;
-    prompt prompts[2];
-    memset(prompts, 0, sizeof prompts);
-    for (int k = 0; k < 2; k++) {
-        prompts[k].n = 2;
-        prompts[k].rewards[1] = 1.0;
-        open_prompt(&prompts[k]);
-    }
+    prompt prompts[] = {plain_prompt(2, 1.0, 0.0, 0.0, 0.0), plain_prompt(2, 1.0, 0.0, 0.0, 0.0)};
+    open_prompt(&prompts[0]);
+    open_prompt(&prompts[1]);
     grpoalign_penalty *reverse, *clamped;
     CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &reverse, NULL));
     CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, &clamped, NULL));
