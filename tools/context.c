@@ -30,6 +30,7 @@ static const choice SCALE_CHOICES[] = {{"std", GRPOALIGN_SCALE_STD},
                                        {"mean", GRPOALIGN_SCALE_MEAN},
                                        {"batch_std", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS},
                                        {"batch_std_of_advantages", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES},
+                                       {"batch", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS}, /* TRL's word */
                                        {NULL, 0}};
 static const choice BASELINE_CHOICES[] = {
     {"mean", GRPOALIGN_BASELINE_MEAN}, {"leave_one_out", GRPOALIGN_BASELINE_LEAVE_ONE_OUT}, {NULL, 0}};

@@ -188,6 +188,8 @@ def files(checks):
     _, alone = harness.solve([c])
     _, out, _ = run_files([[a, b], [c]])
     checks.that([json.loads(x) for x in out.splitlines()] == pair + alone, "a file is a batch")
+    _, word = harness.solve([dict(x, scale="batch") for x in (a, b)])
+    checks.that(word == pair, "TRL's word: %s" % word)
     checks.that(together[0]["batch_std"] != pair[0]["batch_std"], "the third context moves the std")
 
     # What is not of the batch stays in its place; what is bad is left out.
