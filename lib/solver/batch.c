@@ -784,6 +784,58 @@ grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *ou
     return GRPOALIGN_OK;
 }
 
+/* The least value of H between two y, one minimum being there: golden sections. */
+static double least_between(search *self, double low, double high)
+{
+    const double golden = 0.61803398874989484820;
+    double a = high - golden * (high - low), b = low + golden * (high - low);
+    double at_a = look_at(self, a), at_b = look_at(self, b);
+    /* A minimum is flat: its value is good to the square of this. */
+    while (high - low > 1e-8 && self->stop == GRPOALIGN_OK) {
+        if (at_a < at_b) {
+            high = b;
+            b = a;
+            at_b = at_a;
+            a = high - golden * (high - low);
+            at_a = look_at(self, a);
+        } else {
+            low = a;
+            a = b;
+            at_a = at_b;
+            b = low + golden * (high - low);
+            at_b = look_at(self, b);
+        }
+    }
+    return fmin(at_a, at_b);
+}
+
+grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
+{
+    const double step = 0.5 * STRIDE;
+    search self;
+    sample at;
+    gra_batch unit = *batch;
+    unit.beta = 1.0; /* H is then the logarithm of the beta of b */
+    GRA_TRY(start_search(&self, &unit));
+    if (!take_sample(&self, &at)) {
+        return stopped(&self);
+    }
+    /* Beyond this b policies are pi_ref to the last bit. */
+    double y = log(largest_sigma(&unit)) - log(DBL_EPSILON), before = INFINITY, here = look(&self, y, &at);
+    *log_beta = here;
+    while (y > LEAST_Y && self.stop == GRPOALIGN_OK && ceiling_of(&self, &at) > LEAST_VARIANCE) {
+        double next = look(&self, y - step, &at);
+        if (here <= before && here <= next) {
+            *log_beta = fmin(*log_beta, least_between(&self, y - step, y + step));
+        }
+        *log_beta = fmin(*log_beta, next);
+        before = here;
+        here = next;
+        y -= step;
+    }
+    return self.stop < 0 ? stopped(&self) : GRPOALIGN_OK;
+}
+
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
 {
     gra_batch_answers all;

@@ -47,6 +47,10 @@ typedef struct gra_batch_answers {
 /* Penalties whose price holds every outcome, the same for all contexts. */
 grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
 
+/* The logarithm of the least beta that has a divisor, where sigma ends in nothing and epsilon is 0, as the lowest of the minima that
+ * strides show. batch->beta has no meaning. */
+grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta);
+
 /* The divisor that pi_ref leads to. */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out);
 

@@ -5,14 +5,13 @@
 #include "solver/batch.h"
 #include "solver/solver.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* Beyond these no beta is looked for. */
-static const double LARGEST_LOG_BETA = 345.0;
+/* No beta is looked for beyond this, nor are minima told apart that are nearer, in log beta. */
+static const double LARGEST_LOG_BETA = 345.0, MISSED = 1e-3;
 
 typedef struct lone {
     const gra_problem *problem;
@@ -117,39 +116,30 @@ static grpoalign_status has_divisor(lone *self, double log_beta, int *has)
 }
 
 /* beta = b/sigma grows without bound with b, and is continuous: whatever lies above a beta that has a stationary policy has one,
- * too. */
+ * too. Strides find the lowest; were there a lower one between them, it would show a little below. */
 grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
 {
+    const gra_penalty *penalty = problem->penalty;
     lone self;
-    int has = 0;
+    int lower = 0;
+    double low = -LARGEST_LOG_BETA, high;
     start_lone(&self, problem);
     *beta = 0.0;
     /* A bounded strength has a policy at any beta, and so it is where sigma goes like b^(1/(2(1 - alpha))), slower than b. */
-    const gra_penalty *penalty = problem->penalty;
     if (isfinite(problem->structure->tilt.high) ||
         (penalty->kind == GRPOALIGN_PENALTY_ALPHA && penalty->parameter < 0.5)) {
         return GRPOALIGN_OK;
     }
-    double low = -LARGEST_LOG_BETA, high = 0.0;
-    GRA_TRY(has_divisor(&self, low, &has));
-    if (has) {
-        return GRPOALIGN_OK;
+    GRA_TRY(gra_least_beta(&self.batch, &high));
+    if (high > low) {
+        GRA_TRY(has_divisor(&self, high - MISSED, &lower));
     }
-    GRA_TRY(has_divisor(&self, high, &has));
-    while (!has && high < LARGEST_LOG_BETA) {
-        low = high;
-        high = 2.0 * high + 1.0;
-        GRA_TRY(has_divisor(&self, high, &has));
+    while (lower && high - low > MISSED) {
+        int has;
+        double middle = fmax(0.5 * (low + high), high - 1.0);
+        GRA_TRY(has_divisor(&self, middle, &has));
+        *(has ? &high : &low) = middle;
     }
-    while (has && high - low > 2.0 * DBL_EPSILON * (1.0 + fabs(high))) {
-        int middle_has;
-        double middle = 0.5 * (low + high);
-        GRA_TRY(has_divisor(&self, middle, &middle_has));
-        *(middle_has ? &high : &low) = middle;
-        if (!(low < 0.5 * (low + high) && 0.5 * (low + high) < high)) {
-            break;
-        }
-    }
-    *beta = has ? exp(high) : 0.0;
+    *beta = exp(high);
     return GRPOALIGN_OK;
 }
