@@ -50,6 +50,9 @@ grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **o
     law.price_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
     law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
     law.convex = 1;
+    if (alpha >= 1.0) {
+        law.beyond = NULL; /* prices fall without end */
+    }
     return make(&law, out, error);
 }
 

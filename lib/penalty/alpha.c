@@ -30,6 +30,24 @@ static double log_slope(const gra_penalty *self, double price)
     return rest > 0.0 ? 1.0 / rest : 0.0;
 }
 
+/* From the pole of a < 1, 1/(a - 1): t^(a-1) = (1 - a) distance. */
+static double beyond(const gra_penalty *self, double distance)
+{
+    double power = self->parameter - 1.0;
+    return log(-power * distance) / power;
+}
+
+static double slope_beyond(const gra_penalty *self, double distance)
+{
+    return 1.0 / ((1.0 - self->parameter) * distance);
+}
+
+static double distance_of(const gra_penalty *self, double ratio)
+{
+    double power = self->parameter - 1.0;
+    return exp(power * ratio) / -power;
+}
+
 /* f(t) = sum over k >= 2 of l^k/k! (1 + a + ... + a^(k-2)), l = log t. */
 static double series(double a, double l)
 {
@@ -65,6 +83,9 @@ const gra_penalty gra_alpha = {.kind = GRPOALIGN_PENALTY_ALPHA,
                                .log_ratio = log_ratio,
                                .price_of = price_of,
                                .log_slope = log_slope,
+                               .beyond = beyond,
+                               .slope_beyond = slope_beyond,
+                               .distance_of = distance_of,
                                .divergence = divergence,
                                GRA_BY_PRICE};
 

@@ -125,6 +125,48 @@ double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, doub
     return shift - least;
 }
 
+typedef struct beyond_pole {
+    const gra_penalty *penalty;
+    const gra_prior *prior;
+    const double *price;
+    double *policy;
+} beyond_pole;
+
+/* log of the sum of the policy, against the logarithm of the lowest distance: falling. */
+static double log_total_beyond(void *context, double log_distance)
+{
+    const beyond_pole *self = context;
+    gra_sum total = {0.0, 0.0};
+    double distance = exp(log_distance);
+    for (int64_t c = 0; c < self->prior->classes; c++) {
+        self->policy[c] =
+            exp(self->prior->log_mass[c] + self->penalty->beyond(self->penalty, distance + self->price[c]));
+        gra_sum_add(&total, self->policy[c]);
+    }
+    return log(gra_sum_value(total));
+}
+
+double gra_penalty_respond_beyond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+{
+    beyond_pole at = {self, prior, price, policy};
+    /* Where a class without a gap holds 1 alone; where none gains. */
+    double most = -INFINITY, low, high = log(self->distance_of(self, 0.0));
+    for (int64_t c = 0; c < prior->classes; c++) {
+        most = price[c] == 0.0 ? fmax(most, prior->log_mass[c]) : most;
+    }
+    low = fmin(high, log(self->distance_of(self, -most)));
+    double at_low = log_total_beyond(&at, low), at_high = log_total_beyond(&at, high);
+    double found = at_low <= 0.0    ? low
+                   : at_high >= 0.0 ? high
+                                    : gra_root(log_total_beyond, &at, low, at_low, high, at_high);
+    double total = exp(log_total_beyond(&at, found)), distance = exp(found);
+    for (int64_t c = 0; c < prior->classes; c++) {
+        price[c] += distance;
+        policy[c] /= total;
+    }
+    return distance;
+}
+
 /* The policy of the classes with a gap, at prices theta gap + level; returns its sum and the derivative by -log theta. */
 static double rest_at(const gra_penalty *self, const gra_prior *prior, const double *gap, double theta, double level,
                       double *policy, double *slope)

@@ -34,6 +34,25 @@ static double log_slope(const gra_penalty *self, double price)
     return 2.0 + 2.0 / (1.0 + growth);
 }
 
+/* From the pole, -log(2)/2: 1/t = expm1(2 distance). */
+static double beyond(const gra_penalty *self, double distance)
+{
+    (void)self;
+    return distance > FAR ? -2.0 * distance : -log(expm1(2.0 * distance));
+}
+
+static double slope_beyond(const gra_penalty *self, double distance)
+{
+    (void)self;
+    return -2.0 / expm1(-2.0 * distance);
+}
+
+static double distance_of(const gra_penalty *self, double ratio)
+{
+    (void)self;
+    return 0.5 * (ratio > 0.0 ? log1p(exp(-ratio)) : log1p(exp(ratio)) - ratio);
+}
+
 /* With d = t - 1: f = (bregman(d) - 2 bregman(d/2))/2. */
 static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
 {
@@ -55,5 +74,8 @@ const gra_penalty gra_jensen_shannon = {.kind = GRPOALIGN_PENALTY_JENSEN_SHANNON
                                         .log_ratio = log_ratio,
                                         .price_of = price_of,
                                         .log_slope = log_slope,
+                                        .beyond = beyond,
+                                        .slope_beyond = slope_beyond,
+                                        .distance_of = distance_of,
                                         .divergence = divergence,
                                         GRA_BY_PRICE};

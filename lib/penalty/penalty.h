@@ -68,6 +68,11 @@ struct gra_penalty {
     double (*log_ratio)(const gra_penalty *self, double price);
     double (*price_of)(const gra_penalty *self, double log_ratio);
     double (*log_slope)(const gra_penalty *self, double price);
+    /* Where the price of infinite gains is a number other than 0, a pole: the log ratio and the slope at a price that far beyond it,
+     * and the distance of a log ratio, all with digits that the price itself lacks there. NULL for other penalties. */
+    double (*beyond)(const gra_penalty *self, double distance);
+    double (*slope_beyond)(const gra_penalty *self, double distance);
+    double (*distance_of)(const gra_penalty *self, double log_ratio);
     /* What training feels at a log ratio, and its derivative: the price, but for lossy penalties beyond their end. */
     double (*drive)(const gra_penalty *self, double log_ratio, double *slope);
     /* The term of the divergence for one outcome; sums to 0 at pi = pi_ref, never negative. */
@@ -125,6 +130,8 @@ double gra_penalty_even_price(const gra_penalty *self, const gra_prior *prior);
 double gra_penalty_drive(const gra_penalty *self, double log_ratio, double *slope);
 double gra_penalty_grown(const gra_penalty *self, double price, double growth);
 double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy);
+/* The same for penalties with a pole, prices being distances from it and 0 the lowest on entry. */
+double gra_penalty_respond_beyond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy);
 double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const double *gap, double x, double *price,
                        double *policy);
 void gra_penalty_ray_bracket(const gra_penalty *self, const gra_prior *prior, const double *gap, double low,

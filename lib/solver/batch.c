@@ -144,49 +144,32 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* Whether prices keep their digits where the best classes gain all: they do not near a pole other than 0. A class of mass m stays
- * about m away from it, which leaves a probability with DBL_EPSILON/m, here a fifth of SLACK. */
-static int keeps_digits(const gra_batch_context *x)
+/* Prices are measured from the pole, if there is one. */
+static double log_ratio_at(const gra_penalty *penalty, double price)
 {
-    const gra_penalty *penalty = x->problem->penalty;
-    const gra_prior *prior = &x->problem->prior;
-    double least = 1.0;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        least = gap_of(x, c) == 0.0 ? fmin(least, prior->mass[c]) : least;
-    }
-    return penalty->barrier > 0.0 || !isfinite(penalty->price_of(penalty, INFINITY)) ||
-           least > 5.0 * DBL_EPSILON / SLACK;
+    return penalty->beyond != NULL ? penalty->beyond(penalty, price) : penalty->log_ratio(penalty, price);
+}
+
+static double slope_at(const gra_penalty *penalty, double price)
+{
+    return penalty->beyond != NULL ? penalty->slope_beyond(penalty, price) : penalty->log_slope(penalty, price);
 }
 
 /* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
 static double respond(search *self, int64_t k, double b)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
-    const gra_problem *problem = x->problem;
-    const gra_penalty *penalty = problem->penalty;
-    int64_t n = problem->prior.classes;
+    const gra_prior *prior = &x->problem->prior;
+    const gra_penalty *penalty = x->problem->penalty;
     if (is_flat(x)) {
-        for (int64_t c = 0; c < n; c++) {
-            self->price[c] = penalty->unit_price;
-            self->policy[c] = problem->prior.mass[c];
-        }
-        return penalty->unit_price;
+        memcpy(self->policy, prior->mass, (size_t)prior->classes * sizeof(double));
+        return 0.0;
     }
-    if (keeps_digits(x)) {
-        for (int64_t c = 0; c < n; c++) {
-            self->price[c] = x->strength * gap_of(x, c) / b;
-        }
-        return penalty->respond(penalty, &problem->prior, self->price, self->policy);
+    for (int64_t c = 0; c < prior->classes; c++) {
+        self->price[c] = x->strength * gap_of(x, c) / b;
     }
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    gra_problem at_b = *problem;
-    gra_answer answer = {.price = self->price, .policy = self->policy};
-    at_b.beta = b * problem->structure->tilt.constant / (x->strength * x->gap_unit);
-    if (gra_solve_tilt(&at_b, &answer) < 0) {
-        self->stop = GRPOALIGN_ERR_MEMORY; /* nothing else can be the matter */
-    }
-    gra_arena_rewind(problem->arena, mark);
-    return gra_min(self->price, n);
+    return penalty->beyond != NULL ? gra_penalty_respond_beyond(penalty, prior, self->price, self->policy)
+                                   : penalty->respond(penalty, prior, self->price, self->policy);
 }
 
 /* The variance of a context, and its mean reward as pivot and offset. */
@@ -385,8 +368,8 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
     for (int64_t c = 0; c < problem->prior.classes; c++) {
         double gap = gap_of(x, c), price = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
-        double q = exp(problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, price) - unit);
-        q = q > 0.0 ? q * problem->penalty->log_slope(problem->penalty, price) : 0.0;
+        double q = exp(problem->prior.log_mass[c] + log_ratio_at(problem->penalty, price) - unit);
+        q = q > 0.0 ? q * slope_at(problem->penalty, price) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
         gra_sum_add(&q2, q * gap * gap);
@@ -662,7 +645,7 @@ static motion motion_at(search *self, const sample *at, double sigma)
         double share = batch->of_advantages ? x->share : 1.0;
         for (int64_t c = 0; c < n; c++) {
             /* q over b, in place of the price: q alone may underflow. */
-            double p = self->policy[c], q = p > 0.0 ? p / at->b * penalty->log_slope(penalty, self->price[c]) : 0.0;
+            double p = self->policy[c], q = p > 0.0 ? p / at->b * slope_at(penalty, self->price[c]) : 0.0;
             double d = gap_of(x, c) - centre;
             self->price[c] = q;
             total += q;
