@@ -50,8 +50,10 @@ grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **o
     law.price_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
     law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
     law.convex = 1;
-    if (alpha >= 1.0) {
-        law.beyond = NULL; /* prices fall without end */
+    /* Prices fall without end, or the pole is so far away that distances from it have fewer digits: 1/(1 - alpha) roundings of a
+     * logarithm, where prices lose t^(1 - alpha). */
+    if (alpha > 0.95) {
+        law.beyond = NULL;
     }
     return make(&law, out, error);
 }

@@ -449,6 +449,28 @@ static int is_swamped(const gra_problem *problem)
     return problem->structure->tilt.high / problem->beta < 1e-290;
 }
 
+/* With one strength for all policies the prices are known but for their level: the policy is the response to them. Told of
+ * penalties with a pole, whose responses keep more digits than their rays. */
+static void respond_to_strength(const gra_problem *problem, gra_answer *answer)
+{
+    const gra_penalty *penalty = problem->penalty;
+    const gra_tilt *tilt = &problem->structure->tilt;
+    double pole = penalty->price_of(penalty, INFINITY), theta = tilt->constant / problem->beta, moved = 0.0;
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        answer->price[c] = theta * tilt->gap[c];
+    }
+    (void)gra_penalty_respond_beyond(penalty, &problem->prior, answer->price, answer->policy);
+    for (int64_t c = 0; c < problem->prior.classes; c++) {
+        double p = answer->policy[c], price = answer->price[c];
+        moved = fmax(moved, p > 0.0 ? p * price * penalty->slope_beyond(penalty, price) : 0.0);
+        answer->price[c] += pole;
+    }
+    answer->beta = problem->beta;
+    answer->method = GRPOALIGN_METHOD_SCALAR;
+    answer->policy_error = DBL_EPSILON * (4.0 + 2.0 * moved); /* two roundings of a price */
+    answer->unique = answer->stable = 1;
+}
+
 /* The answer where there is but one. */
 static grpoalign_status solve_single(line *self, gra_answer *answer)
 {
@@ -457,6 +479,10 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
         GRA_TRY(settle(self, answer, problem->penalty->ray_origin, problem->beta));
         answer->policy_error = DBL_EPSILON;
         answer->unique = answer->stable = 1;
+        return GRPOALIGN_OK;
+    }
+    if (self->tilt->constant > 0.0 && problem->penalty->beyond != NULL) {
+        respond_to_strength(problem, answer);
         return GRPOALIGN_OK;
     }
     if (!settle_corner(self, 1, answer)) {
