@@ -107,10 +107,7 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
             s->has_ddof && s->ddof == 1 ? "population std (ddof 0)" : "sample std (ddof 1)",
             "std1 = std0 sqrt(G/(G-1))");
     }
-    /* The std of advantages has the factor too. */
-    int keeps_factor = scale == GRPOALIGN_SCALE_STD || scale == GRPOALIGN_SCALE_NONE ||
-                       scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS;
-    if (groups && keeps_factor) {
+    if (groups && (scale == GRPOALIGN_SCALE_STD || scale == GRPOALIGN_SCALE_NONE)) {
         double share = 1.0 - 1.0 / size;
         add(out, others ? s->beta * share : s->beta / share, NAN,
             others ? "the mean of the whole group as baseline" : "the mean of the others as baseline (leave one out)",

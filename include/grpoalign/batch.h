@@ -52,7 +52,7 @@ GRPOALIGN_API void grpoalign_batch_options_init(grpoalign_batch_options *options
  * out:        receives solution k for context k: its policy, its unscaled advantages, and in its report beta = b, `unique` (1: the
  *             batch has no other stationary policies, proved) and `stable`, which are those of the batch. Of several the one that
  *             pi_ref leads to as beta falls from infinity. beta = 0 in the report of a batch that collapses; contexts whose
- *             rewards are all equal keep their reference, and are OK, whatever the others do.
+ *             rewards are all equal keep their reference, and are OK as such; unique and stable are the batch's there, too.
  * std:        receives sigma (NaN where it has no effect, 0 where the batch collapses), or NULL.
  *
  * Returns OK, NOT_UNIQUE, ACCURACY_LIMITED, COLLAPSED (with epsilon = 0: sigma vanishes faster than the policies move) or

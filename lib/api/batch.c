@@ -170,14 +170,18 @@ static const double SWAMPED = 1e-200;
 static double find_unit(const call *self)
 {
     double range = SWAMPED * self->batch.epsilon, first = best_reward(&self->sessions[0]);
+    int of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES;
     for (int64_t k = 0; k < self->count; k++) {
-        const grpoalign_model *model = self->sessions[k].model;
+        const gra_session *session = &self->sessions[k];
+        const grpoalign_model *model = session->model;
+        double from = of_advantages ? best_reward(session) : first; /* offsets count between rewards alone */
         for (int64_t o = 0; o < model->outcomes; o++) {
-            if (!self->sessions[k].reference->support[o]) {
+            if (!session->reference->support[o]) {
                 continue;
             }
-            /* halves: the range of doubles is no double */
-            range = fmax(range, fabs(0.5 * model->rewards[o] - 0.5 * first));
+            /* halves: the range of doubles is no double; but the least has no half */
+            double half = fabs(0.5 * model->rewards[o] - 0.5 * from);
+            range = fmax(range, half > 0.0 ? half : fabs(model->rewards[o] - from));
             range = model->deviations != NULL ? fmax(range, 0.5 * model->deviations[o]) : range;
         }
     }
@@ -203,12 +207,13 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
         if (of_advantages && model->group_size > 0) {
             share = own * own * size / (size - 1.0); /* of r less its baseline: 1 - 1/G, or G/(G-1) */
         }
-        contexts[k] = (gra_batch_context){.problem = &session->problem,
-                                          .weight = self->weights[k],
-                                          .strength = own,
-                                          .share = share,
-                                          .best = best_reward(session) / self->unit - top / self->unit,
-                                          .variance = class_variances(self, session, &short_memory)};
+        contexts[k] =
+            (gra_batch_context){.problem = &session->problem,
+                                .weight = self->weights[k],
+                                .strength = own,
+                                .share = share,
+                                .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
+                                .variance = class_variances(self, session, &short_memory)};
         if (session->structure.kind == GRA_TILT) {
             contexts[k].gap_unit = session->structure.tilt.constant / own / self->unit;
         }
@@ -265,7 +270,8 @@ static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_an
                                        grpoalign_error *error)
 {
     gra_answer *answer = &self->answers[k];
-    if (divisor->status != GRPOALIGN_COLLAPSED) {
+    int flat = self->sessions[k].structure.kind == GRA_FLAT;
+    if (divisor->status != GRPOALIGN_COLLAPSED && !flat) {
         answer->status = answer->status == GRPOALIGN_OK ? divisor->status : answer->status;
         answer->policy_error = fmin(1.0, answer->policy_error + divisor->policy_error);
     }
@@ -313,7 +319,7 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
         GRA_TRY(solve_divisor(self, &divisor, error));
     }
     double effective = self->beta * divisor.divisor * self->unit;
-    int settled = has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED && divisor.motion > 0.0;
+    int settled = has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED && divisor.moves;
     if (settled && !(effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BETA, -1,
                         "beta times the std of the batch must be from %g to %g (got %g)", LEAST_BETA, 1.0 / LEAST_BETA,

@@ -300,3 +300,8 @@ const gra_penalty *gra_penalty_find(int32_t kind)
     }
     return NULL;
 }
+
+int gra_penalty_outlasts_std(const gra_penalty *self)
+{
+    return self->barrier > 0.0 || (self->kind == GRPOALIGN_PENALTY_ALPHA && self->parameter < 0.5);
+}

@@ -122,6 +122,10 @@ const gra_penalty *gra_penalty_find(int32_t kind);
 /* Whether it has a price that changes smoothly and lets go of no outcome. */
 int gra_penalty_holds(const gra_penalty *self);
 
+/* Whether, as b falls to 0 in pi(gap/b), the std of the rewards falls slower than b: like b^(1/(2(1 - alpha))), alpha < 1/2. There
+ * is then a stationary policy over that std for every beta. */
+int gra_penalty_outlasts_std(const gra_penalty *self);
+
 /* ---- for any penalty (common.c) ------------------------------------------------------------------------------------------ */
 
 /* The price of all classes when all are equal: the unit price, but for a prior that has lost some of its mass. */

@@ -342,7 +342,7 @@ static interval sigma_bounds(const search *self, const sample *a, const sample *
             interval mean = {x->best - gap.high - middle, x->best - gap.low - middle};
             total = sum(total, times(x->weight, square(mean)));
         }
-        size += x->weight * (second.high + fallen.high);
+        size += x->weight * fmax(1.0, x->share) * (second.high + fallen.high);
     }
     if (!batch->of_advantages) {
         total.low -= shift * shift;
@@ -580,11 +580,11 @@ static void swap_samples(sample *a, sample *b)
 enum { FOUND_ALL, COLLAPSES, GAVE_UP };
 
 /* All roots from above. */
-static int find_roots(search *self)
+static int find_divisors(search *self)
 {
     const gra_batch *batch = self->batch;
-    double floor = batch->epsilon > 0.0 ? self->log_beta + log(batch->epsilon) - 1e-9 : LEAST_Y;
-    int has_barrier = batch->contexts[0].problem->penalty->barrier > 0.0;
+    double floor = batch->epsilon > 0.0 ? fmax(LEAST_Y, self->log_beta + log(batch->epsilon) - 1e-9) : LEAST_Y;
+    int outlasts = gra_penalty_outlasts_std(batch->contexts[0].problem->penalty);
     sample above, below;
     if (!take_sample(self, &above) || !take_sample(self, &below)) {
         return GAVE_UP;
@@ -594,21 +594,21 @@ static int find_roots(search *self)
         if (above.value <= 0.0 && is_done(self, &above)) {
             return FOUND_ALL;
         }
+        if (batch->epsilon == 0.0 && ceiling_of(self, &above) <= LEAST_VARIANCE) {
+            /* No spread is left that a double could hold, nor will there be. */
+            return above.value > 0.0 && !outlasts ? COLLAPSES : GAVE_UP;
+        }
         (void)look(self, fmax(above.y - STRIDE, floor), &below);
         if (self->samples >= MOST_SAMPLES || isnan(above.value) || isnan(below.value)) {
             return GAVE_UP;
         }
         divide(self, &below, &above);
-        if (batch->epsilon == 0.0 && !has_barrier && ceiling_of(self, &below) <= LEAST_VARIANCE) {
-            /* No spread is left that a double could hold, nor will there be. */
-            return below.value > 0.0 ? COLLAPSES : GAVE_UP;
-        }
         swap_samples(&above, &below);
     }
     if (batch->epsilon > 0.0) {
-        return FOUND_ALL;
+        return above.value <= 0.0 ? FOUND_ALL : GAVE_UP;
     }
-    return above.value > 0.0 && !has_barrier ? COLLAPSES : GAVE_UP;
+    return above.value > 0.0 && !outlasts ? COLLAPSES : GAVE_UP;
 }
 
 /* ---- at the root ------------------------------------------------------------------------------------------------ */
@@ -630,19 +630,20 @@ static motion motion_at(search *self, const sample *at, double sigma)
 {
     const gra_batch *batch = self->batch;
     motion out = {0.0, 1.0, 0.0};
+    if (!(sigma > 0.0)) {
+        return out;
+    }
     for (int64_t k = 0; k < batch->count; k++) {
         const gra_batch_context *x = &batch->contexts[k];
         const gra_penalty *penalty = x->problem->penalty;
         int64_t n = x->problem->prior.classes;
-        if (is_flat(x) || !(sigma > 0.0)) {
+        if (is_flat(x)) {
             continue;
         }
         (void)respond(self, k, at->b);
         double total = 0.0, gap_mean = 0.0, g_mean = 0.0, gap_gap = 0.0, gap_g = 0.0, g_g = 0.0;
-        /* g is measured from the mean of the context or, for the rewards of the batch, of all. Within a context, share times
-         * the spread about its own mean and the rest about the mean of all. */
+        /* g is measured from the mean of the context or, for the rewards of the batch, of all. */
         double centre = batch->of_advantages ? at->of[k].mean_gap : x->best - at->mean;
-        double share = batch->of_advantages ? x->share : 1.0;
         for (int64_t c = 0; c < n; c++) {
             /* q over b, in place of the price: q alone may underflow. */
             double p = self->policy[c], q = p > 0.0 ? p / at->b * slope_at(penalty, self->price[c]) : 0.0;
@@ -650,12 +651,12 @@ static motion motion_at(search *self, const sample *at, double sigma)
             self->price[c] = q;
             total += q;
             gap_mean += q * gap_of(x, c);
-            g_mean += q * share * (d * d + variance_of(x, c));
+            g_mean += q * x->share * (d * d + variance_of(x, c));
         }
         for (int64_t c = 0; c < n && total > 0.0; c++) {
             double q = self->price[c], d = gap_of(x, c) - centre;
             double gap = gap_of(x, c) - gap_mean / total;
-            double g = share * (d * d + variance_of(x, c)) - g_mean / total;
+            double g = x->share * (d * d + variance_of(x, c)) - g_mean / total;
             gap_gap += q * gap * gap;
             gap_g += q * gap * g;
             g_g += q * g * g;
@@ -698,7 +699,7 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
 }
 
 /* The divisor in a bracket. */
-static grpoalign_status settle(search *self, interval bracket, gra_batch_answer *out)
+static grpoalign_status settle_divisor(search *self, interval bracket, gra_batch_answer *out)
 {
     const gra_batch *batch = self->batch;
     gra_arena_mark_t mark = gra_arena_mark(batch->arena);
@@ -720,6 +721,7 @@ static grpoalign_status settle(search *self, interval bracket, gra_batch_answer 
     out->motion = near.policy / fabs(near.slope);
     out->policy_error = fmin(1.0, out->motion * DBL_EPSILON * (8.0 + fabs(y)));
     out->stable = near.bound < 1.0 ? 1 : -1;
+    out->moves = 1;
     gra_arena_rewind(batch->arena, mark);
     return GRPOALIGN_OK;
 }
@@ -750,7 +752,7 @@ grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *ou
     if (flat) {
         return settle_flat(&self, &out->items[0]);
     }
-    int end = find_roots(&self);
+    int end = find_divisors(&self);
     if (self.stop < 0) {
         return stopped(&self);
     }
@@ -759,7 +761,7 @@ grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *ou
     out->complete = !self.undecided && end != GAVE_UP && self.roots <= GRA_MOST_DIVISORS;
     out->count = self.roots < GRA_MOST_DIVISORS ? self.roots : GRA_MOST_DIVISORS;
     for (int64_t k = 0; k < out->count; k++) {
-        GRA_TRY(settle(&self, self.root[k], &out->items[k]));
+        GRA_TRY(settle_divisor(&self, self.root[k], &out->items[k]));
     }
     if (self.roots == 0 && end != COLLAPSES) {
         out->nearest = exp(self.nearest) / batch->beta;
@@ -819,6 +821,11 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
     return self.stop < 0 ? stopped(&self) : GRPOALIGN_OK;
 }
 
+int32_t gra_batch_unique(const gra_batch_answers *all)
+{
+    return all->count > 1 || all->collapses ? 0 : all->complete ? 1 : -1;
+}
+
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
 {
     gra_batch_answers all;
@@ -829,13 +836,14 @@ grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
         *out = (gra_batch_answer){.status = GRPOALIGN_COLLAPSED, .unique = -1, .stable = 1};
     } else if (all.count == 0) {
         *out = (gra_batch_answer){.status = GRPOALIGN_NOT_CONVERGED,
-                                  .std = all.nearest - batch->epsilon,
+                                  .std = fmax(0.0, all.nearest - batch->epsilon),
                                   .divisor = all.nearest,
                                   .unique = -1,
                                   .stable = -1,
+                                  .moves = 1,
                                   .policy_error = 1.0};
     } else {
-        out->unique = all.count > 1 || all.collapses ? 0 : all.complete ? 1 : -1;
+        out->unique = gra_batch_unique(&all);
         out->status = out->unique == 0 ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
     }
     return GRPOALIGN_OK;

@@ -28,6 +28,7 @@ typedef struct gra_batch_answer {
     double std, divisor; /* in the unit; divisor = std + epsilon */
     int32_t status;      /* OK, NOT_UNIQUE, COLLAPSED or NOT_CONVERGED */
     int32_t unique, stable, iterations;
+    int moves;           /* 0 when no context has anything to learn */
     double motion;       /* the most a probability moves with the logarithm of the divisor, the coupling included */
     double policy_error; /* what the divisor's rounding does to a probability */
 } gra_batch_answer;
@@ -46,6 +47,9 @@ typedef struct gra_batch_answers {
 
 /* Penalties whose price holds every outcome, the same for all contexts. */
 grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
+
+/* 1 where they are one, proved; 0 where there are others, or a collapse beside them; else -1. */
+int32_t gra_batch_unique(const gra_batch_answers *all);
 
 /* The logarithm of the least beta that has a divisor, where sigma ends in nothing and epsilon is 0, as the lowest of the minima that
  * strides show. batch->beta has no meaning. */

@@ -11,7 +11,7 @@
 #include "base/status.h"
 
 /* No beta is looked for beyond this, nor are minima told apart that are nearer, in log beta. */
-static const double LARGEST_LOG_BETA = 345.0, MISSED = 1e-3;
+static const double LARGEST_LOG_BETA = 345.0, LEAST_B = 1e-300, MISSED = 1e-3;
 
 typedef struct lone {
     const gra_problem *problem;
@@ -24,8 +24,11 @@ typedef struct lone {
 int gra_is_lone_batch(const gra_problem *problem)
 {
     const gra_penalty *penalty = problem->penalty;
-    return problem->structure->kind == GRA_TILT && problem->structure->tilt.over_sigma && penalty->convex &&
-           !penalty->exponential && !penalty->lossy && penalty->barrier == 0.0;
+    const gra_tilt *tilt = &problem->structure->tilt;
+    /* Where epsilon alone leaves a b that doubles do not have, the ray still has a policy. */
+    int fits = tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B;
+    return problem->structure->kind == GRA_TILT && tilt->over_sigma && penalty->convex && !penalty->exponential &&
+           !penalty->lossy && penalty->barrier == 0.0 && fits;
 }
 
 static void start_lone(lone *self, const gra_problem *problem)
@@ -97,7 +100,7 @@ grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out)
             return gra_fail_memory(problem->error);
         }
         GRA_TRY(settle(&self, &all.items[k], answer));
-        answer->unique = all.count > 1 || all.collapses ? 0 : all.complete ? 1 : -1;
+        answer->unique = gra_batch_unique(&all);
         answer->iterations += all.iterations;
     }
     out->complete = all.complete;
@@ -119,15 +122,13 @@ static grpoalign_status has_divisor(lone *self, double log_beta, int *has)
  * too. Strides find the lowest; were there a lower one between them, it would show a little below. */
 grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
 {
-    const gra_penalty *penalty = problem->penalty;
     lone self;
     int lower = 0;
     double low = -LARGEST_LOG_BETA, high;
     start_lone(&self, problem);
     *beta = 0.0;
-    /* A bounded strength has a policy at any beta, and so it is where sigma goes like b^(1/(2(1 - alpha))), slower than b. */
-    if (isfinite(problem->structure->tilt.high) ||
-        (penalty->kind == GRPOALIGN_PENALTY_ALPHA && penalty->parameter < 0.5)) {
+    /* A bounded strength has a policy at any beta. */
+    if (isfinite(problem->structure->tilt.high) || gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
     }
     GRA_TRY(gra_least_beta(&self.batch, &high));

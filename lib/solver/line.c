@@ -434,7 +434,7 @@ static int settle_corner(line *self, int left, gra_answer *answer)
     for (int64_t c = 0; c < n; c++) {
         answer->price[c] = theta * tilt->gap[c] + level;
         double log_policy = problem->prior.log_mass[c] + penalty->log_ratio(penalty, answer->price[c]);
-        if (tilt->gap[c] > 0.0 && answer->price[c] < penalty->price_most && !(log_policy < -LARGEST_X)) {
+        if (tilt->gap[c] > 0.0 && answer->price[c] < penalty->price_most && !(left && log_policy < -LARGEST_X)) {
             return 0;
         }
     }

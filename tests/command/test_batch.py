@@ -245,10 +245,8 @@ def presets(checks):
         plain = {"model": "limit", "scale": "none", "penalty": "reverse_kl", "beta": same["unscaled rewards"]}
         _, (unscaled,) = harness.solve([dict(context, **plain)])
         checks.that(abs(unscaled["policy"][1] - result["policy"][1]) < 1e-9, "%s: %s" % (found, unscaled))
-    others = next(e["beta"] for e in found["equivalents"] if "leave one out" in e["convention"] and "mean" in e["convention"])
-    _, again = harness.solve([dict(SETTINGS, **dict(c, epsilon=1e-4, baseline="leave_one_out", beta=others))
-                              for c in contexts])
-    checks.that(all(abs(x["policy"][1] - y["policy"][1]) < 1e-9 for x, y in zip(again, results)), "%r: %s" % (others, again))
+        # Another baseline changes all contexts of a batch, each by a factor of its group size.
+        checks.that(len(found["equivalents"]) == 1, line)
     with tempfile.TemporaryDirectory() as folder:
         table = os.path.join(folder, "r.csv")
         with open(table, "w", encoding="utf-8") as file:

@@ -221,7 +221,6 @@ static void against_each_other(void **state)
         closest);
 }
 
-/* What every expectation satisfies, at sizes where no other method reaches. */
 /* Sums over the compositions of the other members of a group, in long double, whose exponents reach far lower. */
 typedef struct compositions {
     const gra_group_rule *rule;
@@ -310,6 +309,7 @@ static void near_ties(void **state)
     }
 }
 
+/* What every expectation satisfies, at sizes where no other method reaches. */
 static void properties(void **state)
 {
     (void)state;
