@@ -178,3 +178,26 @@ double gra_root(gra_function f, void *context, double low, double f_low, double 
     }
     return b;
 }
+
+double gra_least(gra_function f, void *context, double low, double high, double width)
+{
+    const double golden = 0.61803398874989484820;
+    double a = high - golden * (high - low), b = low + golden * (high - low);
+    double at_a = f(context, a), at_b = f(context, b);
+    while (high - low > width) {
+        if (at_a < at_b) {
+            high = b;
+            b = a;
+            at_b = at_a;
+            a = high - golden * (high - low);
+            at_a = f(context, a);
+        } else {
+            low = a;
+            a = b;
+            at_a = at_b;
+            b = low + golden * (high - low);
+            at_b = f(context, b);
+        }
+    }
+    return fmin(at_a, at_b);
+}

@@ -85,6 +85,10 @@ double gra_wright_omega(double x);
  * up to about 120 times; usually ten.
  */
 typedef double (*gra_function)(void *context, double x);
+/* The least value of f between low and high, one minimum being there, from golden sections down to the width: it is good to the
+ * square of that. */
+double gra_least(gra_function f, void *context, double low, double high, double width);
+
 double gra_root(gra_function f, void *context, double low, double f_low, double high, double f_high);
 
 #endif

@@ -45,14 +45,14 @@ static int is_crawling(double step, double before)
     return !(fabs(step) <= 0.5 * fabs(before));
 }
 
-/* The policy at prices + shift; returns its sum, and in *slope its derivative by -shift. */
-static double total_at(const gra_penalty *self, const gra_prior *prior, const double *price, double shift,
-                       double *policy, double *slope)
+/* The policy at prices - origin + shift; returns its sum, and in *slope its derivative by -shift. */
+static double total_at(const gra_penalty *self, const gra_prior *prior, const double *price, double origin,
+                       double shift, double *policy, double *slope)
 {
     gra_sum total = {0.0, 0.0};
     *slope = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
-        double p = price[c] + shift;
+        double p = (price[c] - origin) + shift;
         policy[c] = exp(prior->log_mass[c] + self->log_ratio(self, p));
         gra_sum_add(&total, policy[c]);
         *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, p) : 0.0;
@@ -76,53 +76,87 @@ double gra_penalty_even_price(const gra_penalty *self, const gra_prior *prior)
 
 /* Enough for any bracket of doubles. */
 static const int MOST_HALVINGS = 2200;
+/* A price that is the sum of two this much larger has lost digits that count. */
+static const double LOST_DIGITS = 16.0;
 
 /*
- * The sum of the policy falls as the prices rise. With all prices above the even price it is at most 1, with all below at least 1,
- * and so it is where the class of the lowest price holds 1 alone; it grows beyond all bounds where that comes to the pole of those
- * penalties that have one. Newton on its logarithm inside that bracket. Prices are measured from the lowest: only that may be
- * near the pole, where its digits count.
+ * The level of prices measured from `origin`. The sum of the policy falls as they rise: with all prices above the even price it is
+ * at most 1; with all below at least 1, and so it is where one class holds 1 alone. Newton on its logarithm inside that bracket.
  */
-double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+static double find_level(const gra_penalty *self, const gra_prior *prior, const double *price, double origin,
+                         double *policy)
 {
     int64_t n = prior->classes;
-    double least = gra_min(price, n), pole = self->price_of(self, INFINITY), alone = pole, slope;
+    double even = gra_penalty_even_price(self, prior), slope;
+    double high = even - (gra_min(price, n) - origin), low = even - (gra_max(price, n) - origin);
     for (int64_t c = 0; c < n; c++) {
-        price[c] -= least;
-        alone = price[c] == 0.0 ? fmax(alone, self->price_of(self, -prior->log_mass[c])) : alone;
+        low = fmax(low, self->price_of(self, -prior->log_mass[c]) - (price[c] - origin));
     }
-    double high = gra_penalty_even_price(self, prior), low = fmin(high, fmax(high - gra_max(price, n), alone));
-    double shift = high, wall = isfinite(pole) ? pole : -INFINITY, step = high - low;
+    low = fmin(low, high);
+    double shift = high, step = high - low;
     for (int i = 0; i < MOST_HALVINGS && low < high; i++) {
-        double total = total_at(self, prior, price, shift, policy, &slope);
+        double total = total_at(self, prior, price, origin, shift, policy, &slope);
         if (total > 1.0) {
             low = fmax(low, shift);
         } else {
             high = fmin(high, shift);
         }
         if (fabs(total - 1.0) <= 2.0 * DBL_EPSILON) {
-            break;
+            return shift;
         }
         double next = shift + log(total) * total / slope;
         if (!(next > low && next < high) || is_crawling(next - shift, step)) {
             next = 0.5 * (low + high);
-            if (wall > -INFINITY && high - wall > 4.0 * (low - wall)) {
-                next = wall + (low > wall ? sqrt((low - wall) * (high - wall)) : 0.1 * (high - wall));
-            }
         }
         if (fabs(next - shift) <= DBL_EPSILON * fmax(fabs(next), DBL_MIN)) {
-            shift = next;
-            break;
+            if (fabs(total - 1.0) < 0.5) {
+                return next;
+            }
+            /* The sum leaps over 1 within a rounding: from there on nobody is missing. */
+            if (high - low <= 4.0 * DBL_EPSILON * fmax(fabs(low), fabs(high))) {
+                return low;
+            }
+            next = 0.5 * (low + high);
         }
         step = next - shift;
         shift = next;
     }
-    double total = total_at(self, prior, price, shift, policy, &slope);
+    return shift;
+}
+
+/* Measured from the class that holds most: its own price has then its digits, and those of classes far from it need none. */
+double gra_penalty_respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+{
+    int64_t n = prior->classes, heaviest = 0;
+    double origin = gra_min(price, n), shift = 0.0, slope, total = 1.0;
+    if (self->beyond != NULL) {
+        double pole = self->price_of(self, INFINITY);
+        for (int64_t c = 0; c < n; c++) {
+            price[c] -= origin;
+        }
+        shift = pole + gra_penalty_respond_beyond(self, prior, price, policy);
+        for (int64_t c = 0; c < n; c++) {
+            price[c] += pole;
+        }
+        return shift - origin;
+    }
+    for (int i = 0; i < 3; i++) {
+        shift = find_level(self, prior, price, origin, policy);
+        total = total_at(self, prior, price, origin, shift, policy, &slope);
+        for (int64_t c = 0; c < n; c++) {
+            heaviest = policy[c] > policy[heaviest] ? c : heaviest;
+        }
+        double distance = fabs(price[heaviest] - origin);
+        if (!(distance > LOST_DIGITS * fmax(1.0, fabs(price[heaviest] - origin + shift)))) {
+            break;
+        }
+        origin = price[heaviest];
+    }
     for (int64_t c = 0; c < n; c++) {
-        price[c] += shift;
+        price[c] = (price[c] - origin) + shift;
         policy[c] /= total; /* 1 but for the rounding of the shift */
     }
-    return shift - least;
+    return shift - origin;
 }
 
 typedef struct beyond_pole {
@@ -167,6 +201,12 @@ double gra_penalty_respond_beyond(const gra_penalty *self, const gra_prior *prio
     return distance;
 }
 
+/* Prices along the ray are measured from the pole of penalties that have one. */
+static double level_at(const gra_penalty *self, double log_ratio)
+{
+    return self->beyond != NULL ? self->distance_of(self, log_ratio) : self->price_of(self, log_ratio);
+}
+
 /* The policy of the classes with a gap, at prices theta gap + level; returns its sum and the derivative by -log theta. */
 static double rest_at(const gra_penalty *self, const gra_prior *prior, const double *gap, double theta, double level,
                       double *policy, double *slope)
@@ -175,10 +215,15 @@ static double rest_at(const gra_penalty *self, const gra_prior *prior, const dou
     *slope = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
         if (gap[c] > 0.0) {
+            int beyond = self->beyond != NULL;
             double price = theta * gap[c] + level;
-            policy[c] = exp(prior->log_mass[c] + self->log_ratio(self, price));
+            double ratio = beyond ? self->beyond(self, price) : self->log_ratio(self, price);
+            policy[c] = exp(prior->log_mass[c] + ratio);
             gra_sum_add(&total, policy[c]);
-            *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, price) * theta * gap[c] : 0.0;
+            if (policy[c] > 0.0) {
+                *slope += policy[c] * (beyond ? self->slope_beyond(self, price) : self->log_slope(self, price)) *
+                          theta * gap[c];
+            }
         }
     }
     return gra_sum_value(total);
@@ -203,9 +248,9 @@ double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const do
     /* The best hold nearly everything or nearly nothing: either way their way keeps its digits. */
     double even = even_log_ratio(self, prior), way = isinf(others) ? -(top + log(best)) - even : log1p(others / best);
     double left = way / (1.0 + exp(x)), log_ratio = even + (x > 0.0 ? way - left : way / (1.0 + exp(-x)));
-    double level = self->price_of(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
+    double level = level_at(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
     /* log of the sum of the others against log theta: falling. */
-    double low = -800.0, high = 800.0, at = log((self->price_of(self, even) - level) / widest + DBL_MIN);
+    double low = -800.0, high = 800.0, at = log((level_at(self, even) - level) / widest + DBL_MIN);
     double step = high - low, total = 0.0;
     at = isfinite(at) ? fmin(fmax(at, low), high) : 0.0;
     for (int i = 0; i < 200; i++) {
@@ -224,10 +269,23 @@ double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const do
         at = next;
     }
     double theta = exp(at), share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
+    /* Where prices of the others leap over their end within a rounding, the nearest of them has what is left. */
+    int64_t nearest = -1;
+    int leaps = !(total > 0.5 * rest && total < 2.0 * rest);
+    for (int64_t c = 0; c < n && leaps; c++) {
+        nearest = gap[c] > 0.0 && (nearest < 0 || gap[c] < gap[nearest]) ? c : nearest;
+    }
+    double pole = self->beyond != NULL ? self->price_of(self, INFINITY) : 0.0;
     for (int64_t c = 0; c < n; c++) {
-        policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] + log_ratio) : share * policy[c];
+        policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] + log_ratio) : leaps ? 0.0 : share * policy[c];
         if (price != NULL) {
-            price[c] = theta * gap[c] + level;
+            price[c] = theta * gap[c] + level + pole;
+        }
+    }
+    if (nearest >= 0) {
+        policy[nearest] = rest;
+        if (price != NULL) {
+            price[nearest] = self->price_of(self, log(rest) - prior->log_mass[nearest]);
         }
     }
     return theta;

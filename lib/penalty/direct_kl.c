@@ -53,12 +53,16 @@ static double log_sum(const gra_prior *prior, const double *price, double *polic
 
 static double respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
 {
-    double shift = log_sum(prior, price, policy);
+    double least = gra_min(price, prior->classes);
     (void)self;
+    for (int64_t c = 0; c < prior->classes; c++) {
+        price[c] -= least; /* or a common shift could swallow the masses */
+    }
+    double shift = log_sum(prior, price, policy);
     for (int64_t c = 0; c < prior->classes; c++) {
         price[c] += shift;
     }
-    return shift;
+    return shift - least;
 }
 
 /* x = log theta. */

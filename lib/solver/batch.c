@@ -56,12 +56,15 @@ typedef struct search {
     interval root[GRA_MOST_DIVISORS]; /* brackets of roots, from above */
     double nearest, least_value;      /* the y at which H came nearest to 0, and how near */
     int64_t roots;
+    int proves; /* levels have the digits for bounds on slopes */
     int undecided;
     grpoalign_status stop; /* memory is short, or the host had enough */
     int32_t samples;
 } search;
 
 static const double STRIDE = 0.7;
+/* Where nothing proves more, a piece as small as this has at most one root. */
+static const double NARROW = 1e-3;
 /* A piece this small that no bound decides is a touching point within rounding. */
 static const double FINEST = 1e-10;
 /* Sums are good to this, relative to their terms: the exponential of up to 700 has 1.6e-13 of rounding. */
@@ -153,6 +156,20 @@ static double log_ratio_at(const gra_penalty *penalty, double price)
 static double slope_at(const gra_penalty *penalty, double price)
 {
     return penalty->beyond != NULL ? penalty->slope_beyond(penalty, price) : penalty->log_slope(penalty, price);
+}
+
+/* The price at which the best classes would hold all is the largest that the level of the prices may have. Added to a gap it leaves
+ * a price with that many roundings, here a fifth of SLACK; more, and levels prove nothing. */
+static int keeps_digits(const gra_batch_context *x)
+{
+    const gra_penalty *penalty = x->problem->penalty;
+    const gra_prior *prior = &x->problem->prior;
+    for (int64_t c = 0; c < prior->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
+        if (gap_of(x, c) == 0.0 && fabs(penalty->price_of(penalty, -prior->log_mass[c])) > 0.2 * SLACK / DBL_EPSILON) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 /* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
@@ -445,11 +462,14 @@ static void divide(search *self, const sample *a, const sample *b)
     if (!crosses && (least > 0.0 || most < 0.0)) {
         return;
     }
-    int small = b->y - a->y <= FINEST, spent = self->samples >= MOST_SAMPLES;
-    interval slope = slope_bounds(self, a, b, sigma);
-    int monotone = slope.low > 0.0 || slope.high < 0.0;
+    int small = b->y - a->y <= FINEST, spent = self->samples >= MOST_SAMPLES, monotone = 0;
+    if (self->proves) {
+        interval slope = slope_bounds(self, a, b, sigma);
+        monotone = slope.low > 0.0 || slope.high < 0.0;
+    }
     /* Without a proof a sign that changes is still one root, or some odd number. */
-    if (monotone || small || spent || rough) {
+    int narrow = !self->proves && b->y - a->y < NARROW;
+    if (monotone || small || spent || rough || narrow) {
         self->undecided = self->undecided || !monotone;
         if (crosses && self->roots++ < GRA_MOST_DIVISORS) {
             self->root[self->roots - 1] = (interval){a->y, b->y};
@@ -679,6 +699,7 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
 {
     *self = (search){.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
     int64_t most = 0;
+    self->proves = gra_batch_proves(batch);
     for (int64_t k = 0; k < batch->count; k++) {
         int64_t n = batch->contexts[k].problem->prior.classes;
         most = n > most ? n : most;
@@ -769,30 +790,8 @@ grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *ou
     return GRPOALIGN_OK;
 }
 
-/* The least value of H between two y, one minimum being there: golden sections. */
-static double least_between(search *self, double low, double high)
-{
-    const double golden = 0.61803398874989484820;
-    double a = high - golden * (high - low), b = low + golden * (high - low);
-    double at_a = look_at(self, a), at_b = look_at(self, b);
-    /* A minimum is flat: its value is good to the square of this. */
-    while (high - low > 1e-8 && self->stop == GRPOALIGN_OK) {
-        if (at_a < at_b) {
-            high = b;
-            b = a;
-            at_b = at_a;
-            a = high - golden * (high - low);
-            at_a = look_at(self, a);
-        } else {
-            low = a;
-            a = b;
-            at_a = at_b;
-            b = low + golden * (high - low);
-            at_b = look_at(self, b);
-        }
-    }
-    return fmin(at_a, at_b);
-}
+/* A minimum is flat: its value is good to the square of this. */
+static const double FINEST_MINIMUM = 1e-8;
 
 grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
 {
@@ -811,7 +810,7 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
     while (y > LEAST_Y && self.stop == GRPOALIGN_OK && ceiling_of(&self, &at) > LEAST_VARIANCE) {
         double next = look(&self, y - step, &at);
         if (here <= before && here <= next) {
-            *log_beta = fmin(*log_beta, least_between(&self, y - step, y + step));
+            *log_beta = fmin(*log_beta, gra_least(look_at, &self, y - step, y + step, FINEST_MINIMUM));
         }
         *log_beta = fmin(*log_beta, next);
         before = here;
@@ -819,6 +818,15 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
         y -= step;
     }
     return self.stop < 0 ? stopped(&self) : GRPOALIGN_OK;
+}
+
+int gra_batch_proves(const gra_batch *batch)
+{
+    int proves = 1;
+    for (int64_t k = 0; k < batch->count; k++) {
+        proves = proves && keeps_digits(&batch->contexts[k]);
+    }
+    return proves;
 }
 
 int32_t gra_batch_unique(const gra_batch_answers *all)

@@ -21,14 +21,11 @@ typedef struct lone {
     gra_batch batch;
 } lone;
 
-int gra_is_lone_batch(const gra_problem *problem)
+int gra_has_lone_batch(const gra_problem *problem)
 {
     const gra_penalty *penalty = problem->penalty;
-    const gra_tilt *tilt = &problem->structure->tilt;
-    /* Where epsilon alone leaves a b that doubles do not have, the ray still has a policy. */
-    int fits = tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B;
-    return problem->structure->kind == GRA_TILT && tilt->over_sigma && penalty->convex && !penalty->exponential &&
-           !penalty->lossy && penalty->barrier == 0.0 && fits;
+    return problem->structure->kind == GRA_TILT && problem->structure->tilt.over_sigma && penalty->convex &&
+           !penalty->exponential && !penalty->lossy && penalty->barrier == 0.0;
 }
 
 static void start_lone(lone *self, const gra_problem *problem)
@@ -52,6 +49,19 @@ static void start_lone(lone *self, const gra_problem *problem)
                               .epsilon = tilt->epsilon,
                               .arena = problem->arena,
                               .error = problem->error};
+}
+
+int gra_is_lone_batch(const gra_problem *problem)
+{
+    const gra_tilt *tilt = &problem->structure->tilt;
+    if (!gra_has_lone_batch(problem)) {
+        return 0;
+    }
+    /* The ray still has a policy where epsilon alone leaves a b that doubles do not have, and a better one where the best outcome
+     * has so little that levels lose the digits of prices. */
+    lone self;
+    start_lone(&self, problem);
+    return gra_batch_proves(&self.batch) && (tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B);
 }
 
 /* The policy at a divisor, and what it says of the std itself. */

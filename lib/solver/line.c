@@ -617,6 +617,35 @@ grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double h
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
+static double log_beta_on_ray(void *context, double x)
+{
+    return log_beta_at(context, x);
+}
+
+/* The lowest of the minima of beta along the ray that strides show, where nothing bounds its slope. */
+static double least_on_ray(line *self)
+{
+    const gra_problem *problem = self->problem;
+    const double stride = 0.5 * STRIDE, finest = 1e-8;
+    double x, end, before = INFINITY, least;
+    problem->penalty->ray_bracket(problem->penalty, &problem->prior, self->tilt->gap, DBL_MIN, DBL_MIN, &x, &end,
+                                  self->policy);
+    least = log_beta_at(self, x);
+    for (double here = least; x < LARGEST_X; x += stride) {
+        double next = log_beta_at(self, x + stride);
+        if (isnan(next)) {
+            break;
+        }
+        if (here <= before && here <= next) {
+            least = fmin(least, gra_least(log_beta_on_ray, self, x - stride, x + stride, finest));
+        }
+        least = fmin(least, next);
+        before = here;
+        here = next;
+    }
+    return least;
+}
+
 grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)
 {
     line self;
@@ -625,8 +654,12 @@ grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)
     }
     *beta = 0.0;
     /* A bounded strength lets beta fall to 0 along the ray, and so does reverse KL, whose ray ends at a finite price. */
-    if (is_single(problem) || !is_divisible(problem) || isfinite(self.tilt->high)) {
+    if (is_single(problem) || isfinite(self.tilt->high) || gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
+    }
+    if (!is_divisible(problem)) {
+        *beta = exp(least_on_ray(&self));
+        return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
     }
     if (!divide_ray(&self, 0.0, INFINITY, FINEST_TURN)) {
         return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;

@@ -138,13 +138,46 @@ static void enormous_prices(void **state)
     grpoalign_reference_free(reference);
 }
 
+/* The least and the greatest that references and advantages may be, by answers of 400 digits. */
+static void hostile_responses(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t kind;
+        double alpha, reference[2], advantage[2], policy[2];
+    } CASES[] = {
+        {GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.0, {1.0, 1e-20}, {0.0, 1.0}, {0.15651764274966565, 0.84348235725033435}},
+        {GRPOALIGN_PENALTY_ALPHA, 0.3, {1.0, 1e-50}, {-136.0, 136.0}, {0.00055377447887482207, 0.99944622552112518}},
+        {GRPOALIGN_PENALTY_ALPHA, 0.5, {1.0, 1e-50}, {-136.0, 136.0}, {5.4065743944636678e-5, 0.99994593425605536}},
+        {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0, {1.0, 1e-50}, {-1e20, 1e20}, {1.0, 2e-30}},
+        {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0, {1.0, 1e-100}, {0.0, 1e57}, {1.0, 1e-43}},
+        {GRPOALIGN_PENALTY_ALPHA, 1.6, {1.0, 2e-300}, {0.0, 1e57}, {1.0, 8.5365439307758784e-206}},
+        {GRPOALIGN_PENALTY_DIRECT_KL, 0.0, {0.9, 0.1}, {1e17, 1e17}, {0.9, 0.1}},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        grpoalign_penalty *penalty;
+        grpoalign_reference *reference;
+        double policy[2];
+        if (CASES[i].kind == GRPOALIGN_PENALTY_ALPHA) {
+            CHECK_OK(grpoalign_penalty_new_alpha(CASES[i].alpha, &penalty, NULL));
+        } else {
+            CHECK_OK(grpoalign_penalty_new(CASES[i].kind, &penalty, NULL));
+        }
+        CHECK_OK(grpoalign_reference_new(CASES[i].reference, 2, &reference, NULL));
+        CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 2, policy, NULL, NULL));
+        for (int o = 0; o < 2; o++) {
+            assert_near(policy[o], CASES[i].policy[o], 2e-13 * CASES[i].policy[o]);
+        }
+        grpoalign_penalty_free(penalty);
+        grpoalign_reference_free(reference);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses),
-        cmocka_unit_test(divergences),
-        cmocka_unit_test(references),
-        cmocka_unit_test(enormous_prices),
+        cmocka_unit_test(responses),       cmocka_unit_test(divergences),       cmocka_unit_test(references),
+        cmocka_unit_test(enormous_prices), cmocka_unit_test(hostile_responses),
     };
     return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
 }
