@@ -201,10 +201,19 @@ double gra_penalty_respond_beyond(const gra_penalty *self, const gra_prior *prio
     return distance;
 }
 
-/* Prices along the ray are measured from the pole of penalties that have one. */
-static double level_at(const gra_penalty *self, double log_ratio)
+double gra_penalty_level(const gra_penalty *self, double log_ratio)
 {
     return self->beyond != NULL ? self->distance_of(self, log_ratio) : self->price_of(self, log_ratio);
+}
+
+double gra_penalty_level_ratio(const gra_penalty *self, double level)
+{
+    return self->beyond != NULL ? self->beyond(self, level) : self->log_ratio(self, level);
+}
+
+double gra_penalty_level_slope(const gra_penalty *self, double level)
+{
+    return self->beyond != NULL ? self->slope_beyond(self, level) : self->log_slope(self, level);
 }
 
 /* The policy of the classes with a gap, at prices theta gap + level; returns its sum and the derivative by -log theta. */
@@ -215,15 +224,10 @@ static double rest_at(const gra_penalty *self, const gra_prior *prior, const dou
     *slope = 0.0;
     for (int64_t c = 0; c < prior->classes; c++) {
         if (gap[c] > 0.0) {
-            int beyond = self->beyond != NULL;
             double price = theta * gap[c] + level;
-            double ratio = beyond ? self->beyond(self, price) : self->log_ratio(self, price);
-            policy[c] = exp(prior->log_mass[c] + ratio);
+            policy[c] = exp(prior->log_mass[c] + gra_penalty_level_ratio(self, price));
             gra_sum_add(&total, policy[c]);
-            if (policy[c] > 0.0) {
-                *slope += policy[c] * (beyond ? self->slope_beyond(self, price) : self->log_slope(self, price)) *
-                          theta * gap[c];
-            }
+            *slope += policy[c] > 0.0 ? policy[c] * gra_penalty_level_slope(self, price) * theta * gap[c] : 0.0;
         }
     }
     return gra_sum_value(total);
@@ -248,9 +252,9 @@ double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const do
     /* The best hold nearly everything or nearly nothing: either way their way keeps its digits. */
     double even = even_log_ratio(self, prior), way = isinf(others) ? -(top + log(best)) - even : log1p(others / best);
     double left = way / (1.0 + exp(x)), log_ratio = even + (x > 0.0 ? way - left : way / (1.0 + exp(-x)));
-    double level = level_at(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
+    double level = gra_penalty_level(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n), slope;
     /* log of the sum of the others against log theta: falling. */
-    double low = -800.0, high = 800.0, at = log((level_at(self, even) - level) / widest + DBL_MIN);
+    double low = -800.0, high = 800.0, at = log((gra_penalty_level(self, even) - level) / widest + DBL_MIN);
     double step = high - low, total = 0.0;
     at = isfinite(at) ? fmin(fmax(at, low), high) : 0.0;
     for (int i = 0; i < 200; i++) {

@@ -122,6 +122,12 @@ const gra_penalty *gra_penalty_find(int32_t kind);
 /* Whether it has a price that changes smoothly and lets go of no outcome. */
 int gra_penalty_holds(const gra_penalty *self);
 
+/* Prices along the ray and in batches are measured from the pole of penalties that have one: the level of a log ratio, and the log
+ * ratio and -d log pi/d level at one. */
+double gra_penalty_level(const gra_penalty *self, double log_ratio);
+double gra_penalty_level_ratio(const gra_penalty *self, double level);
+double gra_penalty_level_slope(const gra_penalty *self, double level);
+
 /* Whether, as b falls to 0 in pi(gap/b), the std of the rewards falls slower than b: like b^(1/(2(1 - alpha))), alpha < 1/2. There
  * is then a stationary policy over that std for every beta. */
 int gra_penalty_outlasts_std(const gra_penalty *self);

@@ -147,17 +147,6 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* Prices are measured from the pole, if there is one. */
-static double log_ratio_at(const gra_penalty *penalty, double price)
-{
-    return penalty->beyond != NULL ? penalty->beyond(penalty, price) : penalty->log_ratio(penalty, price);
-}
-
-static double slope_at(const gra_penalty *penalty, double price)
-{
-    return penalty->beyond != NULL ? penalty->slope_beyond(penalty, price) : penalty->log_slope(penalty, price);
-}
-
 /* The price at which the best classes would hold all is the largest that the level of the prices may have. Added to a gap it leaves
  * a price with that many roundings, here a fifth of SLACK; more, and levels prove nothing. */
 static int keeps_digits(const gra_batch_context *x)
@@ -385,8 +374,8 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
     for (int64_t c = 0; c < problem->prior.classes; c++) {
         double gap = gap_of(x, c), price = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
-        double q = exp(problem->prior.log_mass[c] + log_ratio_at(problem->penalty, price) - unit);
-        q = q > 0.0 ? q * slope_at(problem->penalty, price) : 0.0;
+        double q = exp(problem->prior.log_mass[c] + gra_penalty_level_ratio(problem->penalty, price) - unit);
+        q = q > 0.0 ? q * gra_penalty_level_slope(problem->penalty, price) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
         gra_sum_add(&q2, q * gap * gap);
@@ -666,7 +655,8 @@ static motion motion_at(search *self, const sample *at, double sigma)
         double centre = batch->of_advantages ? at->of[k].mean_gap : x->best - at->mean;
         for (int64_t c = 0; c < n; c++) {
             /* q over b, in place of the price: q alone may underflow. */
-            double p = self->policy[c], q = p > 0.0 ? p / at->b * slope_at(penalty, self->price[c]) : 0.0;
+            double p = self->policy[c],
+                   q = p > 0.0 ? p / at->b * gra_penalty_level_slope(penalty, self->price[c]) : 0.0;
             double d = gap_of(x, c) - centre;
             self->price[c] = q;
             total += q;

@@ -170,8 +170,8 @@ static double spread_of(line *self, double theta, double level)
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
         double price = theta * self->tilt->gap[c] + level;
-        q[c] = problem->prior.mass[c] * exp(problem->penalty->log_ratio(problem->penalty, price)) *
-               problem->penalty->log_slope(problem->penalty, price);
+        q[c] = problem->prior.mass[c] * exp(gra_penalty_level_ratio(problem->penalty, price)) *
+               gra_penalty_level_slope(problem->penalty, price);
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * self->tilt->gap[c]);
     }
@@ -181,6 +181,21 @@ static double spread_of(line *self, double theta, double level)
         gra_sum_add(&second, q[c] * d * d);
     }
     return gra_sum_value(second);
+}
+
+/* The level of the ray's last policy: the price of the best classes, or its distance from the pole. */
+static double level_of(const line *self)
+{
+    const gra_penalty *penalty = self->problem->penalty;
+    const gra_prior *prior = &self->problem->prior;
+    int64_t best = 0;
+    if (penalty->beyond == NULL) {
+        return gra_min(self->price, prior->classes);
+    }
+    while (self->tilt->gap[best] > 0.0) {
+        best++;
+    }
+    return gra_penalty_level(penalty, log(self->policy[best]) - prior->log_mass[best]);
 }
 
 static gra_tilt_sample sample_at(line *self, double x)
@@ -193,7 +208,7 @@ static gra_tilt_sample sample_at(line *self, double x)
     sample.theta =
         problem->penalty->ray(problem->penalty, &problem->prior, self->tilt->gap, x, self->price, self->policy);
     /* price = theta gap + level, and some gap is 0. */
-    sample.level = gra_min(self->price, problem->prior.classes);
+    sample.level = level_of(self);
     if (self->tilt->any_ray) {
         sample.spread = spread_of(self, sample.theta, sample.level);
     }

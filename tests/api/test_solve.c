@@ -581,6 +581,60 @@ static void nearly_certain(void **state)
     grpoalign_model_free(model);
 }
 
+/* Jensen-Shannon in groups where the best outcome starts with next to nothing: its price is the pole but for a rounding. The
+ * answers are from the sum over all groups, to 50 digits. */
+static void near_the_pole(void **state)
+{
+    (void)state;
+    static const double TWO[] = {1.0, 0.0}, THREE[] = {1.0, 0.4, 0.0};
+    static const double LOG_TWO[] = {-138.15510557964274, 0.0},
+                        LOG_THREE[] = {-27.631021115928547, -1.2039728043259361, -0.35667494393873245};
+    grpoalign_model *model;
+    CHECK_OK(grpoalign_model_new_group(TWO, 2, 4, NULL, &model, NULL));
+    solved s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.9, LOG_TWO, NULL);
+    CHECK_OK(s.status);
+    assert_near(s.policy[0], 0.977730115822204376, 1e-14);
+    solved_free(&s);
+    grpoalign_model_free(model);
+    CHECK_OK(grpoalign_model_new_group(THREE, 3, 4, NULL, &model, NULL));
+    s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.9, LOG_THREE, NULL);
+    CHECK_OK(s.status);
+    assert_near(s.policy[0], 0.9776565980987002, 1e-15);
+    assert_near(s.policy[1], 0.0070557299600044956, 1e-15);
+    solved_free(&s);
+    grpoalign_model_free(model);
+}
+
+/* Chi-squared in the limit of two outcomes: beta = p q/((x - p) sqrt(x (1 - x))), so that the critical beta is p/0.32475 where p is
+ * small. */
+static void small_best_references(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {1.0, 0.0};
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    CHECK_OK(grpoalign_model_new_limit(REWARDS, NULL, 2, NULL, &model, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_CHI_SQUARED, &penalty, NULL));
+    for (int e = 3; e <= 140; e += 11) {
+        double p = pow(10.0, -e), log_reference[] = {log(p), log1p(-p)}, critical;
+        grpoalign_reference *reference;
+        CHECK_OK(grpoalign_reference_new_log(log_reference, 2, &reference, NULL));
+        CHECK_OK(grpoalign_critical_beta(model, penalty, reference, &critical, NULL));
+        if (e > 14) {
+            assert_near(critical, p * 16.0 / (3.0 * sqrt(3.0)), 1e-10 * p);
+        }
+        solved s = solve_model(model, GRPOALIGN_PENALTY_CHI_SQUARED, 2.0 * critical, log_reference, NULL);
+        assert_true(s.status >= 0 && s.status != GRPOALIGN_COLLAPSED);
+        double x = s.policy[0], from = x - p;
+        assert_near(2.0 * critical * from * sqrt(x * (1.0 - x)), p * (1.0 - p),
+                    1e-9 * p + 10.0 * s.report.policy_error * p);
+        solved_free(&s);
+        grpoalign_reference_free(reference);
+    }
+    grpoalign_penalty_free(penalty);
+    grpoalign_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -595,6 +649,8 @@ int main(void)
         cmocka_unit_test(effort),
         cmocka_unit_test(past_a_fold),
         cmocka_unit_test(nearly_certain),
+        cmocka_unit_test(near_the_pole),
+        cmocka_unit_test(small_best_references),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);
 }
