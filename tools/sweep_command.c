@@ -205,17 +205,22 @@ static int begin(void *user, style *how, text *out, text *wrong)
     return 1;
 }
 
-/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept. */
+/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept; and the std of others
+ * brings its baseline. */
 static int takes_most(int32_t scale)
 {
     return scale == GRPOALIGN_SCALE_STD ? 2 : scale != GRPOALIGN_SCALE_NONE;
 }
 
-static void leave_out_misfits(settings *s)
+static void fit_to_scale(settings *s)
 {
     s->has_ddof = s->has_ddof && takes_most(s->scale) == 2;
     s->has_epsilon_place = s->has_epsilon_place && takes_most(s->scale) == 2;
     s->has_epsilon = s->has_epsilon && takes_most(s->scale) > 0;
+    if (s->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !s->has_baseline) {
+        s->has_baseline = 1; /* there is no other */
+        s->baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    }
 }
 
 /* Enough of the first cell for a context to be checked. */
@@ -236,12 +241,9 @@ static void prepare(void *user, settings *s)
     }
     if (self->scale_count > 0 && !(self->scale_count > 1 && s->has_model && s->model == MODEL_PAIRWISE)) {
         s->has_scale = 1;
-        s->scale = self->scales[0];
-        for (int k = 0; k < self->scale_count; k++) { /* the one that most settings go with */
-            int better = takes_most(self->scales[k]) > takes_most(s->scale);
-            s->scale = better ? self->scales[k] : s->scale;
-        }
-        leave_out_misfits(s);
+        /* Every setting goes with the std; each cell takes its own scale, and what goes with that. */
+        s->scale = self->scale_count > 1 ? GRPOALIGN_SCALE_STD : self->scales[0];
+        fit_to_scale(s);
     }
 }
 
@@ -339,7 +341,7 @@ static void make_cell(const sweep *self, const context *from, int64_t number, ce
     }
     if (at.scale >= 0) {
         s->scale = self->scales[at.scale];
-        leave_out_misfits(s);
+        fit_to_scale(s);
     }
     if (at.penalty >= 0) {
         s->penalty = self->penalties[at.penalty];

@@ -224,6 +224,9 @@ def every_setting(checks):
                  for s in scales.split(",")]
         _, alone = harness.solve(plain)
         checks.that([float(r["expected_reward"]) for r in rows] == [r["expected_reward"] for r in alone], "%s: %s" % (scales, out))
+    status, out, err = sweep([BINARY], "--beta", "0.3", "--group-size", 4, "--penalty", "reverse-kl", "--scale",
+                             "std,none,std-of-others,mean", "--summary")
+    checks.that(status == 0 and [r["scale"] for r in rows_of(out)] == ["std", "none", "std_of_others", "mean"], out + err)
     for option, value, word in (("--group-size", "2.5", "integers"), ("--penalty", "reverse-kl,foo", "chi_squared"),
                                 ("--scale", "std,std", "each once")):
         status, _, err = sweep([BINARY], option, value)
