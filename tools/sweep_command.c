@@ -216,7 +216,9 @@ static void fit_to_scale(settings *s)
 {
     s->has_ddof = s->has_ddof && takes_most(s->scale) == 2;
     s->has_epsilon_place = s->has_epsilon_place && takes_most(s->scale) == 2;
-    s->has_epsilon = s->has_epsilon && takes_most(s->scale) > 0;
+    /* A preset's epsilon is that of its own scale. */
+    int foreign = s->has_preset && s->scale != s->preset.scale && s->epsilon == s->preset.epsilon;
+    s->has_epsilon = s->has_epsilon && takes_most(s->scale) > 0 && !foreign;
     if (s->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !s->has_baseline) {
         s->has_baseline = 1; /* there is no other */
         s->baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT;

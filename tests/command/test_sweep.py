@@ -227,6 +227,10 @@ def every_setting(checks):
     status, out, err = sweep([BINARY], "--beta", "0.3", "--group-size", 4, "--penalty", "reverse-kl", "--scale",
                              "std,none,std-of-others,mean", "--summary")
     checks.that(status == 0 and [r["scale"] for r in rows_of(out)] == ["std", "none", "std_of_others", "mean"], out + err)
+    # A preset's epsilon stays with its own scale.
+    status, out, err = sweep([BINARY], "--beta", "0.3", "--preset", "trl-1.9", "--scale", "none,std,mean", "--summary")
+    _, alone = harness.solve([dict(BINARY, scale=s) for s in ("none", "std", "mean")], "--preset", "trl-1.9", "--beta", "0.3")
+    checks.that([float(r["expected_reward"]) for r in rows_of(out)] == [r["expected_reward"] for r in alone], out + err)
     for option, value, word in (("--group-size", "2.5", "integers"), ("--penalty", "reverse-kl,foo", "chi_squared"),
                                 ("--scale", "std,std", "each once")):
         status, _, err = sweep([BINARY], option, value)
