@@ -121,35 +121,39 @@ grpoalign_status gra_find_curve(const gra_problem *problem, double low, double h
 }
 
 /* The nearest of the points of a tilt. */
-static grpoalign_status near_tilt(const gra_problem *problem, const double *policy, gra_answer *answer)
+static grpoalign_status near_tilt(const gra_problem *problem, const double *policy, gra_answers *points,
+                                  gra_answer *answer)
 {
-    gra_answers all;
     double least = INFINITY;
     int64_t n = problem->prior.classes, nearest = -1;
-    gra_answers_start(&all);
-    GRA_TRY(points_tilt(problem, &all));
-    for (int64_t k = 0; k < all.count; k++) {
-        double distance = gra_largest_difference(all.items[k].policy, policy, n);
+    if (points->count < 0) {
+        gra_answers_start(points);
+        GRA_TRY(points_tilt(problem, points));
+    }
+    for (int64_t k = 0; k < points->count; k++) {
+        double distance = gra_largest_difference(points->items[k].policy, policy, n);
         nearest = distance < least ? k : nearest;
         least = fmin(least, distance);
     }
     if (nearest >= 0) {
-        gra_answer_copy(&all.items[nearest], answer, n);
+        gra_answer_copy(&points->items[nearest], answer, n);
     } else {
         answer->status = GRPOALIGN_NOT_CONVERGED;
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answer *answer)
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answers *points,
+                                gra_answer *answer)
 {
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     gra_problem quiet = *problem;
     quiet.progress = NULL;
     int searched = is_held(problem) && !is_always_single(problem);
-    grpoalign_status status = !searched                              ? gra_solve_classes(&quiet, answer)
-                              : problem->structure->kind == GRA_TILT ? near_tilt(&quiet, policy, answer)
-                                                                     : gra_near_game(&quiet, policy, answer);
+    if (searched && problem->structure->kind == GRA_TILT) {
+        return near_tilt(&quiet, policy, points, answer);
+    }
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    grpoalign_status status = searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }

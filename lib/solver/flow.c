@@ -431,6 +431,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     follower f = {
         .problem = problem, .n = problem->outcomes.count, .order = problem->outcomes.count - 1, .answer = answer};
     gra_answer candidate;
+    gra_answers points = {.count = -1};
     double longest = INFINITY, near_since = -1.0, rate = 0.0;
     if (!follower_take(&f) || !gra_answer_take(&candidate, problem)) {
         return gra_fail_memory(problem->error);
@@ -456,7 +457,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
         }
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
-            GRA_TRY(gra_solve_near(problem, f.classes, &candidate));
+            GRA_TRY(gra_solve_near(problem, f.classes, &points, &candidate));
             int here = candidate.status != GRPOALIGN_NOT_CONVERGED && distance_to(&f, &candidate) < ARRIVED;
             if (here) {
                 rate = near_since < 0.0 ? leaving_rate(problem, &candidate) : rate;

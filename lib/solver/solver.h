@@ -190,8 +190,10 @@ typedef struct gra_flow_limits {
 grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
                                  gra_flow_sink sink, void *user, gra_answer *answer);
 
-/* The stationary policy nearest to a policy of the classes, as far as one can tell from there; NOT_CONVERGED when there is none. */
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answer *answer);
+/* The stationary policy nearest to a policy of the classes, as far as one can tell from there; NOT_CONVERGED when there is none. All
+ * `points` of a tilt are found at the first call, when their count is -1, and kept. */
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answers *points,
+                                gra_answer *answer);
 grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer);
 
 /* Tilts: the limit of the ray, the best classes alone. */
