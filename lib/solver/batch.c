@@ -54,15 +54,21 @@ typedef struct search {
     double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
     double *price, *policy;
     interval root[GRA_MOST_DIVISORS]; /* brackets of roots, from above */
+    int decided;                      /* whether the last is one root, proved */
     double nearest, least_value;      /* the y at which H came nearest to 0, and how near */
     int64_t roots;
-    int proves; /* levels have the digits for bounds on slopes */
+    double *slack; /* per context: of the bounds on its slopes */
+    int proves;    /* levels have digits for such bounds */
     int undecided;
     grpoalign_status stop; /* memory is short, or the host had enough */
     int32_t samples;
 } search;
 
 static const double STRIDE = 0.7;
+/* Bounds on slopes with more are not looked at. */
+static const double TOO_SLACK = 1e-4;
+/* H is flat to rounding as far as the root of that from where it touches 0. */
+static const double TOUCH = 1e-6;
 /* Where nothing proves more, a piece as small as this has at most one root. */
 static const double NARROW = 1e-3;
 /* A piece this small that no bound decides is a touching point within rounding. */
@@ -147,18 +153,17 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* The price at which the best classes would hold all is the largest that the level of the prices may have. Added to a gap it leaves
- * a price with that many roundings, here a fifth of SLACK; more, and levels prove nothing. */
-static int keeps_digits(const gra_batch_context *x)
+/* The price at which the best classes would hold all is the largest that the level of the prices may have: added to a gap it leaves
+ * a price, and the slope there, with that many roundings. */
+static double slack_of(const gra_batch_context *x)
 {
     const gra_penalty *penalty = x->problem->penalty;
     const gra_prior *prior = &x->problem->prior;
+    double most = 0.0;
     for (int64_t c = 0; c < prior->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
-        if (gap_of(x, c) == 0.0 && fabs(penalty->price_of(penalty, -prior->log_mass[c])) > 0.2 * SLACK / DBL_EPSILON) {
-            return 0;
-        }
+        most = gap_of(x, c) == 0.0 ? fmax(most, fabs(penalty->price_of(penalty, -prior->log_mass[c]))) : most;
     }
-    return 1;
+    return SLACK + 4.0 * DBL_EPSILON * most;
 }
 
 /* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
@@ -397,9 +402,10 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
 
 /* Bounds on a quotient of positive numbers, whose numerators carry rounding. */
 static interval quotient(double low, double high, double size_low, double size_high, double total_low,
-                         double total_high)
+                         double total_high, double slack)
 {
-    interval bounds = {fmax(0.0, low - SLACK * size_low) / total_high, (high + SLACK * size_high) / total_low};
+    interval bounds = {fmax(0.0, low - slack * size_low) / (total_high * (1.0 + slack)),
+                       (high + slack * size_high) / (total_low * (1.0 - slack))};
     return (interval){isfinite(bounds.low) ? bounds.low : 0.0, isfinite(bounds.high) ? bounds.high : INFINITY};
 }
 
@@ -418,12 +424,13 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
         covariance high = covariance_of(self, k, b->b, a->level[k], b->y);
         interval rate = {x->strength, x->strength * (b->b / a->b)};
         interval gap = {a->of[k].mean_gap, b->of[k].mean_gap};
-        interval gap_slope =
-            product(rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total));
+        double slack = self->slack[k];
+        interval gap_slope = product(
+            rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total, slack));
         interval second_slope = product(rate, quotient(low.with_second, high.with_second, low.size_second,
-                                                       high.size_second, low.total, high.total));
+                                                       high.size_second, low.total, high.total, slack));
         interval fallen_slope = product(rate, quotient(low.with_fallen, high.with_fallen, low.size_fallen,
-                                                       high.size_fallen, low.total, high.total));
+                                                       high.size_fallen, low.total, high.total, slack));
         interval own = sum(second_slope, times(-1.0, fallen_slope));
         own = sum(own, times(-2.0, product(gap, gap_slope)));
         total = sum(total, times(x->weight * x->share, own));
@@ -436,6 +443,20 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
     interval inverse = {1.0 / divisor.high, 1.0 / divisor.low}, part = product(total, inverse);
     interval slope = {1.0 - part.high, 1.0 - part.low};
     return isnan(slope.low) || isnan(slope.high) ? (interval){-INFINITY, INFINITY} : slope;
+}
+
+/* Where H touches 0 its rounding crosses it many times: what is as near as that, undecided, is one root. */
+static void note(search *self, interval bracket, int decided)
+{
+    interval *last = self->roots > 0 && self->roots <= GRA_MOST_DIVISORS ? &self->root[self->roots - 1] : NULL;
+    if (last != NULL && !decided && !self->decided && last->low - bracket.high < TOUCH) {
+        last->low = bracket.low;
+        return;
+    }
+    self->decided = decided;
+    if (self->roots++ < GRA_MOST_DIVISORS) {
+        self->root[self->roots - 1] = bracket;
+    }
 }
 
 /* Notes the roots between two samples, a->y < b->y, from above. */
@@ -459,9 +480,10 @@ static void divide(search *self, const sample *a, const sample *b)
     /* Without a proof a sign that changes is still one root, or some odd number. */
     int narrow = !self->proves && b->y - a->y < NARROW;
     if (monotone || small || spent || rough || narrow) {
-        self->undecided = self->undecided || !monotone;
-        if (crosses && self->roots++ < GRA_MOST_DIVISORS) {
-            self->root[self->roots - 1] = (interval){a->y, b->y};
+        int decided = monotone && fmin(fabs(a->value), fabs(b->value)) > noise; /* signs are no rounding */
+        self->undecided = self->undecided || !decided;
+        if (crosses) {
+            note(self, (interval){a->y, b->y}, decided);
         }
         return;
     }
@@ -689,7 +711,8 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
 {
     *self = (search){.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
     int64_t most = 0;
-    self->proves = gra_batch_proves(batch);
+    self->proves = gra_batch_slack(batch) < TOO_SLACK;
+    self->slack = gra_arena_doubles(batch->arena, batch->count);
     for (int64_t k = 0; k < batch->count; k++) {
         int64_t n = batch->contexts[k].problem->prior.classes;
         most = n > most ? n : most;
@@ -698,10 +721,12 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
     self->policy = gra_arena_doubles(batch->arena, most);
     self->rise = gra_arena_take(batch->arena, batch->count, sizeof *self->rise);
     self->fall = gra_arena_take(batch->arena, batch->count, sizeof *self->fall);
-    if (self->price == NULL || self->policy == NULL || self->rise == NULL || self->fall == NULL) {
+    if (self->price == NULL || self->policy == NULL || self->rise == NULL || self->fall == NULL ||
+        self->slack == NULL) {
         return gra_fail_memory(batch->error);
     }
     for (int64_t k = 0; k < batch->count; k++) {
+        self->slack[k] = slack_of(&batch->contexts[k]);
         if (!split_variances(self, k)) {
             return gra_fail_memory(batch->error);
         }
@@ -810,13 +835,13 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
     return self.stop < 0 ? stopped(&self) : GRPOALIGN_OK;
 }
 
-int gra_batch_proves(const gra_batch *batch)
+double gra_batch_slack(const gra_batch *batch)
 {
-    int proves = 1;
+    double slack = 0.0;
     for (int64_t k = 0; k < batch->count; k++) {
-        proves = proves && keeps_digits(&batch->contexts[k]);
+        slack = fmax(slack, slack_of(&batch->contexts[k]));
     }
-    return proves;
+    return slack;
 }
 
 int32_t gra_batch_unique(const gra_batch_answers *all)

@@ -48,8 +48,8 @@ typedef struct gra_batch_answers {
 /* Penalties whose price holds every outcome, the same for all contexts. */
 grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
 
-/* Whether bounds hold: the best outcomes of all contexts have enough of their references. */
-int gra_batch_proves(const gra_batch *batch);
+/* The relative rounding of prices, which grows as the best outcomes have less of their references. */
+double gra_batch_slack(const gra_batch *batch);
 
 /* 1 where they are one, proved; 0 where there are others, or a collapse beside them; else -1. */
 int32_t gra_batch_unique(const gra_batch_answers *all);

@@ -11,7 +11,7 @@
 #include "base/status.h"
 
 /* No beta is looked for beyond this, nor are minima told apart that are nearer, in log beta. */
-static const double LARGEST_LOG_BETA = 345.0, LEAST_B = 1e-300, MISSED = 1e-3;
+static const double LARGEST_LOG_BETA = 345.0, TOO_SLACK = 1e-10, LEAST_B = 1e-300, MISSED = 1e-3;
 
 typedef struct lone {
     const gra_problem *problem;
@@ -61,7 +61,8 @@ int gra_is_lone_batch(const gra_problem *problem)
      * has so little that levels lose the digits of prices. */
     lone self;
     start_lone(&self, problem);
-    return gra_batch_proves(&self.batch) && (tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B);
+    return gra_batch_slack(&self.batch) < TOO_SLACK &&
+           (tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B);
 }
 
 /* The policy at a divisor, and what it says of the std itself. */
