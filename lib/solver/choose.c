@@ -12,8 +12,11 @@ void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
 {
     for (int64_t c = 0; c < problem->prior.classes; c++) {
         answer->price[c] = problem->penalty->unit_price;
+        answer->policy[c] = problem->prior.mass[c];
     }
-    gra_answer_respond(problem, answer);
+    if (problem->penalty->lossy) { /* some of the prior may be lost */
+        gra_answer_respond(problem, answer);
+    }
     answer->method = GRPOALIGN_METHOD_TRIVIAL;
     answer->unique = answer->stable = 1;
     answer->policy_error = DBL_EPSILON;
