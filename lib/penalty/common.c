@@ -281,7 +281,9 @@ double gra_penalty_ray(const gra_penalty *self, const gra_prior *prior, const do
     }
     double pole = self->beyond != NULL ? self->price_of(self, INFINITY) : 0.0;
     for (int64_t c = 0; c < n; c++) {
-        policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] + log_ratio) : leaps ? 0.0 : share * policy[c];
+        policy[c] = gap[c] == 0.0 ? exp(-left) * (exp(prior->log_mass[c] - top) / best)
+                    : leaps       ? 0.0
+                                  : share * policy[c];
         if (price != NULL) {
             price[c] = theta * gap[c] + level + pole;
         }

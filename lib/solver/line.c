@@ -170,7 +170,7 @@ static double spread_of(line *self, double theta, double level)
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
         double price = theta * self->tilt->gap[c] + level;
-        q[c] = problem->prior.mass[c] * exp(gra_penalty_level_ratio(problem->penalty, price)) *
+        q[c] = exp(problem->prior.log_mass[c] + gra_penalty_level_ratio(problem->penalty, price)) *
                gra_penalty_level_slope(problem->penalty, price);
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * self->tilt->gap[c]);
