@@ -33,7 +33,6 @@ typedef struct call {
     const gra_penalty *law;
     gra_batch divided; /* what the divisor is found from */
     gra_answer *answers;
-    const double **policies; /* of the answers */
 } call;
 
 static grpoalign_status load_batch_options(call *self, const grpoalign_batch_options *batch, grpoalign_error *error)
@@ -244,7 +243,6 @@ static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_an
     if (!gra_answer_take(answer, &session->problem)) {
         return gra_fail_memory(error);
     }
-    self->policies[k] = answer->policy;
     if (flat && beta == 0.0) {
         beta = self->beta; /* nothing moves in this context */
     }
@@ -254,16 +252,6 @@ static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_an
     }
     session->problem.beta = beta;
     return gra_solve_classes(&session->problem, answer);
-}
-
-/* What the policies found say of the std themselves; where they disagree with the divisor, all are as uncertain. */
-static grpoalign_status check_std(call *self, gra_batch_answer *divisor, grpoalign_error *error)
-{
-    if (!gra_batch_std(&self->divided, self->policies, &divisor->std)) {
-        return gra_fail_memory(error);
-    }
-    divisor->policy_error = fmin(1.0, divisor->policy_error + gra_batch_drift(&self->divided, divisor, divisor->std));
-    return GRPOALIGN_OK;
 }
 
 static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_answer *divisor, grpoalign_solution **out,
@@ -310,9 +298,8 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
 {
     gra_batch_answer divisor = {.std = NAN, .divisor = 1.0, .unique = 1, .stable = -1};
     self->answers = gra_arena_take(&self->arena, self->count, sizeof *self->answers);
-    self->policies = gra_arena_take(&self->arena, self->count, sizeof *self->policies);
     self->unit = 1.0;
-    if (self->answers == NULL || self->policies == NULL) {
+    if (self->answers == NULL) {
         return gra_fail_memory(error);
     }
     if (has_divisor(self->law)) {
@@ -328,8 +315,9 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
     for (int64_t k = 0; k < self->count; k++) {
         GRA_TRY(in_context(settle_context(self, k, &divisor, error), k, error));
     }
-    if (has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED) {
-        GRA_TRY(check_std(self, &divisor, error));
+    if (has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED &&
+        !gra_batch_check(&self->divided, self->answers, &divisor)) {
+        return gra_fail_memory(error);
     }
     grpoalign_status status = write_solutions(self, &divisor, out, error);
     if (status >= 0 && std != NULL) {

@@ -1,6 +1,7 @@
 #include "base/numeric.h"
 
 #include <float.h>
+#include <stddef.h>
 
 static const double SQRT_PI = 1.7724538509055160273;
 
@@ -179,12 +180,13 @@ double gra_root(gra_function f, void *context, double low, double f_low, double 
     return b;
 }
 
-double gra_least(gra_function f, void *context, double low, double high, double width)
+/* The least value between low and high, one minimum being there. */
+static double golden_sections(gra_function f, void *context, double low, double high)
 {
-    const double golden = 0.61803398874989484820;
+    const double golden = 0.61803398874989484820, finest = 1e-8;
     double a = high - golden * (high - low), b = low + golden * (high - low);
     double at_a = f(context, a), at_b = f(context, b);
-    while (high - low > width) {
+    while (high - low > finest) {
         if (at_a < at_b) {
             high = b;
             b = a;
@@ -200,4 +202,25 @@ double gra_least(gra_function f, void *context, double low, double high, double 
         }
     }
     return fmin(at_a, at_b);
+}
+
+double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from, double end, double stride)
+{
+    double x = from, before = INFINITY, here = f(context, x), least = here, step = from < end ? stride : -stride;
+    int over = is_over != NULL && is_over(context);
+    while (!over && (from < end ? x < end : x > end)) {
+        double next = f(context, x + step);
+        if (isnan(next)) {
+            break;
+        }
+        over = is_over != NULL && is_over(context);
+        if (here <= before && here <= next) {
+            least = fmin(least, golden_sections(f, context, x - stride, x + stride));
+        }
+        least = fmin(least, next);
+        before = here;
+        here = next;
+        x += step;
+    }
+    return least;
 }

@@ -85,9 +85,9 @@ double gra_wright_omega(double x);
  * up to about 120 times; usually ten.
  */
 typedef double (*gra_function)(void *context, double x);
-/* The least value of f between low and high, one minimum being there, from golden sections down to the width: it is good to the
- * square of that. */
-double gra_least(gra_function f, void *context, double low, double high, double width);
+/* The least value of f from `from` on, in strides to `end` or until it is NaN or is_over (asked after each stride; or NULL). Each
+ * minimum that strides show is refined by golden sections, to a width that its value is good to the square of. */
+double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from, double end, double stride);
 
 double gra_root(gra_function f, void *context, double low, double f_low, double high, double f_high);
 

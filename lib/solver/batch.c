@@ -254,16 +254,20 @@ static double variance_at(const gra_batch *batch, const sample *at)
     return variance_from(batch, at->of, at->within);
 }
 
-int gra_batch_std(const gra_batch *batch, const double *const *policies, double *std)
+int gra_batch_check(const gra_batch *batch, const gra_answer *answers, gra_batch_answer *divisor)
 {
     sums *of = gra_arena_take(batch->arena, batch->count, sizeof *of);
     if (of == NULL) {
         return 0;
     }
     for (int64_t k = 0; k < batch->count; k++) {
-        of[k] = spread_of(&batch->contexts[k], policies[k]);
+        of[k] = spread_of(&batch->contexts[k], answers[k].policy);
     }
-    *std = sqrt(variance_from(batch, of, within_contexts(batch, of)));
+    divisor->std = sqrt(variance_from(batch, of, within_contexts(batch, of)));
+    if (divisor->motion > 0.0) {
+        double drift = fabs(log((divisor->std + batch->epsilon) / divisor->divisor));
+        divisor->policy_error = fmin(1.0, divisor->policy_error + divisor->motion * drift);
+    }
     return 1;
 }
 
@@ -305,11 +309,6 @@ static int take_sample(search *self, sample *at)
         self->stop = GRPOALIGN_ERR_MEMORY;
     }
     return self->stop == GRPOALIGN_OK;
-}
-
-double gra_batch_drift(const gra_batch *batch, const gra_batch_answer *divisor, double std)
-{
-    return divisor->motion > 0.0 ? divisor->motion * fabs(log((std + batch->epsilon) / divisor->divisor)) : 0.0;
 }
 
 static interval product(interval a, interval b)
@@ -648,7 +647,7 @@ static int find_divisors(search *self)
 typedef struct motion {
     double policy; /* the largest |d pi / dy| */
     double slope;  /* dH/dy */
-    double bound;  /* of the coupling, see attracts() */
+    double bound;  /* of the coupling: below 1 it cannot repel */
 } motion;
 
 /*
@@ -711,7 +710,7 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
 {
     *self = (search){.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
     int64_t most = 0;
-    self->proves = gra_batch_slack(batch) < TOO_SLACK;
+    self->proves = 1;
     self->slack = gra_arena_doubles(batch->arena, batch->count);
     for (int64_t k = 0; k < batch->count; k++) {
         int64_t n = batch->contexts[k].problem->prior.classes;
@@ -727,6 +726,7 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
     }
     for (int64_t k = 0; k < batch->count; k++) {
         self->slack[k] = slack_of(&batch->contexts[k]);
+        self->proves = self->proves && self->slack[k] < TOO_SLACK;
         if (!split_variances(self, k)) {
             return gra_fail_memory(batch->error);
         }
@@ -750,9 +750,7 @@ static grpoalign_status settle_divisor(search *self, interval bracket, gra_batch
     if (self->stop < 0) {
         return stopped(self);
     }
-    double sigma = sqrt(variance_at(batch, &at));
-    motion near = motion_at(self, &at, sigma);
-    out->std = sigma;
+    motion near = motion_at(self, &at, sqrt(variance_at(batch, &at)));
     out->divisor = at.b / batch->beta;
     out->motion = near.policy / fabs(near.slope);
     out->policy_error = fmin(1.0, out->motion * DBL_EPSILON * (8.0 + fabs(y)));
@@ -770,8 +768,7 @@ static grpoalign_status settle_flat(search *self, gra_batch_answer *out)
         return stopped(self);
     }
     (void)look(self, 0.0, &at);
-    out->std = sqrt(variance_at(self->batch, &at));
-    out->divisor = out->std + self->batch->epsilon;
+    out->divisor = sqrt(variance_at(self->batch, &at)) + self->batch->epsilon;
     out->stable = 1;
     return GRPOALIGN_OK;
 }
@@ -805,34 +802,43 @@ grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *ou
     return GRPOALIGN_OK;
 }
 
-/* A minimum is flat: its value is good to the square of this. */
-static const double FINEST_MINIMUM = 1e-8;
+/* A search for the least beta, which is over when no spread is left below the last y. */
+typedef struct descent {
+    search search;
+    int is_over;
+} descent;
+
+static double descend(void *context, double y)
+{
+    descent *self = context;
+    search *inner = &self->search;
+    gra_arena_mark_t mark = gra_arena_mark(inner->batch->arena);
+    sample at;
+    double value = NAN;
+    if (take_sample(inner, &at)) {
+        value = look(inner, y, &at);
+        self->is_over = inner->stop < 0 || !(ceiling_of(inner, &at) > LEAST_VARIANCE);
+    }
+    gra_arena_rewind(inner->batch->arena, mark);
+    return value;
+}
+
+static int is_over(void *context)
+{
+    const descent *self = context;
+    return self->is_over;
+}
 
 grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
 {
-    const double step = 0.5 * STRIDE;
-    search self;
-    sample at;
+    descent self = {.is_over = 0};
     gra_batch unit = *batch;
     unit.beta = 1.0; /* H is then the logarithm of the beta of b */
-    GRA_TRY(start_search(&self, &unit));
-    if (!take_sample(&self, &at)) {
-        return stopped(&self);
-    }
+    GRA_TRY(start_search(&self.search, &unit));
     /* Beyond this b policies are pi_ref to the last bit. */
-    double y = log(largest_sigma(&unit)) - log(DBL_EPSILON), before = INFINITY, here = look(&self, y, &at);
-    *log_beta = here;
-    while (y > LEAST_Y && self.stop == GRPOALIGN_OK && ceiling_of(&self, &at) > LEAST_VARIANCE) {
-        double next = look(&self, y - step, &at);
-        if (here <= before && here <= next) {
-            *log_beta = fmin(*log_beta, gra_least(look_at, &self, y - step, y + step, FINEST_MINIMUM));
-        }
-        *log_beta = fmin(*log_beta, next);
-        before = here;
-        here = next;
-        y -= step;
-    }
-    return self.stop < 0 ? stopped(&self) : GRPOALIGN_OK;
+    double top = log(largest_sigma(&unit)) - log(DBL_EPSILON);
+    *log_beta = gra_least(descend, is_over, &self, top, LEAST_Y, 0.5 * STRIDE);
+    return self.search.stop < 0 ? stopped(&self.search) : GRPOALIGN_OK;
 }
 
 double gra_batch_slack(const gra_batch *batch)
@@ -859,7 +865,6 @@ grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out)
         *out = (gra_batch_answer){.status = GRPOALIGN_COLLAPSED, .unique = -1, .stable = 1};
     } else if (all.count == 0) {
         *out = (gra_batch_answer){.status = GRPOALIGN_NOT_CONVERGED,
-                                  .std = fmax(0.0, all.nearest - batch->epsilon),
                                   .divisor = all.nearest,
                                   .unique = -1,
                                   .stable = -1,

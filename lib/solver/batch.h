@@ -25,8 +25,9 @@ typedef struct gra_batch {
 } gra_batch;
 
 typedef struct gra_batch_answer {
-    double std, divisor; /* in the unit; divisor = std + epsilon */
-    int32_t status;      /* OK, NOT_UNIQUE, COLLAPSED or NOT_CONVERGED */
+    double divisor; /* std + epsilon, in the unit */
+    double std;     /* that of the policies found, once they are checked */
+    int32_t status; /* OK, NOT_UNIQUE, COLLAPSED or NOT_CONVERGED */
     int32_t unique, stable, iterations;
     int moves;           /* 0 when no context has anything to learn */
     double motion;       /* the most a probability moves with the logarithm of the divisor, the coupling included */
@@ -35,7 +36,7 @@ typedef struct gra_batch_answer {
 
 #define GRA_MOST_DIVISORS 64
 
-/* All divisors, from above; of each are std, divisor, stable, motion and policy_error. */
+/* All divisors, from above; of each are divisor, stable, motion and policy_error. */
 typedef struct gra_batch_answers {
     gra_batch_answer items[GRA_MOST_DIVISORS];
     int64_t count;
@@ -61,10 +62,8 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta);
 /* The divisor that pi_ref leads to. */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out);
 
-/* The std that policies over the classes give, one per context, in the unit. 0 on short memory. */
-int gra_batch_std(const gra_batch *batch, const double *const *policies, double *std);
-
-/* How uncertain policies are whose std is not quite what the divisor was taken to be. */
-double gra_batch_drift(const gra_batch *batch, const gra_batch_answer *divisor, double std);
+/* Fills in the std that the policies of the answers give, one answer per context; where it is not quite what the divisor was taken
+ * to be, they are as uncertain. 0 on short memory. */
+int gra_batch_check(const gra_batch *batch, const gra_answer *answers, gra_batch_answer *divisor);
 
 #endif

@@ -10,8 +10,12 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* No beta is looked for beyond this, nor are minima told apart that are nearer, in log beta. */
-static const double LARGEST_LOG_BETA = 345.0, TOO_SLACK = 1e-10, LEAST_B = 1e-300, MISSED = 1e-3;
+/* Prices with more rounding than this leave the ray more digits of a policy. */
+static const double TOO_SLACK = 1e-10;
+/* A b below this is not looked for, */
+static const double LEAST_B = 1e-300;
+/* nor a critical beta whose logarithm is beyond this, nor one that lies lower by less. */
+static const double LARGEST_LOG_BETA = 345.0, MISSED = 1e-3;
 
 typedef struct lone {
     const gra_problem *problem;
@@ -20,13 +24,6 @@ typedef struct lone {
     gra_batch_context context;
     gra_batch batch;
 } lone;
-
-int gra_has_lone_batch(const gra_problem *problem)
-{
-    const gra_penalty *penalty = problem->penalty;
-    return problem->structure->kind == GRA_TILT && problem->structure->tilt.over_sigma && penalty->convex &&
-           !penalty->exponential && !penalty->lossy && penalty->barrier == 0.0;
-}
 
 static void start_lone(lone *self, const gra_problem *problem)
 {
@@ -54,7 +51,9 @@ static void start_lone(lone *self, const gra_problem *problem)
 int gra_is_lone_batch(const gra_problem *problem)
 {
     const gra_tilt *tilt = &problem->structure->tilt;
-    if (!gra_has_lone_batch(problem)) {
+    const gra_penalty *penalty = problem->penalty;
+    if (problem->structure->kind != GRA_TILT || !tilt->over_sigma || !penalty->convex || penalty->exponential ||
+        penalty->lossy || penalty->barrier > 0.0) {
         return 0;
     }
     /* The ray still has a policy where epsilon alone leaves a b that doubles do not have, and a better one where the best outcome
@@ -65,20 +64,17 @@ int gra_is_lone_batch(const gra_problem *problem)
            (tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B);
 }
 
-/* The policy at a divisor, and what it says of the std itself. */
-static grpoalign_status settle(lone *self, const gra_batch_answer *divisor, gra_answer *answer)
+/* The policy at a divisor. */
+static grpoalign_status settle(lone *self, gra_batch_answer *divisor, gra_answer *answer)
 {
-    double std;
     self->at_b.beta = self->problem->beta * divisor->divisor;
     GRA_TRY(gra_solve_smooth(&self->at_b, answer));
-    const double *policies[] = {answer->policy};
-    if (!gra_batch_std(&self->batch, policies, &std)) {
+    if (!gra_batch_check(&self->batch, answer, divisor)) {
         return gra_fail_memory(self->problem->error);
     }
     answer->beta = self->problem->beta;
     answer->stable = divisor->stable;
-    answer->policy_error += divisor->policy_error + gra_batch_drift(&self->batch, divisor, std);
-    answer->policy_error = answer->policy_error < 1.0 ? answer->policy_error : 1.0;
+    answer->policy_error = fmin(1.0, answer->policy_error + divisor->policy_error);
     return GRPOALIGN_OK;
 }
 

@@ -60,8 +60,9 @@ static int start_line(line *self, const gra_problem *problem)
 }
 
 /* log beta(theta) at x, the ray's parameter. */
-static double log_beta_at(line *self, double x)
+static double log_beta_at(void *context, double x)
 {
+    line *self = context;
     const gra_problem *problem = self->problem;
     self->calls++;
     double theta =
@@ -632,33 +633,14 @@ grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double h
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-static double log_beta_on_ray(void *context, double x)
-{
-    return log_beta_at(context, x);
-}
-
 /* The lowest of the minima of beta along the ray that strides show, where nothing bounds its slope. */
 static double least_on_ray(line *self)
 {
     const gra_problem *problem = self->problem;
-    const double stride = 0.5 * STRIDE, finest = 1e-8;
-    double x, end, before = INFINITY, least;
+    double x, end;
     problem->penalty->ray_bracket(problem->penalty, &problem->prior, self->tilt->gap, DBL_MIN, DBL_MIN, &x, &end,
                                   self->policy);
-    least = log_beta_at(self, x);
-    for (double here = least; x < LARGEST_X; x += stride) {
-        double next = log_beta_at(self, x + stride);
-        if (isnan(next)) {
-            break;
-        }
-        if (here <= before && here <= next) {
-            least = fmin(least, gra_least(log_beta_on_ray, self, x - stride, x + stride, finest));
-        }
-        least = fmin(least, next);
-        before = here;
-        here = next;
-    }
-    return least;
+    return gra_least(log_beta_at, NULL, self, x, LARGEST_X, 0.5 * STRIDE);
 }
 
 grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)

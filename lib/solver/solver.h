@@ -93,8 +93,7 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
 grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 
-/* The limit of large groups, where it is a batch of one context, and where its stationary policies are found as such. */
-int gra_has_lone_batch(const gra_problem *problem);
+/* The limit of large groups, where its stationary policies are found as those of a batch of one context; and all of them. */
 int gra_is_lone_batch(const gra_problem *problem);
 grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out);
