@@ -232,10 +232,7 @@ void settings_fill_preset(settings *self, int has_margins)
     from.has_baseline =
         same_scale || batch || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
     from.baseline = p->baseline;
-    if (self->scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
-        from.has_baseline = 1;
-        from.baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT; /* there is no other */
-    }
+    settings_imply_baseline(self);
     TAKE(baseline);
     /* Trainers that offer both add the same epsilon to the std of a group and to that of the batch. */
     int same_epsilon =
@@ -263,6 +260,14 @@ void settings_fill_preset(settings *self, int has_margins)
 }
 
 #undef TAKE
+
+void settings_imply_baseline(settings *self)
+{
+    if (self->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !self->has_baseline) {
+        self->has_baseline = 1;
+        self->baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    }
+}
 
 int has_effect(const settings *self)
 {

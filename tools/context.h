@@ -37,6 +37,9 @@ void settings_fill(settings *self, const settings *other);
 /* Takes from the preset what is still missing, as far as it goes with the rest: the epsilon of another scale does not. */
 void settings_fill_preset(settings *self, int has_margins);
 
+/* The std of others has one baseline only: takes it where none is given. */
+void settings_imply_baseline(settings *self);
+
 /* Whether a setting's value is a word rather than a number. */
 int settings_is_word(const char *name);
 

@@ -205,24 +205,16 @@ static int begin(void *user, style *how, text *out, text *wrong)
     return 1;
 }
 
-/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept; and the std of others
- * brings its baseline. */
-static int takes_most(int32_t scale)
-{
-    return scale == GRPOALIGN_SCALE_STD ? 2 : scale != GRPOALIGN_SCALE_NONE;
-}
-
+/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept. */
 static void fit_to_scale(settings *s)
 {
-    s->has_ddof = s->has_ddof && takes_most(s->scale) == 2;
-    s->has_epsilon_place = s->has_epsilon_place && takes_most(s->scale) == 2;
+    int is_std = s->scale == GRPOALIGN_SCALE_STD, divides = s->scale != GRPOALIGN_SCALE_NONE;
     /* A preset's epsilon is that of its own scale. */
     int foreign = s->has_preset && s->scale != s->preset.scale && s->epsilon == s->preset.epsilon;
-    s->has_epsilon = s->has_epsilon && takes_most(s->scale) > 0 && !foreign;
-    if (s->scale == GRPOALIGN_SCALE_STD_OF_OTHERS && !s->has_baseline) {
-        s->has_baseline = 1; /* there is no other */
-        s->baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
-    }
+    s->has_ddof = s->has_ddof && is_std;
+    s->has_epsilon_place = s->has_epsilon_place && is_std;
+    s->has_epsilon = s->has_epsilon && divides && !foreign;
+    settings_imply_baseline(s);
 }
 
 /* Enough of the first cell for a context to be checked. */

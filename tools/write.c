@@ -68,7 +68,7 @@ void text_id(text *out, const char *id)
         text_add(out, id != NULL ? id : "", length);
         return;
     }
-    /* text_quoted escapes quotes and backslashes by a backslash, controls as \\u00 and two digits, and nothing else. */
+    /* text_quoted escapes quotes and backslashes by a backslash, controls as \u00 and two digits, and nothing else. */
     for (const char *at = id + 1; at < id + length - 1; at++) {
         if (at[0] != '\\') {
             text_add(out, at, 1);
