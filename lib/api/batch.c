@@ -125,7 +125,7 @@ static grpoalign_status open_contexts(call *self, const grpoalign_model *const *
     }
     if (has_divisor(self->law) && !gra_penalty_holds(self->law)) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PENALTY, -1,
-                        "batches are solved with penalties whose price holds every outcome, not with %s",
+                        "batches are solved with penalties whose slack holds every outcome, not with %s",
                         grpoalign_penalty_name(self->law->kind));
     }
     return GRPOALIGN_OK;
@@ -213,8 +213,8 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
                                 .share = share,
                                 .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
                                 .variance = class_variances(self, session, &short_memory)};
-        if (session->structure.kind == GRA_TILT) {
-            contexts[k].gap_unit = session->structure.tilt.constant / own / self->unit;
+        if (session->structure.kind == GRA_AFFINE) {
+            contexts[k].gap_unit = session->structure.affine.constant / own / self->unit;
         }
     }
     if (short_memory) {
@@ -247,7 +247,7 @@ static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_an
         beta = self->beta; /* nothing moves in this context */
     }
     if (divisor->status == GRPOALIGN_COLLAPSED && !flat) {
-        gra_collapse_tilt(&session->problem, answer);
+        gra_collapse_affine(&session->problem, answer);
         return GRPOALIGN_OK;
     }
     session->problem.beta = beta;

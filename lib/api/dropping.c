@@ -33,8 +33,8 @@ static const double LEAST = 1e-300;
 /* beta W^(G-1) g(log ratio), and its derivatives in W and in the log ratio. */
 static double returned(const dropping *self, double mass, double log_ratio, double *by_mass, double *by_ratio)
 {
-    double n = (double)self->inner->dropping - 1.0, slope, price = self->law->drive(self->law, log_ratio, &slope);
-    double g = self->law->unit_price - price, power = pow(mass, n);
+    double n = (double)self->inner->dropping - 1.0, slope, slack = self->law->score(self->law, log_ratio, &slope);
+    double g = self->law->unit_slack - slack, power = pow(mass, n);
     *by_mass = self->beta * n * pow(mass, n - 1.0) * g;
     *by_ratio = -self->beta * power * slope;
     return self->beta * power * g;
@@ -161,12 +161,12 @@ static grpoalign_status dropping_structure(const grpoalign_model *model, const u
     }
     dropping_game *game = gra_alloc(1, sizeof *game);
     double *share = gra_arena_doubles(arena, model->outcomes);
-    gra_prior prior;
-    if (game == NULL || share == NULL || !gra_prior_of_classes(self->reference, out, &prior, share, arena)) {
+    gra_class_reference over_classes;
+    if (game == NULL || share == NULL || !gra_reference_of_classes(self->reference, out, &over_classes, share, arena)) {
         gra_release(game);
         return gra_fail_memory(error);
     }
-    *game = (dropping_game){.model = self, .inner = out->game, .log_mass = prior.log_mass};
+    *game = (dropping_game){.model = self, .inner = out->game, .log_mass = over_classes.log_mass};
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
     out->game.check = NULL;

@@ -47,11 +47,11 @@ grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **o
     gra_penalty law = alpha == 1.0 ? gra_direct_kl : alpha == 0.0 ? gra_reverse_kl : gra_alpha;
     law.kind = GRPOALIGN_PENALTY_ALPHA;
     law.parameter = alpha;
-    law.price_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
+    law.slack_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
     law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
     law.convex = 1;
-    /* Prices fall without end, or the pole is so far away that distances from it have fewer digits: 1/(1 - alpha) roundings of a
-     * logarithm, where prices lose t^(1 - alpha). */
+    /* Slacks fall without end, or the pole is so far away that distances from it have fewer digits: 1/(1 - alpha) roundings of a
+     * logarithm, where slacks lose t^(1 - alpha). */
     if (alpha > 0.95) {
         law.beyond = NULL;
     }
@@ -100,19 +100,19 @@ const char *grpoalign_penalty_name(int32_t kind)
 }
 
 /*
- * The response; a lossy penalty loses the outcome that is pressed furthest beyond its end, the next one among the others, and so
+ * The response; a lets_go penalty loses the outcome that is pressed furthest beyond its end, the next one among the others, and so
  * on. The arrays are reordered alike, what is lost coming last.
  */
-static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass, double *price,
+static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass, double *slack,
                              int64_t *outcome, double *policy)
 {
     double total_shift = 0.0;
     for (int64_t kept = n;; kept--) {
-        gra_prior prior = {kept, mass, log_mass};
+        gra_class_reference over_classes = {kept, mass, log_mass};
         int64_t worst = -1;
-        total_shift += law->respond(law, &prior, price, policy);
-        for (int64_t k = 0; law->lossy && k < kept; k++) {
-            worst = price[k] > law->price_most && (worst < 0 || price[k] > price[worst]) ? k : worst;
+        total_shift += law->respond(law, &over_classes, slack, policy);
+        for (int64_t k = 0; law->lets_go && k < kept; k++) {
+            worst = slack[k] > law->slack_most && (worst < 0 || slack[k] > slack[worst]) ? k : worst;
         }
         if (worst < 0 || kept == 1) {
             return total_shift;
@@ -120,7 +120,7 @@ static double respond_losing(const gra_penalty *law, int64_t n, double *mass, do
         int64_t last = kept - 1, lost = outcome[worst];
         mass[worst] = mass[last];
         log_mass[worst] = log_mass[last];
-        price[worst] = price[last];
+        slack[worst] = slack[last];
         outcome[worst] = outcome[last];
         outcome[last] = lost;
         policy[last] = 0.0;
@@ -144,8 +144,8 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
     gra_arena arena = GRA_ARENA_INIT;
     int64_t kept = reference->supported, next = 0, *outcome = gra_arena_take(&arena, kept, sizeof *outcome);
     double *mass = gra_arena_doubles(&arena, kept), *log_mass = gra_arena_doubles(&arena, kept);
-    double *price = gra_arena_doubles(&arena, kept), *response = gra_arena_doubles(&arena, kept);
-    if (mass == NULL || log_mass == NULL || price == NULL || response == NULL || outcome == NULL) {
+    double *slack = gra_arena_doubles(&arena, kept), *response = gra_arena_doubles(&arena, kept);
+    if (mass == NULL || log_mass == NULL || slack == NULL || response == NULL || outcome == NULL) {
         gra_arena_free(&arena);
         return gra_fail_memory(error);
     }
@@ -154,10 +154,10 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
             mass[next] = fmax(reference->probability[o], GRA_LEAST_MASS);
             log_mass[next] = reference->logarithm[o];
             outcome[next] = o;
-            price[next++] = -advantage[o] / (penalty->law.form != GRA_ABSENT ? beta : 1.0);
+            slack[next++] = -advantage[o] / (penalty->law.form != GRA_ABSENT ? beta : 1.0);
         }
     }
-    double shift = respond_losing(&penalty->law, kept, mass, log_mass, price, outcome, response);
+    double shift = respond_losing(&penalty->law, kept, mass, log_mass, slack, outcome, response);
     memset(policy, 0, (size_t)n * sizeof(double));
     for (int64_t k = 0; k < kept; k++) {
         policy[outcome[k]] = response[k];

@@ -44,7 +44,7 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
     return GRPOALIGN_OK;
 }
 
-int gra_prior_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_class_reference *over_classes,
                          double *share, gra_arena *arena)
 {
     /* Sums in logarithms, so that masses below the doubles are right too. */
@@ -105,9 +105,9 @@ int gra_prior_of_classes(const grpoalign_reference *reference, const gra_structu
         log_mass[c] = mass[c] > GRA_LEAST_MASS ? log(mass[c]) : log_mass[c];
         mass[c] = fmax(mass[c], GRA_LEAST_MASS);
     }
-    prior->classes = classes;
-    prior->mass = mass;
-    prior->log_mass = log_mass;
+    over_classes->classes = classes;
+    over_classes->mass = mass;
+    over_classes->log_mass = log_mass;
     return 1;
 }
 
@@ -131,16 +131,16 @@ static grpoalign_solution *allocate_solution(int64_t outcomes)
 
 /*
  * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked with a raised one: a class that
- * holds no weight then follows its price, one that does keeps its probability.
+ * holds no weight then follows its slack, one that does keeps its probability.
  */
 static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability, double *log_ratio)
 {
     const double weightless = 1e-200;
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        double log_mass = problem->prior.log_mass[c];
-        int raised = problem->prior.mass[c] <= GRA_LEAST_MASS;
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        double log_mass = problem->reference.log_mass[c];
+        int raised = problem->reference.mass[c] <= GRA_LEAST_MASS;
         probability[c] = answer->policy[c];
-        log_ratio[c] = problem->penalty->log_ratio(problem->penalty, answer->price[c]);
+        log_ratio[c] = problem->penalty->log_ratio(problem->penalty, answer->slack[c]);
         if (raised && probability[c] < weightless) {
             probability[c] = exp(log_mass + log_ratio[c]);
         } else if (probability[c] >= DBL_MIN) {
@@ -173,18 +173,18 @@ static double divergence_value(gra_sum sum)
     return isnan(value) ? INFINITY : fmax(0.0, value);
 }
 
-/* Where probabilities too small for a double would leave a group without spread, the prices still know the advantages:
- * u = beta (mean price - price). */
-static void advantages_by_price(const gra_problem *problem, const gra_answer *answer, grpoalign_solution *solution)
+/* Where probabilities too small for a double would leave a group without spread, the slacks still know the advantages:
+ * u = beta (mean slack - slack). */
+static void advantages_by_slack(const gra_problem *problem, const gra_answer *answer, grpoalign_solution *solution)
 {
     gra_sum level = {0.0, 0.0};
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        gra_sum_add_product(&level, answer->policy[c], answer->policy[c] > 0.0 ? answer->price[c] : 0.0);
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        gra_sum_add_product(&level, answer->policy[c], answer->policy[c] > 0.0 ? answer->slack[c] : 0.0);
     }
     for (int64_t o = 0; o < solution->outcomes; o++) {
         int64_t c = problem->structure->class_of[o];
         if (c >= 0 && !isfinite(solution->advantage[o])) {
-            solution->advantage[o] = answer->beta * (gra_sum_value(level) - answer->price[c]);
+            solution->advantage[o] = answer->beta * (gra_sum_value(level) - answer->slack[c]);
         }
     }
 }
@@ -230,21 +230,21 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
     if (scaled == NULL) {
         return gra_fail_memory(error);
     }
-    gra_sum mean = {0.0, 0.0}, mean_price = {0.0, 0.0};
+    gra_sum mean = {0.0, 0.0}, mean_slack = {0.0, 0.0};
     for (int64_t o = 0; o < n; o++) {
         double p = solution->policy[o];
         if (reference->support[o]) {
             scaled[kept++] = u[o] / beta;
             if (p > 0.0) {
                 gra_sum_add_product(&mean, p, u[o]);
-                gra_sum_add_product(&mean_price, p,
-                                    penalty->price_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
+                gra_sum_add_product(&mean_slack, p,
+                                    penalty->slack_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
             }
         }
     }
-    gra_prior prior = {kept, NULL, self->problem.outcomes.log_mass};
-    double residual = 0.0, normaliser = penalty->normaliser(penalty, &prior, scaled, gra_sum_value(mean) / beta,
-                                                            gra_sum_value(mean_price));
+    gra_class_reference over_classes = {kept, NULL, self->problem.outcomes.log_mass};
+    double residual = 0.0, normaliser = penalty->normaliser(penalty, &over_classes, scaled, gra_sum_value(mean) / beta,
+                                                            gra_sum_value(mean_slack));
     kept = 0;
     for (int64_t o = 0; o < n; o++) {
         if (reference->support[o]) {
@@ -287,14 +287,14 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     expand(self->reference, problem, self->share, probability, log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
     if (answer->status != GRPOALIGN_COLLAPSED && self->stand_in == NULL) {
-        advantages_by_price(problem, answer, solution);
+        advantages_by_slack(problem, answer, solution);
     }
     GRA_TRY(fill_report(self, answer->beta, solution, arena, error));
     grpoalign_report *report = &solution->report;
     int32_t kind = self->structure.kind;
     report->struct_size = sizeof *report;
     report->method = answer->method;
-    report->expectation = kind == GRA_GAME || kind == GRA_TILT ? model->expectation : 0;
+    report->expectation = kind == GRA_GAME || kind == GRA_AFFINE ? model->expectation : 0;
     report->iterations = answer->iterations;
     report->factorizations = answer->factorizations;
     report->unique = answer->unique;
@@ -411,7 +411,7 @@ static grpoalign_status drop_groups(gra_session *self, double beta, grpoalign_er
     if (!gra_penalty_holds(law)) {
         return gra_fail(
             error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
-            "groups without spread that are dropped are solved with penalties whose price holds every outcome, "
+            "groups without spread that are dropped are solved with penalties whose slack holds every outcome, "
             "not with %s",
             grpoalign_penalty_name(law->kind));
     }
@@ -459,7 +459,7 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   .error = error};
     self->share = gra_arena_doubles(&self->arena, model->outcomes);
     if (self->share == NULL ||
-        !gra_prior_of_classes(reference, &self->structure, &self->problem.prior, self->share, &self->arena) ||
+        !gra_reference_of_classes(reference, &self->structure, &self->problem.reference, self->share, &self->arena) ||
         !list_outcomes(self)) {
         return gra_fail_memory(error);
     }

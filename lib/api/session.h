@@ -31,7 +31,7 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
 void gra_session_close(gra_session *self);
 
 /* The reference over the classes of a structure; share[o] is the part of an outcome in its class. 0 on short memory. */
-int gra_prior_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_prior *prior,
+int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_class_reference *over_classes,
                          double *share, gra_arena *arena);
 
 /* A model of which groups without spread are dropped (model->dropping), with the share of the penalty that goes with them. It

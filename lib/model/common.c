@@ -41,8 +41,8 @@ void gra_structure_release(gra_structure *structure)
 
 void gra_game_to_levels(const gra_game *game, const double *classes, double *levels)
 {
-    if (game->mix != NULL) {
-        gra_matvec_transposed(game->classes, game->levels, game->mix, game->levels, classes, levels);
+    if (game->distribution != NULL) {
+        gra_matvec_transposed(game->classes, game->levels, game->distribution, game->levels, classes, levels);
     } else {
         memcpy(levels, classes, (size_t)game->levels * sizeof(double));
     }
@@ -50,8 +50,8 @@ void gra_game_to_levels(const gra_game *game, const double *classes, double *lev
 
 void gra_game_to_classes(const gra_game *game, const double *levels, double *classes)
 {
-    if (game->mix != NULL) {
-        gra_matvec(game->classes, game->levels, game->mix, game->levels, levels, classes);
+    if (game->distribution != NULL) {
+        gra_matvec(game->classes, game->levels, game->distribution, game->levels, levels, classes);
     } else {
         memcpy(classes, levels, (size_t)game->levels * sizeof(double));
     }
@@ -60,15 +60,15 @@ void gra_game_to_classes(const gra_game *game, const double *levels, double *cla
 int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian, gra_arena *arena)
 {
     int64_t n = game->classes, k = game->levels;
-    if (game->mix == NULL) {
+    if (game->distribution == NULL) {
         return game->jacobian(game, w, accuracy, jacobian, arena);
     }
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double *slopes = gra_arena_doubles(arena, k * k), *half = gra_arena_doubles(arena, n * k);
     int done = slopes != NULL && half != NULL && game->jacobian(game, w, accuracy, slopes, arena);
     if (done) {
-        gra_matmul(n, k, k, 1.0, game->mix, k, slopes, k, 0.0, half, k);
-        gra_matmul_by_transposed(n, n, k, half, k, game->mix, k, jacobian, n);
+        gra_matmul(n, k, k, 1.0, game->distribution, k, slopes, k, 0.0, half, k);
+        gra_matmul_by_transposed(n, n, k, half, k, game->distribution, k, jacobian, n);
     }
     gra_arena_rewind(arena, mark);
     return done;

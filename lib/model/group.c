@@ -18,7 +18,7 @@ typedef struct group_model {
     double unit;                 /* caller's units per unit of the scale */
     double epsilon;              /* in the scale; inside the root, in its square */
     int64_t *level_of;           /* per outcome, or NULL for random rewards */
-    double *mix;                 /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
+    double *distribution;                 /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
     gra_expectation expectation; /* set up when there are two levels or more and scale is std */
 } group_model;
 
@@ -27,7 +27,7 @@ static void group_release(grpoalign_model *self)
     group_model *model = (group_model *)self;
     gra_release(model->x);
     gra_release(model->level_of);
-    gra_release(model->mix);
+    gra_release(model->distribution);
     gra_expectation_free(&model->expectation);
 }
 
@@ -99,7 +99,7 @@ static double mean_of_row(const group_model *model, int64_t o)
 {
     gra_sum sum = {0.0, 0.0};
     for (int64_t l = 0; l < model->levels; l++) {
-        gra_sum_add_product(&sum, model->mix[o * model->levels + l], model->x[l]);
+        gra_sum_add_product(&sum, model->distribution[o * model->levels + l], model->x[l]);
     }
     return gra_sum_value(sum);
 }
@@ -109,7 +109,7 @@ static double *mean_rewards(const group_model *model, gra_arena *arena)
 {
     double *mean = gra_arena_doubles(arena, model->base.outcomes);
     for (int64_t o = 0; mean != NULL && o < model->base.outcomes; o++) {
-        mean[o] = model->mix == NULL ? model->x[model->level_of[o]] : mean_of_row(model, o);
+        mean[o] = model->distribution == NULL ? model->x[model->level_of[o]] : mean_of_row(model, o);
     }
     return mean;
 }
@@ -120,8 +120,8 @@ static double *level_weights(const group_model *model, const double *policy, gra
     if (w == NULL) {
         return NULL;
     }
-    if (model->mix != NULL) {
-        gra_matvec_transposed(model->base.outcomes, model->levels, model->mix, model->levels, policy, w);
+    if (model->distribution != NULL) {
+        gra_matvec_transposed(model->base.outcomes, model->levels, model->distribution, model->levels, policy, w);
         return w;
     }
     memset(w, 0, (size_t)model->levels * sizeof(double));
@@ -141,14 +141,14 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
         return GRPOALIGN_OK;
     }
     if (is_constant(model)) {
-        gra_tilt tilt = {.classes = n, .reward = mean_rewards(model, arena)};
-        if (tilt.reward == NULL) {
+        gra_affine affine = {.classes = n, .reward = mean_rewards(model, arena)};
+        if (affine.reward == NULL) {
             return gra_fail_memory(error);
         }
         double strength = constant_strength(model);
-        gra_tilt_centre centre = gra_tilt_find_centre(&tilt, policy);
+        gra_affine_centre centre = gra_affine_find_centre(&affine, policy);
         for (int64_t o = 0; o < n; o++) {
-            advantage[o] = -strength * gra_tilt_deviation(&tilt, centre, o);
+            advantage[o] = -strength * gra_affine_deviation(&affine, centre, o);
         }
         return GRPOALIGN_OK;
     }
@@ -156,8 +156,8 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
     if (w == NULL || a == NULL || !gra_expectation_advantage(&model->expectation, w, GRA_EXACT, a, arena)) {
         return gra_fail_memory(error);
     }
-    if (model->mix != NULL) {
-        gra_matvec(n, model->levels, model->mix, model->levels, a, advantage);
+    if (model->distribution != NULL) {
+        gra_matvec(n, model->levels, model->distribution, model->levels, a, advantage);
         return GRPOALIGN_OK;
     }
     for (int64_t o = 0; o < n; o++) {
@@ -194,17 +194,17 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
         !gra_expectation_jacobian(&model->expectation, w, GRA_EXACT, NULL, slopes, arena)) {
         return gra_fail_memory(error);
     }
-    if (model->mix != NULL) {
+    if (model->distribution != NULL) {
         double *half = gra_arena_doubles(arena, n * levels), *turned = gra_arena_doubles(arena, n * levels);
         if (half == NULL || turned == NULL) {
             return gra_fail_memory(error);
         }
         for (int64_t o = 0; o < n; o++) {
             for (int64_t l = 0; l < levels; l++) {
-                turned[l * n + o] = model->mix[o * levels + l];
+                turned[l * n + o] = model->distribution[o * levels + l];
             }
         }
-        gra_matmul(n, levels, levels, 1.0, model->mix, levels, slopes, levels, 0.0, half, levels);
+        gra_matmul(n, levels, levels, 1.0, model->distribution, levels, slopes, levels, 0.0, half, levels);
         gra_matmul(n, n, levels, 1.0, half, levels, turned, n, 0.0, jacobian, stride);
         return GRPOALIGN_OK;
     }
@@ -230,11 +230,11 @@ static void constant_game(const gra_game *self, const double *w, double shift, d
 {
     const group_game *game = self->data;
     int64_t n = self->levels;
-    gra_tilt tilt = {.classes = n, .reward = game->x};
-    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, w);
+    gra_affine affine = {.classes = n, .reward = game->x};
+    gra_affine_centre centre = gra_affine_find_centre(&affine, w);
     for (int64_t m = 0; m < n; m++) {
         if (a != NULL) {
-            a[m] = -game->constant * gra_tilt_deviation(&tilt, centre, m) - shift;
+            a[m] = -game->constant * gra_affine_deviation(&affine, centre, m) - shift;
         }
         for (int64_t l = 0; jacobian != NULL && l < n; l++) {
             jacobian[m * n + l] = game->constant * (game->x[0] - game->x[l]);
@@ -297,17 +297,17 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
 {
     int64_t n = game->classes;
     double *reward = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
-    double *variance = game->mix != NULL ? gra_arena_doubles(arena, n) : NULL;
-    gra_tilt *tilt = gra_arena_take(arena, 1, sizeof *tilt);
-    if (reward == NULL || gap == NULL || tilt == NULL || (game->mix != NULL && variance == NULL)) {
+    double *variance = game->distribution != NULL ? gra_arena_doubles(arena, n) : NULL;
+    gra_affine *affine = gra_arena_take(arena, 1, sizeof *affine);
+    if (reward == NULL || gap == NULL || affine == NULL || (game->distribution != NULL && variance == NULL)) {
         return 0;
     }
     for (int64_t c = 0; c < n; c++) {
-        if (game->mix == NULL) {
+        if (game->distribution == NULL) {
             reward[c] = x[c];
             continue;
         }
-        const double *row = game->mix + c * game->levels;
+        const double *row = game->distribution + c * game->levels;
         reward[c] = variance[c] = 0.0;
         for (int64_t l = 0; l < game->levels; l++) {
             reward[c] += row[l] * x[l];
@@ -320,25 +320,25 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
     for (int64_t c = 0; c < n; c++) {
         gap[c] = best - reward[c];
     }
-    memset(tilt, 0, sizeof *tilt);
-    tilt->classes = n;
-    tilt->gap = gap;
-    tilt->reward = reward;
+    memset(affine, 0, sizeof *affine);
+    affine->classes = n;
+    affine->gap = gap;
+    affine->reward = reward;
     if (gra_max(gap, n) > 0.0) {
         if (is_constant(model)) {
-            gra_tilt_constant(tilt, constant_strength(model));
+            gra_affine_constant(affine, constant_strength(model));
         } else if (model->convention.scale == GRPOALIGN_SCALE_MEAN) {
-            gra_tilt_mean(tilt, best, model->epsilon);
+            gra_affine_mean(affine, best, model->epsilon);
         } else {
-            gra_tilt_limit(tilt, variance, is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
+            gra_affine_limit(affine, variance, is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
         }
-        game->near = tilt;
+        game->near = affine;
     }
     return 1;
 }
 
-/* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a mix, `classes` rows of it. */
-static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels, const double *mix,
+/* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a distribution, `classes` rows of it. */
+static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels, const double *distribution,
                                   int64_t classes, gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     if (levels > GRA_DENSE_LIMIT) {
@@ -357,7 +357,7 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
     out->kind = GRA_GAME;
     out->game.classes = classes;
     out->game.levels = levels;
-    out->game.mix = mix;
+    out->game.distribution = distribution;
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
     out->game.check = game_check;
@@ -397,14 +397,14 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
     return GRPOALIGN_OK;
 }
 
-/* A tilt over the classes from their gaps (>= 0, smallest 0; borrowed); flat when they are all 0. */
-static gra_tilt *make_tilt(gra_structure *out, const double *gap)
+/* A affine over the classes from their gaps (>= 0, smallest 0; borrowed); flat when they are all 0. */
+static gra_affine *make_affine(gra_structure *out, const double *gap)
 {
-    memset(&out->tilt, 0, sizeof out->tilt);
-    out->tilt.classes = out->classes;
-    out->tilt.gap = gap;
-    out->kind = gra_max(gap, out->classes) > 0.0 ? GRA_TILT : GRA_FLAT;
-    return &out->tilt;
+    memset(&out->affine, 0, sizeof out->affine);
+    out->affine.classes = out->classes;
+    out->affine.gap = gap;
+    out->kind = gra_max(gap, out->classes) > 0.0 ? GRA_AFFINE : GRA_FLAT;
+    return &out->affine;
 }
 
 /* Two levels, `low` and `high`: classes by the probability of the upper one. */
@@ -419,8 +419,8 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
         return gra_fail_memory(error);
     }
     for (int64_t o = 0; o < n; o++) {
-        key[o] = model->mix != NULL ? model->mix[o * model->levels + high] : (double)(model->level_of[o] == high);
-        tie[o] = model->mix != NULL ? -model->mix[o * model->levels + low] : -(double)(model->level_of[o] == low);
+        key[o] = model->distribution != NULL ? model->distribution[o * model->levels + high] : (double)(model->level_of[o] == high);
+        tie[o] = model->distribution != NULL ? -model->distribution[o * model->levels + low] : -(double)(model->level_of[o] == low);
     }
     if (!gra_levels_build(key, tie, n, level_of, first, &levels, arena) ||
         !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena)) {
@@ -443,10 +443,10 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
         double top_s = success[out->classes - 1], top_f = failure[out->classes - 1];
         gap[c] = fmax(0.0, failure[c] < 0.5 ? failure[c] - top_f : top_s - success[c]);
     }
-    gra_tilt *tilt = make_tilt(out, gap);
-    if (out->kind == GRA_TILT) {
+    gra_affine *affine = make_affine(out, gap);
+    if (out->kind == GRA_AFFINE) {
         gra_contrast contrast = gra_contrast_of(&model->expectation, model->x[low], model->x[high]);
-        gra_tilt_two_levels(tilt, success, failure, &contrast);
+        gra_affine_two_levels(affine, success, failure, &contrast);
     }
     return GRPOALIGN_OK;
 }
@@ -473,10 +473,10 @@ static grpoalign_status constant_structure(const group_model *model, const unsig
     for (int64_t c = 0; c < out->classes; c++) {
         gap[c] = reward[out->classes - 1] - reward[c];
     }
-    gra_tilt *tilt = make_tilt(out, gap);
-    tilt->reward = reward;
-    if (out->kind == GRA_TILT) {
-        gra_tilt_constant(tilt, constant_strength(model));
+    gra_affine *affine = make_affine(out, gap);
+    affine->reward = reward;
+    if (out->kind == GRA_AFFINE) {
+        gra_affine_constant(affine, constant_strength(model));
     }
     return GRPOALIGN_OK;
 }
@@ -490,8 +490,8 @@ static double pair_margin(const gra_expectation *e, double a, double b)
     return d != 0.0 ? e->factor * d / divisor : 0.0;
 }
 
-/* Over the std of others: a tilt over classes with the mean rewards `reward`, ascending or not; `mix` as in a game. */
-static grpoalign_status others_structure(const group_model *model, const double *reward, const double *mix,
+/* Over the std of others: a affine over classes with the mean rewards `reward`, ascending or not; `distribution` as in a game. */
+static grpoalign_status others_structure(const group_model *model, const double *reward, const double *distribution,
                                          gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
     double *gap = gra_arena_doubles(arena, out->classes);
@@ -502,10 +502,10 @@ static grpoalign_status others_structure(const group_model *model, const double 
     for (int64_t c = 0; c < out->classes; c++) {
         gap[c] = best - reward[c];
     }
-    gra_tilt *tilt = make_tilt(out, gap);
-    tilt->reward = reward;
-    if (out->kind == GRA_TILT) {
-        gra_tilt_others(tilt, &model->expectation, mix, arena);
+    gra_affine *affine = make_affine(out, gap);
+    affine->reward = reward;
+    if (out->kind == GRA_AFFINE) {
+        gra_affine_others(affine, &model->expectation, distribution, arena);
     }
     return GRPOALIGN_OK;
 }
@@ -542,7 +542,7 @@ static grpoalign_status pair_structure(const group_model *model, const unsigned 
     }
     for (int64_t i = 0; i < kept; i++) {
         for (int64_t l = 0; l < levels; l++) {
-            part[i * levels + l] = model->mix[outcome_at[i] * model->levels + at[l]];
+            part[i * levels + l] = model->distribution[outcome_at[i] * model->levels + at[l]];
             turned[l * kept + i] = part[i * levels + l];
         }
     }
@@ -582,7 +582,7 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     for (int64_t l = 0; l < model->levels; l++) {
         int used = 0;
         for (int64_t o = 0; o < n && !used; o++) {
-            used = supported[o] && model->mix[o * model->levels + l] > 0.0;
+            used = supported[o] && model->distribution[o * model->levels + l] > 0.0;
         }
         if (used) {
             at[levels++] = l;
@@ -602,8 +602,8 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     if (model->convention.group_size == 2 && kept <= PAIR_LIMIT && free_choice) {
         return pair_structure(model, supported, at, levels, out, arena, error);
     }
-    double *mix = gra_arena_doubles(arena, kept * levels);
-    if (mix == NULL) {
+    double *distribution = gra_arena_doubles(arena, kept * levels);
+    if (distribution == NULL) {
         return gra_fail_memory(error);
     }
     if (model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
@@ -616,7 +616,7 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
         for (int64_t o = 0; o < n; o++) {
             if (class_of[o] >= 0) {
                 reward[class_of[o]] = mean[o];
-                memcpy(rows + class_of[o] * model->levels, model->mix + o * model->levels,
+                memcpy(rows + class_of[o] * model->levels, model->distribution + o * model->levels,
                        (size_t)model->levels * sizeof(double));
             }
         }
@@ -624,10 +624,10 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     }
     for (int64_t o = 0; o < n; o++) {
         for (int64_t l = 0; class_of[o] >= 0 && l < levels; l++) {
-            mix[class_of[o] * levels + l] = model->mix[o * model->levels + at[l]];
+            distribution[class_of[o] * levels + l] = model->distribution[o * model->levels + at[l]];
         }
     }
-    return make_game(model, at, levels, mix, kept, out, arena, error);
+    return make_game(model, at, levels, distribution, kept, out, arena, error);
 }
 
 static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
@@ -637,7 +637,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
     if (is_constant(model) && model->levels > 1 && self->dropping == 0) {
         return constant_structure(model, supported, out, arena, error);
     }
-    if (model->mix != NULL) {
+    if (model->distribution != NULL) {
         return random_structure(model, supported, out, arena, error);
     }
     int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
@@ -699,15 +699,15 @@ static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_ja
 
 /* ---- construction -------------------------------------------------------------------------------------- */
 
-static int build_mix(group_model *model, int64_t k, const double *distribution, int64_t stride, const int64_t *level_of)
+static int build_distribution(group_model *model, int64_t k, const double *distribution, int64_t stride, const int64_t *level_of)
 {
     int64_t n = model->base.outcomes, elements;
-    model->mix = __builtin_mul_overflow(n, model->levels, &elements) ? NULL : gra_alloc(elements, sizeof(double));
-    if (model->mix == NULL) {
+    model->distribution = __builtin_mul_overflow(n, model->levels, &elements) ? NULL : gra_alloc(elements, sizeof(double));
+    if (model->distribution == NULL) {
         return 0;
     }
     for (int64_t o = 0; o < n; o++) {
-        double *row = model->mix + o * model->levels;
+        double *row = model->distribution + o * model->levels;
         double total = gra_total(distribution + o * stride, k);
         for (int64_t l = 0; l < k; l++) {
             row[level_of[l]] += distribution[o * stride + l] / total;
@@ -735,12 +735,12 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
     model->epsilon = ldexp(model->convention.epsilon, -(is_inside(model) ? 2 * exponent : exponent));
     if (built && distribution != NULL) {
-        built = build_mix(model, k, distribution, stride, level_of);
+        built = build_distribution(model, k, distribution, stride, level_of);
         if (built) {
             for (int64_t o = 0; o < model->base.outcomes; o++) {
                 model->base.rewards[o] = 0.0;
                 for (int64_t l = 0; l < model->levels; l++) {
-                    model->base.rewards[o] += model->mix[o * model->levels + l] * rewards[first[l]];
+                    model->base.rewards[o] += model->distribution[o * model->levels + l] * rewards[first[l]];
                 }
             }
         }
@@ -764,7 +764,7 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
 static int set_deviations(group_model *model)
 {
     int64_t levels = model->levels, n = model->base.outcomes;
-    if (model->mix == NULL) {
+    if (model->distribution == NULL) {
         return 1;
     }
     model->base.deviations = gra_alloc(n, sizeof(double));
@@ -773,7 +773,7 @@ static int set_deviations(group_model *model)
         gra_sum square = {0.0, 0.0};
         for (int64_t l = 0; l < levels; l++) {
             double d = model->x[l] - mean;
-            gra_sum_add(&square, model->mix[o * levels + l] * d * d);
+            gra_sum_add(&square, model->distribution[o * levels + l] * d * d);
         }
         model->base.deviations[o] = model->unit * sqrt(gra_sum_value(square));
     }

@@ -26,8 +26,8 @@ static void limit_release(grpoalign_model *self)
     gra_release(model->variance);
 }
 
-/* The tilt over the levels listed in at[0..classes-1]. */
-static int limit_tilt(const limit_model *model, const int64_t *at, int64_t classes, gra_tilt *tilt, gra_arena *arena)
+/* The affine over the levels listed in at[0..classes-1]. */
+static int limit_affine(const limit_model *model, const int64_t *at, int64_t classes, gra_affine *affine, gra_arena *arena)
 {
     double *gap = gra_arena_doubles(arena, classes), *reward = gra_arena_doubles(arena, classes);
     double *variance = NULL;
@@ -48,21 +48,21 @@ static int limit_tilt(const limit_model *model, const int64_t *at, int64_t class
             variance[c] = model->variance[at[c]];
         }
     }
-    memset(tilt, 0, sizeof *tilt);
-    tilt->classes = classes;
-    tilt->gap = gap;
-    tilt->reward = reward;
+    memset(affine, 0, sizeof *affine);
+    affine->classes = classes;
+    affine->gap = gap;
+    affine->reward = reward;
     if (model->scale == GRPOALIGN_SCALE_NONE) {
-        gra_tilt_constant(tilt, model->unit);
+        gra_affine_constant(affine, model->unit);
     } else if (model->scale == GRPOALIGN_SCALE_MEAN) {
-        gra_tilt_mean(tilt, best, model->epsilon);
+        gra_affine_mean(affine, best, model->epsilon);
     } else {
-        gra_tilt_limit(tilt, variance, model->epsilon);
+        gra_affine_limit(affine, variance, model->epsilon);
     }
     return 1;
 }
 
-static int all_levels(const limit_model *model, const double *policy, gra_tilt *tilt, double **mass, gra_arena *arena)
+static int all_levels(const limit_model *model, const double *policy, gra_affine *affine, double **mass, gra_arena *arena)
 {
     int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
     *mass = gra_arena_doubles(arena, model->levels);
@@ -76,22 +76,22 @@ static int all_levels(const limit_model *model, const double *policy, gra_tilt *
     for (int64_t o = 0; o < model->base.outcomes; o++) {
         (*mass)[model->level_of[o]] += policy[o];
     }
-    return limit_tilt(model, at, model->levels, tilt, arena);
+    return limit_affine(model, at, model->levels, affine, arena);
 }
 
 static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy, double *advantage,
                                         gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
-    gra_tilt tilt;
+    gra_affine affine;
     double *mass;
-    if (!all_levels(model, policy, &tilt, &mass, arena)) {
+    if (!all_levels(model, policy, &affine, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = tilt.strength(&tilt, mass);
-    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, mass);
+    double strength = affine.strength(&affine, mass);
+    gra_affine_centre centre = gra_affine_find_centre(&affine, mass);
     for (int64_t o = 0; o < self->outcomes; o++) {
-        double d = -gra_tilt_deviation(&tilt, centre, model->level_of[o]);
+        double d = -gra_affine_deviation(&affine, centre, model->level_of[o]);
         advantage[o] = d != 0.0 ? strength * d : 0.0; /* 0/0 stands for 0 */
     }
     return GRPOALIGN_OK;
@@ -102,19 +102,19 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
                                        int64_t stride, gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
-    gra_tilt tilt;
+    gra_affine affine;
     double *mass, *gradient = gra_arena_doubles(arena, model->levels);
-    if (gradient == NULL || !all_levels(model, policy, &tilt, &mass, arena)) {
+    if (gradient == NULL || !all_levels(model, policy, &affine, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = tilt.strength(&tilt, mass);
-    gra_tilt_centre centre = gra_tilt_find_centre(&tilt, mass);
-    tilt.gradient(&tilt, mass, gradient);
+    double strength = affine.strength(&affine, mass);
+    gra_affine_centre centre = gra_affine_find_centre(&affine, mass);
+    affine.gradient(&affine, mass, gradient);
     for (int64_t i = 0; i < self->outcomes; i++) {
-        double d = -gra_tilt_deviation(&tilt, centre, model->level_of[i]);
+        double d = -gra_affine_deviation(&affine, centre, model->level_of[i]);
         for (int64_t j = 0; j < self->outcomes; j++) {
             int64_t l = model->level_of[j];
-            double gap = tilt.gap[l];
+            double gap = affine.gap[l];
             jacobian[i * stride + j] = (gap != 0.0 ? strength * gap : 0.0) + d * gradient[l];
         }
     }
@@ -138,8 +138,8 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
         }
     }
     if (!equal) {
-        out->kind = GRA_TILT;
-        if (!limit_tilt(model, at, out->classes, &out->tilt, arena)) {
+        out->kind = GRA_AFFINE;
+        if (!limit_affine(model, at, out->classes, &out->affine, arena)) {
             return gra_fail_memory(error);
         }
     }

@@ -56,7 +56,7 @@ static int game_jacobian(const gra_game *self, const double *w, int accuracy, do
 void gra_game_from_margins(gra_game *game, const double *margins, int64_t classes)
 {
     game->classes = game->levels = classes;
-    game->mix = NULL;
+    game->distribution = NULL;
     game->advantage = game_advantage;
     game->jacobian = game_jacobian;
     game->margins = margins;

@@ -11,16 +11,16 @@
 
 #include "base/accuracy.h"
 #include "base/alloc.h"
-#include "model/tilt.h"
+#include "model/affine.h"
 
 /*
- * A game over classes of outcomes with equal advantages: class c has reward distribution row c of `mix` over
- * the levels (NULL: class c is level c), the level weights are w = mix^T pi and the advantages u = mix a(w).
+ * A game over classes of outcomes with equal advantages: class c has reward distribution row c of `distribution` over
+ * the levels (NULL: class c is level c), the level weights are w = distribution^T pi and the advantages u = distribution a(w).
  */
 typedef struct gra_game gra_game;
 struct gra_game {
     int64_t classes, levels;
-    const double *mix; /* classes x levels, or NULL for the identity (classes == levels) */
+    const double *distribution; /* classes x levels, or NULL for the identity (classes == levels) */
     /* a(w) - shift, rounded once where the game can do better than subtract; accuracy GRA_EXACT or GRA_COARSE; 0 on short
      * memory */
     int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a, gra_arena *arena);
@@ -28,7 +28,7 @@ struct gra_game {
     int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena);
     /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is none; may be NULL */
     int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
-    const gra_tilt *near;  /* a tilt over the same classes whose stationary policies lie near, or NULL */
+    const gra_affine *near;  /* a affine over the same classes whose stationary policies lie near, or NULL */
     double coarse_error;   /* of a coarse advantage, absolute, roughly; 0 where coarse is exact */
     const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
     double error;          /* of an advantage, absolute: a bound derived from the method */
@@ -37,8 +37,8 @@ struct gra_game {
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };
 
-/* Weights of the levels from probabilities of the classes, w = mix^T pi, and advantages of the classes from those of the
- * levels, u = mix a. */
+/* Weights of the levels from probabilities of the classes, w = distribution^T pi, and advantages of the classes from those of the
+ * levels, u = distribution a. */
 void gra_game_to_levels(const gra_game *game, const double *classes, double *levels);
 void gra_game_to_classes(const gra_game *game, const double *levels, double *classes);
 
@@ -48,7 +48,7 @@ int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy,
 /* What a solver may exploit. Classes partition the outcomes that the reference supports. */
 enum {
     GRA_FLAT,   /* all advantages are always equal */
-    GRA_TILT,   /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
+    GRA_AFFINE,   /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
     GRA_RANKED, /* u_c = scale * (mass below - mass above), classes in ascending order */
     GRA_GAME    /* anything else */
 };
@@ -57,7 +57,7 @@ typedef struct gra_structure {
     int32_t kind;
     int64_t classes;
     const int64_t *class_of; /* per outcome of the model; -1 outside the support */
-    gra_tilt tilt;
+    gra_affine affine;
     double ranked_scale;
     gra_game game;
 } gra_structure;

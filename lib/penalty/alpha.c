@@ -1,32 +1,32 @@
 /*
- * Alpha divergences, f(t) = (t^a - 1 - a (t - 1)) / (a (a - 1)), with price -f'(t) = -(t^(a-1) - 1)/(a - 1), t = pi/pi_ref: a = 1
+ * Alpha divergences, f(t) = (t^a - 1 - a (t - 1)) / (a (a - 1)), with slack -f'(t) = -(t^(a-1) - 1)/(a - 1), t = pi/pi_ref: a = 1
  * is KL(pi || pi_ref), a = 0 is KL(pi_ref || pi), a = 1/2 Hellinger's, a = 2 Pearson's chi-squared.
- * For a > 1 prices end at 1/(a - 1), where nothing is left.
+ * For a > 1 slacks end at 1/(a - 1), where nothing is left.
  */
 #include "penalty/penalty.h"
 
 #include <math.h>
 
-/* log t with (t^(a-1) - 1)/(a - 1) = -price. */
-static double log_ratio(const gra_penalty *self, double price)
+/* log t with (t^(a-1) - 1)/(a - 1) = -slack. */
+static double log_ratio(const gra_penalty *self, double slack)
 {
     double power = self->parameter - 1.0;
     if (power == 0.0) {
-        return -price;
+        return -slack;
     }
-    double part = -power * price;
+    double part = -power * slack;
     return part > -1.0 ? log1p(part) / power : power > 0.0 ? -INFINITY : INFINITY;
 }
 
-static double price_of(const gra_penalty *self, double ratio)
+static double slack_of(const gra_penalty *self, double ratio)
 {
     double power = self->parameter - 1.0;
     return power == 0.0 ? -ratio : -expm1(power * ratio) / power;
 }
 
-static double log_slope(const gra_penalty *self, double price)
+static double log_slope(const gra_penalty *self, double slack)
 {
-    double rest = 1.0 - (self->parameter - 1.0) * price;
+    double rest = 1.0 - (self->parameter - 1.0) * slack;
     return rest > 0.0 ? 1.0 / rest : 0.0;
 }
 
@@ -79,23 +79,23 @@ static double divergence(const gra_penalty *self, double reference, double polic
 }
 
 const gra_penalty gra_alpha = {.kind = GRPOALIGN_PENALTY_ALPHA,
-                               .price_most = INFINITY,
+                               .slack_most = INFINITY,
                                .log_ratio = log_ratio,
-                               .price_of = price_of,
+                               .slack_of = slack_of,
                                .log_slope = log_slope,
                                .beyond = beyond,
                                .slope_beyond = slope_beyond,
                                .distance_of = distance_of,
                                .divergence = divergence,
-                               GRA_BY_PRICE};
+                               GRA_BY_SLACK};
 
 const gra_penalty gra_chi_squared = {.kind = GRPOALIGN_PENALTY_CHI_SQUARED,
                                      .parameter = 2.0,
-                                     .price_most = 1.0,
+                                     .slack_most = 1.0,
                                      .outside = INFINITY,
                                      .convex = 1,
                                      .log_ratio = log_ratio,
-                                     .price_of = price_of,
+                                     .slack_of = slack_of,
                                      .log_slope = log_slope,
                                      .divergence = divergence,
-                                     GRA_BY_PRICE};
+                                     GRA_BY_SLACK};

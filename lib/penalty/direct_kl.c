@@ -1,4 +1,4 @@
-/* KL(pi || pi_ref): price = -log(pi / pi_ref). */
+/* KL(pi || pi_ref): slack = -log(pi / pi_ref). */
 #include "penalty/penalty.h"
 
 #include <float.h>
@@ -7,105 +7,105 @@
 
 #include "base/numeric.h"
 
-static double log_ratio(const gra_penalty *self, double price)
+static double log_ratio(const gra_penalty *self, double slack)
 {
     (void)self;
-    return -price;
+    return -slack;
 }
 
-static double price_of(const gra_penalty *self, double ratio)
+static double slack_of(const gra_penalty *self, double ratio)
 {
     (void)self;
     return -ratio;
 }
 
-static double log_slope(const gra_penalty *self, double price)
+static double log_slope(const gra_penalty *self, double slack)
 {
-    (void)self, (void)price;
+    (void)self, (void)slack;
     return 1.0;
 }
 
-static double grown(const gra_penalty *self, double price, double growth)
+static double grown(const gra_penalty *self, double slack, double growth)
 {
     (void)self;
-    return price - log1p(growth);
+    return slack - log1p(growth);
 }
 
-/* policy = exp(log_mass - price); returns log of its sum. */
-static double log_sum(const gra_prior *prior, const double *price, double *policy)
+/* policy = exp(log_mass - slack); returns log of its sum. */
+static double log_sum(const gra_class_reference *reference, const double *slack, double *policy)
 {
     double top = -INFINITY;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        policy[c] = prior->log_mass[c] - price[c];
+    for (int64_t c = 0; c < reference->classes; c++) {
+        policy[c] = reference->log_mass[c] - slack[c];
         top = fmax(top, policy[c]);
     }
     gra_sum sum = {0.0, 0.0};
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] = exp(policy[c] - top);
         gra_sum_add(&sum, policy[c]);
     }
     double total = gra_sum_value(sum);
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] /= total;
     }
     return top + log(total);
 }
 
-static double respond(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
 {
-    double least = gra_min(price, prior->classes);
+    double least = gra_min(slack, reference->classes);
     (void)self;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        price[c] -= least; /* or a common shift could swallow the masses */
+    for (int64_t c = 0; c < reference->classes; c++) {
+        slack[c] -= least; /* or a common shift could swallow the masses */
     }
-    double shift = log_sum(prior, price, policy);
-    for (int64_t c = 0; c < prior->classes; c++) {
-        price[c] += shift;
+    double shift = log_sum(reference, slack, policy);
+    for (int64_t c = 0; c < reference->classes; c++) {
+        slack[c] += shift;
     }
     return shift - least;
 }
 
 /* x = log theta. */
-static double ray(const gra_penalty *self, const gra_prior *prior, const double *gap, double x, double *price,
+static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double x, double *slack,
                   double *policy)
 {
     double theta = exp(x), top = -INFINITY;
     (void)self;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        policy[c] = prior->log_mass[c] - theta * gap[c];
+    for (int64_t c = 0; c < reference->classes; c++) {
+        policy[c] = reference->log_mass[c] - theta * gap[c];
         top = fmax(top, policy[c]);
     }
     gra_sum sum = {0.0, 0.0};
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] = exp(policy[c] - top);
         gra_sum_add(&sum, policy[c]);
     }
     double total = gra_sum_value(sum), log_z = top + log(total);
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] /= total;
-        if (price != NULL) {
-            price[c] = theta * gap[c] + log_z;
+        if (slack != NULL) {
+            slack[c] = theta * gap[c] + log_z;
         }
     }
     return theta;
 }
 
-static void ray_bracket(const gra_penalty *self, const gra_prior *prior, const double *gap, double low, double high,
+static void path_bracket(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double low, double high,
                         double *x_low, double *x_high, double *policy)
 {
-    (void)self, (void)prior, (void)gap, (void)policy;
+    (void)self, (void)reference, (void)gap, (void)policy;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
     *x_high = log(fmin(high, DBL_MAX)) + 1e-12;
 }
 
 /* slope * policy = w with w + log w = log(slope * mass) - level. */
-static double meet(const gra_penalty *self, double mass, double log_mass, double level, double slope_of_price)
+static double resolvent(const gra_penalty *self, double mass, double log_mass, double level, double slope_of_slack)
 {
     (void)self, (void)mass;
-    return gra_wright_omega(log(slope_of_price) + log_mass - level) / slope_of_price;
+    return gra_wright_omega(log(slope_of_slack) + log_mass - level) / slope_of_slack;
 }
 
-static double price_at(const gra_penalty *self, double mass, double log_mass, double policy)
+static double slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
 {
     (void)self, (void)mass;
     return log_mass - log(policy);
@@ -122,17 +122,17 @@ static double divergence(const gra_penalty *self, double reference, double polic
 }
 
 /* log sum pi_ref exp(u / beta). */
-static double normaliser(const gra_penalty *self, const gra_prior *prior, const double *advantage, double mean,
-                         double mean_price)
+static double normaliser(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
+                         double mean_slack)
 {
     double top = -INFINITY;
     gra_sum sum = {0.0, 0.0};
-    (void)self, (void)mean, (void)mean_price;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        top = fmax(top, prior->log_mass[c] + advantage[c]);
+    (void)self, (void)mean, (void)mean_slack;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        top = fmax(top, reference->log_mass[c] + advantage[c]);
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
-        gra_sum_add(&sum, exp(prior->log_mass[c] + advantage[c] - top));
+    for (int64_t c = 0; c < reference->classes; c++) {
+        gra_sum_add(&sum, exp(reference->log_mass[c] + advantage[c] - top));
     }
     return top + log(gra_sum_value(sum));
 }
@@ -146,28 +146,28 @@ static double residual(const gra_penalty *self, double reference, double policy,
 }
 
 /* Everything goes to the best, in its reference proportions; there is no level. */
-static double respond_without(const gra_penalty *self, const gra_prior *prior, double *price, double *policy)
+static double respond_without(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
 {
-    double best = gra_min(price, prior->classes), top = -INFINITY, total = 0.0;
+    double best = gra_min(slack, reference->classes), top = -INFINITY, total = 0.0;
     (void)self;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        top = price[c] == best ? fmax(top, prior->log_mass[c]) : top;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        top = slack[c] == best ? fmax(top, reference->log_mass[c]) : top;
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
-        policy[c] = price[c] == best ? exp(prior->log_mass[c] - top) : 0.0;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        policy[c] = slack[c] == best ? exp(reference->log_mass[c] - top) : 0.0;
         total += policy[c];
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] /= total;
-        price[c] = policy[c] > 0.0 ? top + log(total) : INFINITY;
+        slack[c] = policy[c] > 0.0 ? top + log(total) : INFINITY;
     }
     return NAN;
 }
 
-static double level_without(const gra_penalty *self, const gra_prior *prior, const double *advantage, double mean,
-                            double mean_price)
+static double level_without(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
+                            double mean_slack)
 {
-    (void)self, (void)prior, (void)advantage, (void)mean_price;
+    (void)self, (void)reference, (void)advantage, (void)mean_slack;
     return mean;
 }
 
@@ -179,18 +179,18 @@ static double residual_without(const gra_penalty *self, double reference, double
     return policy > 0.0 ? policy * (level - advantage) : 0.0;
 }
 
-static double no_drive(const gra_penalty *self, double ratio, double *slope)
+static double no_score(const gra_penalty *self, double ratio, double *slope)
 {
     (void)self, (void)ratio;
     return *slope = 0.0;
 }
 
 #define DIRECT_KL                                                                                                      \
-    .mean_price = NAN, .price_most = INFINITY, .outside = INFINITY, .exponential = 1, .convex = 1,                     \
-    .ray_origin = -700.0, .log_ratio = log_ratio, .price_of = price_of, .log_slope = log_slope, .grown = grown,        \
-    .ray = ray, .ray_bracket = ray_bracket, .meet = meet, .price_at = price_at, .divergence = divergence
+    .mean_slack = NAN, .slack_most = INFINITY, .outside = INFINITY, .exponential = 1, .convex = 1,                     \
+    .path_origin = -700.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope, .grown = grown,        \
+    .path = path, .path_bracket = path_bracket, .resolvent = resolvent, .slack_at = slack_at, .divergence = divergence
 
-#define EXPONENTIAL .drive = gra_penalty_drive, .respond = respond, .residual = residual, .normaliser = normaliser
+#define EXPONENTIAL .score = gra_penalty_score, .respond = respond, .residual = residual, .normaliser = normaliser
 
 const gra_penalty gra_direct_kl = {.kind = GRPOALIGN_PENALTY_DIRECT_KL, .form = GRA_SMOOTH, EXPONENTIAL, DIRECT_KL};
 
@@ -201,7 +201,7 @@ const gra_penalty gra_kl_in_reward = {
 /* No penalty: what is left of the direct KL at beta = 0. */
 const gra_penalty gra_no_penalty = {.kind = GRPOALIGN_PENALTY_NONE,
                                     .form = GRA_ABSENT,
-                                    .drive = no_drive,
+                                    .score = no_score,
                                     .respond = respond_without,
                                     .residual = residual_without,
                                     .normaliser = level_without,

@@ -1,4 +1,4 @@
-/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: price = -log(2t/(1 + t))/2, t = pi/pi_ref. */
+/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: slack = -log(2t/(1 + t))/2, t = pi/pi_ref. */
 #include "penalty/penalty.h"
 
 #include <math.h>
@@ -9,27 +9,27 @@ static const double HALF_LOG_2 = 0.34657359027997265471;
 /* exp(-2 FAR) is nothing beside 1. */
 static const double FAR = 20.0;
 
-/* 1/t = 2 exp(2 price) - 1. */
-static double log_ratio(const gra_penalty *self, double price)
+/* 1/t = 2 exp(2 slack) - 1. */
+static double log_ratio(const gra_penalty *self, double slack)
 {
-    double inverse = 1.0 + 2.0 * expm1(2.0 * price);
+    double inverse = 1.0 + 2.0 * expm1(2.0 * slack);
     (void)self;
-    if (price > FAR) {
-        return -2.0 * (price + HALF_LOG_2);
+    if (slack > FAR) {
+        return -2.0 * (slack + HALF_LOG_2);
     }
-    return inverse > 0.0 ? -log1p(2.0 * expm1(2.0 * price)) : INFINITY;
+    return inverse > 0.0 ? -log1p(2.0 * expm1(2.0 * slack)) : INFINITY;
 }
 
-static double price_of(const gra_penalty *self, double ratio)
+static double slack_of(const gra_penalty *self, double ratio)
 {
     (void)self;
     /* log((1 + 1/t)/2)/2, with its digits near t = 1 and without overflow. */
     return ratio > -1.0 ? 0.5 * log1p(0.5 * expm1(-ratio)) : 0.5 * (log1p(exp(ratio)) - ratio) - HALF_LOG_2;
 }
 
-static double log_slope(const gra_penalty *self, double price)
+static double log_slope(const gra_penalty *self, double slack)
 {
-    double growth = 2.0 * expm1(2.0 * price);
+    double growth = 2.0 * expm1(2.0 * slack);
     (void)self;
     return 2.0 + 2.0 / (1.0 + growth);
 }
@@ -68,14 +68,14 @@ static double divergence(const gra_penalty *self, double reference, double polic
 }
 
 const gra_penalty gra_jensen_shannon = {.kind = GRPOALIGN_PENALTY_JENSEN_SHANNON,
-                                        .price_most = INFINITY,
+                                        .slack_most = INFINITY,
                                         .outside = 0.34657359027997265471,
                                         .convex = 1,
                                         .log_ratio = log_ratio,
-                                        .price_of = price_of,
+                                        .slack_of = slack_of,
                                         .log_slope = log_slope,
                                         .beyond = beyond,
                                         .slope_beyond = slope_beyond,
                                         .distance_of = distance_of,
                                         .divergence = divergence,
-                                        GRA_BY_PRICE};
+                                        GRA_BY_SLACK};

@@ -8,20 +8,20 @@
 #include <math.h>
 
 /* Beyond the end the branch is reflected, which keeps it monotone. */
-static double log_ratio(const gra_penalty *self, double price)
+static double log_ratio(const gra_penalty *self, double slack)
 {
     (void)self;
-    return price <= 0.5 ? sqrt(1.0 - 2.0 * price) - 1.0 : -1.0 - sqrt(2.0 * price - 1.0);
+    return slack <= 0.5 ? sqrt(1.0 - 2.0 * slack) - 1.0 : -1.0 - sqrt(2.0 * slack - 1.0);
 }
 
-static double price_of(const gra_penalty *self, double ratio)
+static double slack_of(const gra_penalty *self, double ratio)
 {
     double from_end = ratio + 1.0;
     (void)self;
     return 0.5 - copysign(0.5 * from_end * from_end, from_end);
 }
 
-static double drive(const gra_penalty *self, double ratio, double *slope)
+static double score(const gra_penalty *self, double ratio, double *slope)
 {
     (void)self;
     *slope = -1.0 - ratio;
@@ -29,11 +29,11 @@ static double drive(const gra_penalty *self, double ratio, double *slope)
 }
 
 /* Infinite at the end itself. */
-static double log_slope(const gra_penalty *self, double price)
+static double log_slope(const gra_penalty *self, double slack)
 {
     const double steepest = 1e8;
     (void)self;
-    return fmin(steepest, 1.0 / sqrt(fabs(1.0 - 2.0 * price)));
+    return fmin(steepest, 1.0 / sqrt(fabs(1.0 - 2.0 * slack)));
 }
 
 static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
@@ -44,21 +44,21 @@ static double divergence(const gra_penalty *self, double reference, double polic
 
 const gra_penalty gra_squared_log_ratio = {.kind = GRPOALIGN_PENALTY_SQUARED_LOG_RATIO,
                                            .form = GRA_SMOOTH,
-                                           .price_most = 0.5,
+                                           .slack_most = 0.5,
                                            .outside = INFINITY,
-                                           .lossy = 1,
-                                           .mean_price = NAN,
-                                           .ray_origin = -600.0,
+                                           .lets_go = 1,
+                                           .mean_slack = NAN,
+                                           .path_origin = -600.0,
                                            .log_ratio = log_ratio,
-                                           .price_of = price_of,
+                                           .slack_of = slack_of,
                                            .log_slope = log_slope,
-                                           .drive = drive,
+                                           .score = score,
                                            .divergence = divergence,
                                            .grown = gra_penalty_grown,
                                            .respond = gra_penalty_respond,
-                                           .ray = gra_penalty_ray,
-                                           .ray_bracket = gra_penalty_ray_bracket,
-                                           .meet = gra_penalty_meet,
-                                           .price_at = gra_penalty_price_at,
+                                           .path = gra_penalty_path,
+                                           .path_bracket = gra_penalty_path_bracket,
+                                           .resolvent = gra_penalty_resolvent,
+                                           .slack_at = gra_penalty_slack_at,
                                            .normaliser = gra_penalty_normaliser,
                                            .residual = gra_penalty_residual};

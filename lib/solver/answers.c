@@ -15,15 +15,15 @@ void gra_answers_start(gra_answers *answers)
 int gra_answer_take(gra_answer *answer, const gra_problem *problem)
 {
     memset(answer, 0, sizeof *answer);
-    answer->price = gra_arena_doubles(problem->arena, problem->prior.classes);
-    answer->policy = gra_arena_doubles(problem->arena, problem->prior.classes);
+    answer->slack = gra_arena_doubles(problem->arena, problem->reference.classes);
+    answer->policy = gra_arena_doubles(problem->arena, problem->reference.classes);
     answer->unique = answer->stable = -1;
-    return answer->price != NULL && answer->policy != NULL;
+    return answer->slack != NULL && answer->policy != NULL;
 }
 
 void gra_answer_respond(const gra_problem *problem, gra_answer *answer)
 {
-    (void)problem->penalty->respond(problem->penalty, &problem->prior, answer->price, answer->policy);
+    (void)problem->penalty->respond(problem->penalty, &problem->reference, answer->slack, answer->policy);
 }
 
 gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem)
@@ -39,11 +39,11 @@ gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem)
 
 void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes)
 {
-    double *price = to->price, *policy = to->policy;
-    memcpy(price, from->price, (size_t)classes * sizeof(double));
+    double *slack = to->slack, *policy = to->policy;
+    memcpy(slack, from->slack, (size_t)classes * sizeof(double));
     memcpy(policy, from->policy, (size_t)classes * sizeof(double));
     *to = *from;
-    to->price = price;
+    to->slack = slack;
     to->policy = policy;
 }
 
@@ -79,7 +79,7 @@ grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, 
 static grpoalign_status fill(const gra_problem *problem, const gra_answer *from, const gra_answer *to,
                              double resolution, gra_answers *out)
 {
-    int64_t n = problem->prior.classes;
+    int64_t n = problem->reference.classes;
     double middle = sqrt(from->beta) * sqrt(to->beta);
     if (gra_are_near(from->policy, from->beta, to->policy, to->beta, n, resolution) ||
         !(middle < from->beta && middle > to->beta) || out->count >= GRA_LONGEST_CURVE) {
@@ -112,7 +112,7 @@ grpoalign_status gra_curve_single(const gra_problem *problem, double low, double
     if (last == NULL) {
         return gra_fail_memory(problem->error);
     }
-    gra_answer_copy(&ends.items[1], last, problem->prior.classes);
+    gra_answer_copy(&ends.items[1], last, problem->reference.classes);
     out->complete = 1;
     return GRPOALIGN_OK;
 }

@@ -14,9 +14,9 @@
  * sum pi f(gap) grows for every growing f: the mean gap e does, and the second moment h. Variances within the outcomes are written
  * as the difference of two growing functions, their rises (which go to h) and their falls d. Bounds on the slope follow from
  *
- *     d/dy sum pi f = cov_q(f, price),     q = -d pi / d price,
+ *     d/dy sum pi f = cov_q(f, slack),     q = -d pi / d slack,
  *
- * whose terms (1/2Q) q_k q_l (f_k - f_l)(price_k - price_l) are never negative, and from bounds on q, which falls with the price
+ * whose terms (1/2Q) q_k q_l (f_k - f_l)(slack_k - slack_l) are never negative, and from bounds on q, which falls with the slack
  * where the policy is a convex function of it. The range of y is divided until every piece is free of roots or has a slope of one
  * sign.
  */
@@ -40,7 +40,7 @@ typedef struct sample {
     double y, b, value; /* value: H */
     double within;      /* sum w s sigma_x^2 */
     double mean;        /* sum w (mean reward) */
-    double *level;      /* per context: price = strength gap / b + level */
+    double *level;      /* per context: slack = strength gap / b + level */
     sums *of;           /* per context */
 } sample;
 
@@ -52,12 +52,12 @@ typedef struct search {
     const gra_batch *batch;
     double log_beta;
     double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
-    double *price, *policy;
+    double *slack, *policy;
     interval root[GRA_MOST_DIVISORS]; /* brackets of roots, from above */
     int decided;                      /* whether the last is one root, proved */
     double nearest, least_value;      /* the y at which H came nearest to 0, and how near */
     int64_t roots;
-    double *slack; /* per context: of the bounds on its slopes */
+    double *rounding; /* per context: of the bounds on its slopes */
     int proves;    /* levels have digits for such bounds */
     int undecided;
     grpoalign_status stop; /* memory is short, or the host had enough */
@@ -66,7 +66,7 @@ typedef struct search {
 
 static const double STRIDE = 0.7;
 /* Bounds on slopes with more are not looked at. */
-static const double TOO_SLACK = 1e-4;
+static const double TOO_ROUNDED = 1e-4;
 /* H is flat to rounding as far as the root of that from where it touches 0. */
 static const double TOUCH = 1e-6;
 /* Where nothing proves more, a piece as small as this has at most one root. */
@@ -74,7 +74,7 @@ static const double NARROW = 1e-3;
 /* A piece this small that no bound decides is a touching point within rounding. */
 static const double FINEST = 1e-10;
 /* Sums are good to this, relative to their terms: the exponential of up to 700 has 1.6e-13 of rounding. */
-static const double SLACK = 1e-12;
+static const double ROUNDING = 1e-12;
 /* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however small the piece. */
 static const double ROUGH = 1e-3;
 static const int32_t MOST_SAMPLES = 5000;
@@ -90,7 +90,7 @@ static int is_flat(const gra_batch_context *x)
 
 static double gap_of(const gra_batch_context *x, int64_t c)
 {
-    return is_flat(x) ? 0.0 : x->problem->structure->tilt.gap[c] * x->gap_unit;
+    return is_flat(x) ? 0.0 : x->problem->structure->affine.gap[c] * x->gap_unit;
 }
 
 static double variance_of(const gra_batch_context *x, int64_t c)
@@ -114,7 +114,7 @@ static double falling(const search *self, int64_t k, int64_t c)
 static int split_variances(search *self, int64_t k)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
-    int64_t n = x->problem->prior.classes, levels = 0;
+    int64_t n = x->problem->reference.classes, levels = 0;
     gra_arena *arena = self->batch->arena;
     self->rise[k] = self->fall[k] = NULL;
     if (x->variance == NULL) {
@@ -153,47 +153,47 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* The price at which the best classes would hold all is the largest that the level of the prices may have: added to a gap it leaves
- * a price, and the slope there, with that many roundings. */
-static double slack_of(const gra_batch_context *x)
+/* The slack at which the best classes would hold all is the largest that the level of the slacks may have: added to a gap it leaves
+ * a slack, and the slope there, with that many roundings. */
+static double rounding_of(const gra_batch_context *x)
 {
     const gra_penalty *penalty = x->problem->penalty;
-    const gra_prior *prior = &x->problem->prior;
+    const gra_class_reference *reference = &x->problem->reference;
     double most = 0.0;
-    for (int64_t c = 0; c < prior->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
-        most = gap_of(x, c) == 0.0 ? fmax(most, fabs(penalty->price_of(penalty, -prior->log_mass[c]))) : most;
+    for (int64_t c = 0; c < reference->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
+        most = gap_of(x, c) == 0.0 ? fmax(most, fabs(penalty->slack_of(penalty, -reference->log_mass[c]))) : most;
     }
-    return SLACK + 4.0 * DBL_EPSILON * most;
+    return ROUNDING + 4.0 * DBL_EPSILON * most;
 }
 
-/* The policy of context k at b, in self->price and self->policy; returns the level of the prices. */
+/* The policy of context k at b, in self->slack and self->policy; returns the level of the slacks. */
 static double respond(search *self, int64_t k, double b)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
-    const gra_prior *prior = &x->problem->prior;
+    const gra_class_reference *reference = &x->problem->reference;
     const gra_penalty *penalty = x->problem->penalty;
     if (is_flat(x)) {
-        memcpy(self->policy, prior->mass, (size_t)prior->classes * sizeof(double));
+        memcpy(self->policy, reference->mass, (size_t)reference->classes * sizeof(double));
         return 0.0;
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
-        self->price[c] = x->strength * gap_of(x, c) / b;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        self->slack[c] = x->strength * gap_of(x, c) / b;
     }
-    return penalty->beyond != NULL ? gra_penalty_respond_beyond(penalty, prior, self->price, self->policy)
-                                   : penalty->respond(penalty, prior, self->price, self->policy);
+    return penalty->beyond != NULL ? gra_penalty_respond_beyond(penalty, reference, self->slack, self->policy)
+                                   : penalty->respond(penalty, reference, self->slack, self->policy);
 }
 
 /* The variance of a context, and its mean reward as pivot and offset. */
 static sums spread_of(const gra_batch_context *x, const double *policy)
 {
-    int64_t n = x->problem->prior.classes, heaviest = 0;
+    int64_t n = x->problem->reference.classes, heaviest = 0;
     gra_sum variance = {0.0, 0.0};
-    gra_tilt_centre centre = {0.0, 0.0};
+    gra_affine_centre centre = {0.0, 0.0};
     if (!is_flat(x)) {
-        centre = gra_tilt_find_centre(&x->problem->structure->tilt, policy);
+        centre = gra_affine_find_centre(&x->problem->structure->affine, policy);
     }
     for (int64_t c = 0; c < n; c++) {
-        double deviation = is_flat(x) ? 0.0 : gra_tilt_deviation(&x->problem->structure->tilt, centre, c) * x->gap_unit;
+        double deviation = is_flat(x) ? 0.0 : gra_affine_deviation(&x->problem->structure->affine, centre, c) * x->gap_unit;
         gra_sum_add(&variance, policy[c] * (deviation * deviation + variance_of(x, c)));
         heaviest = policy[c] > policy[heaviest] ? c : heaviest;
     }
@@ -207,7 +207,7 @@ static sums sums_of(const search *self, int64_t k)
     const gra_batch_context *x = &self->batch->contexts[k];
     const double *policy = self->policy;
     gra_sum mean = {0.0, 0.0}, second = {0.0, 0.0}, fallen = {0.0, 0.0};
-    for (int64_t c = 0; c < x->problem->prior.classes; c++) {
+    for (int64_t c = 0; c < x->problem->reference.classes; c++) {
         gra_sum_add_product(&mean, policy[c], gap_of(x, c));
         gra_sum_add_product(&second, policy[c], rising(self, k, c));
         gra_sum_add_product(&fallen, policy[c], falling(self, k, c));
@@ -357,8 +357,8 @@ static interval sigma_bounds(const search *self, const sample *a, const sample *
     if (!batch->of_advantages) {
         total.low -= shift * shift;
     }
-    *rough = !(SLACK * size <= ROUGH * total.high);
-    return (interval){sqrt(fmax(0.0, total.low - SLACK * size)), sqrt(fmax(0.0, total.high + SLACK * size))};
+    *rough = !(ROUNDING * size <= ROUGH * total.high);
+    return (interval){sqrt(fmax(0.0, total.low - ROUNDING * size)), sqrt(fmax(0.0, total.high + ROUNDING * size))};
 }
 
 typedef struct covariance {
@@ -375,11 +375,11 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
     const gra_problem *problem = x->problem;
     gra_sum q0 = {0.0, 0.0}, q1 = {0.0, 0.0}, q2 = {0.0, 0.0};
     gra_sum f1 = {0.0, 0.0}, f2 = {0.0, 0.0}, g1 = {0.0, 0.0}, g2 = {0.0, 0.0};
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        double gap = gap_of(x, c), price = x->strength * gap / b + level, f = rising(self, k, c),
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        double gap = gap_of(x, c), slack = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
-        double q = exp(problem->prior.log_mass[c] + gra_penalty_level_ratio(problem->penalty, price) - unit);
-        q = q > 0.0 ? q * gra_penalty_level_slope(problem->penalty, price) : 0.0;
+        double q = exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack) - unit);
+        q = q > 0.0 ? q * gra_penalty_level_slope(problem->penalty, slack) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
         gra_sum_add(&q2, q * gap * gap);
@@ -401,10 +401,10 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
 
 /* Bounds on a quotient of positive numbers, whose numerators carry rounding. */
 static interval quotient(double low, double high, double size_low, double size_high, double total_low,
-                         double total_high, double slack)
+                         double total_high, double rounding)
 {
-    interval bounds = {fmax(0.0, low - slack * size_low) / (total_high * (1.0 + slack)),
-                       (high + slack * size_high) / (total_low * (1.0 - slack))};
+    interval bounds = {fmax(0.0, low - rounding * size_low) / (total_high * (1.0 + rounding)),
+                       (high + rounding * size_high) / (total_low * (1.0 - rounding))};
     return (interval){isfinite(bounds.low) ? bounds.low : 0.0, isfinite(bounds.high) ? bounds.high : INFINITY};
 }
 
@@ -418,18 +418,18 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
         if (is_flat(x)) {
             continue;
         }
-        /* The level grows with y: every price lies between these, and q falls with the price. */
+        /* The level grows with y: every slack lies between these, and q falls with the slack. */
         covariance low = covariance_of(self, k, a->b, b->level[k], b->y);
         covariance high = covariance_of(self, k, b->b, a->level[k], b->y);
         interval rate = {x->strength, x->strength * (b->b / a->b)};
         interval gap = {a->of[k].mean_gap, b->of[k].mean_gap};
-        double slack = self->slack[k];
+        double rounding = self->rounding[k];
         interval gap_slope = product(
-            rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total, slack));
+            rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total, rounding));
         interval second_slope = product(rate, quotient(low.with_second, high.with_second, low.size_second,
-                                                       high.size_second, low.total, high.total, slack));
+                                                       high.size_second, low.total, high.total, rounding));
         interval fallen_slope = product(rate, quotient(low.with_fallen, high.with_fallen, low.size_fallen,
-                                                       high.size_fallen, low.total, high.total, slack));
+                                                       high.size_fallen, low.total, high.total, rounding));
         interval own = sum(second_slope, times(-1.0, fallen_slope));
         own = sum(own, times(-2.0, product(gap, gap_slope)));
         total = sum(total, times(x->weight * x->share, own));
@@ -517,14 +517,14 @@ static double mean_of_best(const gra_batch *batch)
 static double least_within(const search *self, int64_t k, const sums *of)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
-    const gra_prior *prior = &x->problem->prior;
+    const gra_class_reference *reference = &x->problem->reference;
     double least = INFINITY, top = -INFINITY, mass = 0.0, risen = 0.0;
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         least = fmin(least, variance_of(x, c));
-        top = gap_of(x, c) == 0.0 ? fmax(top, prior->log_mass[c]) : top;
+        top = gap_of(x, c) == 0.0 ? fmax(top, reference->log_mass[c]) : top;
     }
-    for (int64_t c = 0; c < prior->classes && self->rise[k] != NULL; c++) {
-        double weight = gap_of(x, c) == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+    for (int64_t c = 0; c < reference->classes && self->rise[k] != NULL; c++) {
+        double weight = gap_of(x, c) == 0.0 ? exp(reference->log_mass[c] - top) : 0.0;
         mass += weight;
         risen += weight * self->rise[k][c];
     }
@@ -544,7 +544,7 @@ static double floor_of(const search *self, const sample *at)
             shift += x->weight * at->of[k].mean_gap;
         }
     }
-    return sqrt(fmax(0.0, total * (1.0 - SLACK) - shift * shift));
+    return sqrt(fmax(0.0, total * (1.0 - ROUNDING) - shift * shift));
 }
 
 /* An upper bound on sigma^2 for all b at and below the sample's: moments about the best rewards fall with b. */
@@ -566,10 +566,10 @@ static int is_done(const search *self, const sample *at)
 {
     const gra_batch *batch = self->batch;
     double beta = exp(self->log_beta);
-    if (at->b * (1.0 + SLACK) < beta * (floor_of(self, at) + batch->epsilon)) {
+    if (at->b * (1.0 + ROUNDING) < beta * (floor_of(self, at) + batch->epsilon)) {
         return 1;
     }
-    return batch->contexts[0].problem->penalty->barrier > 0.0 && at->b * (1.0 + SLACK) < beta * sqrt(at->within);
+    return batch->contexts[0].problem->penalty->barrier > 0.0 && at->b * (1.0 + ROUNDING) < beta * sqrt(at->within);
 }
 
 static double look_at(void *context, double y)
@@ -590,7 +590,7 @@ static double largest_sigma(const gra_batch *batch)
         const gra_batch_context *x = &batch->contexts[k];
         high = fmax(high, x->best);
         share = fmax(share, x->share);
-        for (int64_t c = 0; c < x->problem->prior.classes; c++) {
+        for (int64_t c = 0; c < x->problem->reference.classes; c++) {
             low = fmin(low, x->best - gap_of(x, c));
             variance = fmax(variance, variance_of(x, c));
         }
@@ -666,7 +666,7 @@ static motion motion_at(search *self, const sample *at, double sigma)
     for (int64_t k = 0; k < batch->count; k++) {
         const gra_batch_context *x = &batch->contexts[k];
         const gra_penalty *penalty = x->problem->penalty;
-        int64_t n = x->problem->prior.classes;
+        int64_t n = x->problem->reference.classes;
         if (is_flat(x)) {
             continue;
         }
@@ -675,17 +675,17 @@ static motion motion_at(search *self, const sample *at, double sigma)
         /* g is measured from the mean of the context or, for the rewards of the batch, of all. */
         double centre = batch->of_advantages ? at->of[k].mean_gap : x->best - at->mean;
         for (int64_t c = 0; c < n; c++) {
-            /* q over b, in place of the price: q alone may underflow. */
+            /* q over b, in place of the slack: q alone may underflow. */
             double p = self->policy[c],
-                   q = p > 0.0 ? p / at->b * gra_penalty_level_slope(penalty, self->price[c]) : 0.0;
+                   q = p > 0.0 ? p / at->b * gra_penalty_level_slope(penalty, self->slack[c]) : 0.0;
             double d = gap_of(x, c) - centre;
-            self->price[c] = q;
+            self->slack[c] = q;
             total += q;
             gap_mean += q * gap_of(x, c);
             g_mean += q * x->share * (d * d + variance_of(x, c));
         }
         for (int64_t c = 0; c < n && total > 0.0; c++) {
-            double q = self->price[c], d = gap_of(x, c) - centre;
+            double q = self->slack[c], d = gap_of(x, c) - centre;
             double gap = gap_of(x, c) - gap_mean / total;
             double g = x->share * (d * d + variance_of(x, c)) - g_mean / total;
             gap_gap += q * gap * gap;
@@ -711,22 +711,22 @@ static grpoalign_status start_search(search *self, const gra_batch *batch)
     *self = (search){.batch = batch, .log_beta = log(batch->beta), .least_value = INFINITY};
     int64_t most = 0;
     self->proves = 1;
-    self->slack = gra_arena_doubles(batch->arena, batch->count);
+    self->rounding = gra_arena_doubles(batch->arena, batch->count);
     for (int64_t k = 0; k < batch->count; k++) {
-        int64_t n = batch->contexts[k].problem->prior.classes;
+        int64_t n = batch->contexts[k].problem->reference.classes;
         most = n > most ? n : most;
     }
-    self->price = gra_arena_doubles(batch->arena, most);
+    self->slack = gra_arena_doubles(batch->arena, most);
     self->policy = gra_arena_doubles(batch->arena, most);
     self->rise = gra_arena_take(batch->arena, batch->count, sizeof *self->rise);
     self->fall = gra_arena_take(batch->arena, batch->count, sizeof *self->fall);
-    if (self->price == NULL || self->policy == NULL || self->rise == NULL || self->fall == NULL ||
-        self->slack == NULL) {
+    if (self->slack == NULL || self->policy == NULL || self->rise == NULL || self->fall == NULL ||
+        self->rounding == NULL) {
         return gra_fail_memory(batch->error);
     }
     for (int64_t k = 0; k < batch->count; k++) {
-        self->slack[k] = slack_of(&batch->contexts[k]);
-        self->proves = self->proves && self->slack[k] < TOO_SLACK;
+        self->rounding[k] = rounding_of(&batch->contexts[k]);
+        self->proves = self->proves && self->rounding[k] < TOO_ROUNDED;
         if (!split_variances(self, k)) {
             return gra_fail_memory(batch->error);
         }
@@ -841,13 +841,13 @@ grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta)
     return self.search.stop < 0 ? stopped(&self.search) : GRPOALIGN_OK;
 }
 
-double gra_batch_slack(const gra_batch *batch)
+double gra_batch_rounding(const gra_batch *batch)
 {
-    double slack = 0.0;
+    double rounding = 0.0;
     for (int64_t k = 0; k < batch->count; k++) {
-        slack = fmax(slack, slack_of(&batch->contexts[k]));
+        rounding = fmax(rounding, rounding_of(&batch->contexts[k]));
     }
-    return slack;
+    return rounding;
 }
 
 int32_t gra_batch_unique(const gra_batch_answers *all)

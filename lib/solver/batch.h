@@ -6,11 +6,11 @@
 
 /* Rewards, gaps and variances in one unit for all contexts, rewards less a common origin. */
 typedef struct gra_batch_context {
-    const gra_problem *problem; /* flat, or a tilt of constant strength; its beta has no meaning */
+    const gra_problem *problem; /* flat, or a affine of constant strength; its beta has no meaning */
     double weight;              /* of the context in the batch; all sum to 1 */
-    double strength;            /* the price of a gap is strength gap / b */
+    double strength;            /* the slack of a gap is strength gap / b */
     double share;               /* of its variance in that of the batch */
-    double gap_unit;            /* of the gaps of the tilt */
+    double gap_unit;            /* of the gaps of the affine */
     double best;                /* its best reward */
     const double *variance;     /* of the rewards within the classes, or NULL */
 } gra_batch_context;
@@ -46,11 +46,11 @@ typedef struct gra_batch_answers {
     int32_t iterations;
 } gra_batch_answers;
 
-/* Penalties whose price holds every outcome, the same for all contexts. */
+/* Penalties whose slack holds every outcome, the same for all contexts. */
 grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
 
-/* The relative rounding of prices, which grows as the best outcomes have less of their references. */
-double gra_batch_slack(const gra_batch *batch);
+/* The relative rounding of slacks, which grows as the best outcomes have less of their references. */
+double gra_batch_rounding(const gra_batch *batch);
 
 /* 1 where they are one, proved; 0 where there are others, or a collapse beside them; else -1. */
 int32_t gra_batch_unique(const gra_batch_answers *all);

@@ -1,5 +1,5 @@
 /*
- * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta price, pi = softmax(log pi_ref + y), and where it ends.
+ * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta slack, pi = softmax(log pi_ref + y), and where it ends.
  *
  * Outcomes that differ by a factor of a billion in probability move at rates that differ as much, so the integrator has to be
  * implicit: RODAS, an L-stable, stiffly accurate Rosenbrock method of order 4 with an embedded solution of order 3
@@ -27,7 +27,7 @@ struct gra_flow_field {
     double beta;
     int64_t base;                    /* the outcome that logits are relative to, and values are measured from */
     double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
-    double *value, *stiffness, mean, *column; /* v relative to the base; -d price/d log pi; mean v; scratch */
+    double *value, *stiffness, mean, *column; /* v relative to the base; -d slack/d log pi; mean v; scratch */
 };
 
 gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
@@ -95,11 +95,11 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
     }
     gra_sum mean = {0.0, 0.0};
     const gra_penalty *penalty = problem->penalty;
-    double slope, base_price = penalty->drive(penalty, state[base] - shift, &slope);
+    double slope, base_slack = penalty->score(penalty, state[base] - shift, &slope);
     double base_u = field->u[outcomes->at[base]];
     for (int64_t i = 0; i < n; i++) {
-        double price = penalty->drive(penalty, state[i] - shift, &slope);
-        field->value[i] = (field->u[outcomes->at[i]] - base_u) + field->beta * (price - base_price);
+        double slack = penalty->score(penalty, state[i] - shift, &slope);
+        field->value[i] = (field->u[outcomes->at[i]] - base_u) + field->beta * (slack - base_slack);
         field->stiffness[i] = -slope;
         gra_sum_add_product(&mean, field->policy[i], field->value[i]);
     }
@@ -224,7 +224,7 @@ static int follower_take(follower *f)
     f->jacobian = gra_arena_doubles(arena, f->order * f->order);
     f->matrix = gra_arena_doubles(arena, f->order * f->order);
     f->pivots = gra_arena_take(arena, f->n, sizeof *f->pivots);
-    f->classes = gra_arena_doubles(arena, f->problem->prior.classes);
+    f->classes = gra_arena_doubles(arena, f->problem->reference.classes);
     return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
 }
 
@@ -357,7 +357,7 @@ static const double COLLAPSED = 1e-9;
 static void to_classes(follower *f)
 {
     const gra_problem *problem = f->problem;
-    memset(f->classes, 0, (size_t)problem->prior.classes * sizeof(double));
+    memset(f->classes, 0, (size_t)problem->reference.classes * sizeof(double));
     for (int64_t i = 0; i < f->n; i++) {
         f->classes[problem->structure->class_of[problem->outcomes.at[i]]] += f->policy[i];
     }
@@ -374,11 +374,11 @@ static double distance_to(const follower *f, const gra_answer *answer)
 }
 
 /* What policies of the classes have outside the best one. */
-static double outside_best(const gra_tilt *tilt, const double *policy)
+static double outside_best(const gra_affine *affine, const double *policy)
 {
     double outside = 0.0;
-    for (int64_t c = 0; c < tilt->classes; c++) {
-        outside += tilt->gap[c] > 0.0 ? policy[c] : 0.0;
+    for (int64_t c = 0; c < affine->classes; c++) {
+        outside += affine->gap[c] > 0.0 ? policy[c] : 0.0;
     }
     return outside;
 }
@@ -393,7 +393,7 @@ static int is_falling(const follower *f)
     }
     for (int64_t i = 0; i < f->n; i++) {
         int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
-        if (f->problem->structure->tilt.gap[c] > 0.0) {
+        if (f->problem->structure->affine.gap[c] > 0.0) {
             gra_sum_add_product(&falls, f->policy[i], f->velocity[i] - mean);
         }
     }
@@ -402,18 +402,18 @@ static int is_falling(const follower *f)
 
 /*
  * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too, or farther away and training
- * comes back to it: only advantages without bound win over a price that holds every outcome.
+ * comes back to it: only advantages without bound win over a slack that holds every outcome.
  */
 static int has_collapsed(const follower *f, const gra_answer *candidate)
 {
     const gra_structure *structure = f->problem->structure;
-    if (structure->kind != GRA_TILT || !(outside_best(&structure->tilt, f->classes) < COLLAPSED)) {
+    if (structure->kind != GRA_AFFINE || !(outside_best(&structure->affine, f->classes) < COLLAPSED)) {
         return 0;
     }
     if (!gra_penalty_holds(f->problem->penalty) || candidate->status == GRPOALIGN_NOT_CONVERGED) {
         return 1;
     }
-    return !(outside_best(&structure->tilt, candidate->policy) < COLLAPSED) && isinf(structure->tilt.high) &&
+    return !(outside_best(&structure->affine, candidate->policy) < COLLAPSED) && isinf(structure->affine.high) &&
            is_falling(f);
 }
 
@@ -466,7 +466,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                     break;
                 }
             } else if (has_collapsed(&f, &candidate)) {
-                gra_collapse_tilt(problem, &candidate);
+                gra_collapse_affine(problem, &candidate);
                 break;
             } else {
                 near_since = -1.0;
@@ -481,7 +481,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
             return gra_fail_memory(problem->error);
         }
         if (went == 0) {
-            memcpy(answer->policy, f.classes, (size_t)problem->prior.classes * sizeof(double));
+            memcpy(answer->policy, f.classes, (size_t)problem->reference.classes * sizeof(double));
             answer->status = GRPOALIGN_NOT_CONVERGED;
             return GRPOALIGN_OK;
         }
@@ -490,6 +490,6 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     candidate.iterations = answer->iterations;
     candidate.factorizations = answer->factorizations;
     candidate.method = GRPOALIGN_METHOD_FLOW;
-    gra_answer_copy(&candidate, answer, problem->prior.classes);
+    gra_answer_copy(&candidate, answer, problem->reference.classes);
     return GRPOALIGN_OK;
 }

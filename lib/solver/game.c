@@ -1,9 +1,9 @@
 /*
  * Games: which way to a stationary policy.
  *
- * Reverse KL starts from a tilt nearby. Pairwise preferences come by the central path. Direct KL follows the branch from large
+ * Reverse KL starts from a affine nearby. Pairwise preferences come by the central path. Direct KL follows the branch from large
  * beta, where the stationary policy is unique, down to the wanted one; where that branch ends at a fold, and wherever Newton
- * fails, implicit steps along the training flow in its natural metric, d price/dt = -r, lead on to where training ends.
+ * fails, implicit steps along the training flow in its natural metric, d slack/dt = -r, lead on to where training ends.
  */
 #include "solver/newton.h"
 
@@ -15,39 +15,39 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Newton takes over when the slack is below READY, or in vain, some decades later; it must not leave the region of AT_HAND. */
+/* Newton takes over when the damping is below READY, or in vain, some decades later; it must not leave the region of AT_HAND. */
 static const double READY = 1e-4, AT_HAND = 0.05;
-/* Coarse Jacobians would rule a step with less slack than this. */
-static const double SHARP_BELOW = 1e-3;
+/* Coarse Jacobians would rule a step with less damping than this. */
+static const double EXACT_BELOW = 1e-3;
 
 /*
- * Implicit Euler steps along d price/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
- * slack is the inverse of the step.
+ * Implicit Euler steps along d slack/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
+ * damping is the inverse of the step.
  */
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     int64_t n = s->game->classes;
-    double slack = 1.0, ready = READY;
-    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    double damping = 1.0, ready = READY;
+    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
     s->answer->method = GRPOALIGN_METHOD_FLOW;
     *outcome = NEWTON_FAILED;
-    if (price == NULL || policy == NULL || !gra_newton_evaluate(s)) {
+    if (slack == NULL || policy == NULL || !gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
     for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
         double size = s->size;
-        s->sharp = slack < SHARP_BELOW;
-        if (!gra_newton_factorise(s, slack)) {
+        s->exact = damping < EXACT_BELOW;
+        if (!gra_newton_factorise(s, damping)) {
             return gra_fail_memory(problem->error);
         }
         if (!s->factored) {
-            slack *= 2.0;
+            damping *= 2.0;
             continue;
         }
         /* A long implicit step is drawn to points that the flow leaves; the determinant changes its sign first. */
         if (gra_newton_direction(s, s->r, s->step) <= 0) {
-            slack = 2.0 * slack + fmin(1e-3, sqrt(size));
+            damping = 2.0 * damping + fmin(1e-3, sqrt(size));
             continue;
         }
         gra_newton_save(s);
@@ -61,40 +61,40 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
             if (!gra_newton_evaluate(s)) {
                 return gra_fail_memory(problem->error);
             }
-            slack *= 4.0;
-            if (slack > 1e12) {
+            damping *= 4.0;
+            if (damping > 1e12) {
                 return GRPOALIGN_OK;
             }
             continue;
         }
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
-        slack *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
+        damping *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
         if (ready < READY && gra_largest_difference(policy, s->answer->policy, n) > AT_HAND) {
             ready = READY; /* the flow has passed what stopped Newton */
         }
-        if (slack < ready) {
-            memcpy(price, s->answer->price, (size_t)n * sizeof(double));
+        if (damping < ready) {
+            memcpy(slack, s->answer->slack, (size_t)n * sizeof(double));
             memcpy(policy, s->answer->policy, (size_t)n * sizeof(double));
             GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
             if (*outcome == NEWTON_DONE && gra_largest_difference(policy, s->answer->policy, n) < AT_HAND) {
                 return GRPOALIGN_OK;
             }
             *outcome = NEWTON_FAILED;
-            memcpy(s->answer->price, price, (size_t)n * sizeof(double));
+            memcpy(s->answer->slack, slack, (size_t)n * sizeof(double));
             memcpy(s->answer->policy, policy, (size_t)n * sizeof(double));
             if (!gra_newton_evaluate(s)) {
                 return gra_fail_memory(problem->error);
             }
             ready *= 0.01;
-            slack = 0.1;
+            damping = 0.1;
         }
     }
     return GRPOALIGN_OK;
 }
 
 /* Points on the way to the wanted one are solved to this relative correction, with coarse advantages where those move no
- * price by more than ON_THE_WAY. */
+ * slack by more than ON_THE_WAY. */
 static const double NEAR_BRANCH = 1e-5, ON_THE_WAY = 0.01;
 
 static int way_accuracy(const gra_newton *s)
@@ -121,9 +121,9 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     int64_t n = s->game->classes;
     double here = log(beta_from), end = log(problem->beta), stride = 1.0;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *base_price = gra_arena_doubles(problem->arena, n), *tangent = gra_arena_doubles(problem->arena, n);
+    double *base_slack = gra_arena_doubles(problem->arena, n), *tangent = gra_arena_doubles(problem->arena, n);
     double *base_policy = gra_arena_doubles(problem->arena, n), *predicted = gra_arena_doubles(problem->arena, n);
-    if (base_price == NULL || tangent == NULL || base_policy == NULL || predicted == NULL) {
+    if (base_slack == NULL || tangent == NULL || base_policy == NULL || predicted == NULL) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
@@ -132,7 +132,7 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     *outcome = NEWTON_DONE;
     while (here > end && status >= 0) {
         /* beta p + u = level, differentiated in log beta: dp + (1/beta) J dpi = dlevel - p. */
-        memcpy(base_price, s->answer->price, bytes);
+        memcpy(base_slack, s->answer->slack, bytes);
         memcpy(base_policy, s->answer->policy, bytes);
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             status = gra_fail_memory(problem->error);
@@ -142,11 +142,11 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
             *outcome = NEWTON_FAILED;
             break;
         }
-        int sign = gra_newton_direction(s, base_price, tangent);
+        int sign = gra_newton_direction(s, base_slack, tangent);
         int accepted = 0;
         while (!accepted && status >= 0) {
             double next = fmax(end, here - stride);
-            memcpy(s->answer->price, base_price, bytes);
+            memcpy(s->answer->slack, base_slack, bytes);
             memcpy(s->answer->policy, base_policy, bytes);
             s->beta = next > end ? exp(next) : problem->beta;
             s->accuracy = next > end ? way_accuracy(s) : GRA_EXACT;
@@ -168,7 +168,7 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
             } else if (status >= 0) {
                 stride = 0.4 * fmin(stride, here - next);
                 if (stride < SHORTEST_STRIDE || s->answer->iterations >= problem->max_iterations) {
-                    memcpy(s->answer->price, base_price, bytes);
+                    memcpy(s->answer->slack, base_slack, bytes);
                     memcpy(s->answer->policy, base_policy, bytes);
                     *outcome = NEWTON_FAILED;
                     here = -INFINITY;
@@ -184,7 +184,7 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
 }
 
 /*
- * Classes so small, or so firmly priced, that their residual no longer moves the policy take their price straight from the
+ * Classes so small, or so firmly held, that their residual no longer moves the policy take their slack straight from the
  * advantages: their probabilities then have all digits too, however few of them there are.
  */
 static grpoalign_status settle_small(gra_newton *s)
@@ -193,9 +193,9 @@ static grpoalign_status settle_small(gra_newton *s)
         return gra_fail_memory(s->problem->error);
     }
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->problem->penalty, s->answer->price[c]);
+        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
         if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
-            s->answer->price[c] -= s->r[c];
+            s->answer->slack[c] -= s->r[c];
         }
     }
     gra_answer_respond(s->problem, s->answer);
@@ -203,15 +203,15 @@ static grpoalign_status settle_small(gra_newton *s)
 }
 
 /*
- * The last word on an answer: no class may be kept from probability it is due. One whose price is too high by more than rounding
+ * The last word on an answer: no class may be kept from probability it is due. One whose slack is too high by more than rounding
  * explains would go on to gain, however little it holds now.
  */
 static int holds(const gra_newton *s)
 {
     double rounding = 1e4 * DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double due = s->r[c], price = fabs(s->answer->price[c]);
-        if (!(due <= rounding) && !(due <= 1e-3 * price)) {
+        double due = s->r[c], slack = fabs(s->answer->slack[c]);
+        if (!(due <= rounding) && !(due <= 1e-3 * slack)) {
             return 0;
         }
     }
@@ -269,7 +269,7 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
     s->beta = large;
     s->accuracy = on_the_way ? way_accuracy(s) : GRA_EXACT;
     if (problem->before != NULL && problem->before->beta > problem->beta) {
-        memcpy(s->answer->price, problem->before->price, (size_t)s->game->classes * sizeof(double));
+        memcpy(s->answer->slack, problem->before->slack, (size_t)s->game->classes * sizeof(double));
         memcpy(s->answer->policy, problem->before->policy, (size_t)s->game->classes * sizeof(double));
         s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
         return follow_branch(s, problem->before->beta, outcome, change);
@@ -296,14 +296,14 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
     int64_t n = s->game->classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     double *mass = gra_arena_doubles(problem->arena, n), *log_mass = gra_arena_doubles(problem->arena, n);
-    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
-    if (mass == NULL || log_mass == NULL || price == NULL || policy == NULL) {
+    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    if (mass == NULL || log_mass == NULL || slack == NULL || policy == NULL) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
     gra_problem eased = *problem;
-    eased.prior.mass = mass;
-    eased.prior.log_mass = log_mass;
+    eased.reference.mass = mass;
+    eased.reference.log_mass = log_mass;
     s->problem = &eased;
     size_t bytes = (size_t)n * sizeof(double);
     double floor = INFINITY, stride = log(10.0);
@@ -313,18 +313,18 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
         int last = next < log(GRA_LEAST_MASS);
         double raise = last ? 0.0 : exp(next), total = 1.0 + (double)n * raise;
         for (int64_t c = 0; c < n; c++) {
-            mass[c] = (problem->prior.mass[c] + raise) / total;
-            log_mass[c] = last ? problem->prior.log_mass[c] : log(mass[c]);
+            mass[c] = (problem->reference.mass[c] + raise) / total;
+            log_mass[c] = last ? problem->reference.log_mass[c] : log(mass[c]);
         }
         if (isinf(floor)) {
             status = from_large_beta(s, outcome, change);
         } else {
-            /* A class with a stiff price keeps its probability, another its price. */
+            /* A class with a stiff slack keeps its probability, another its slack. */
             for (int64_t c = 0; c < n; c++) {
-                int stiff = policy[c] > s->beta * price[c];
-                s->answer->price[c] = stiff ? mass[c] / policy[c] : price[c];
+                int stiff = policy[c] > s->beta * slack[c];
+                s->answer->slack[c] = stiff ? mass[c] / policy[c] : slack[c];
             }
-            (void)problem->penalty->respond(problem->penalty, &eased.prior, s->answer->price, s->answer->policy);
+            (void)problem->penalty->respond(problem->penalty, &eased.reference, s->answer->slack, s->answer->policy);
         }
         if (status >= 0 && !isinf(floor)) {
             status = gra_newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
@@ -333,7 +333,7 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
             if (last) {
                 break;
             }
-            memcpy(price, s->answer->price, bytes);
+            memcpy(slack, s->answer->slack, bytes);
             memcpy(policy, s->answer->policy, bytes);
             floor = next;
             stride *= 3.0;
@@ -367,21 +367,21 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
     int64_t n = s->game->classes, best = 0;
     size_t bytes = (size_t)n * sizeof(double);
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *price = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
     gra_answer kept = *s->answer;
     *another = 0;
-    if (price == NULL || policy == NULL) {
+    if (slack == NULL || policy == NULL) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
-    memcpy(price, s->answer->price, bytes);
+    memcpy(slack, s->answer->slack, bytes);
     memcpy(policy, s->answer->policy, bytes);
     grpoalign_status status = gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
     for (int64_t c = 0; c < n; c++) {
         best = s->u[c] > s->u[best] ? c : best;
     }
     for (int64_t c = 0; c < n; c++) {
-        s->work[c] = 1e-6 * problem->prior.mass[c] + (c == best ? 1.0 - 1e-6 : 0.0);
+        s->work[c] = 1e-6 * problem->reference.mass[c] + (c == best ? 1.0 - 1e-6 : 0.0);
     }
     if (status >= 0) {
         status = gra_newton_respond(s, s->work);
@@ -396,7 +396,7 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
     *s->answer = kept;
     s->answer->iterations = iterations;
     s->answer->factorizations = factorizations;
-    memcpy(s->answer->price, price, bytes);
+    memcpy(s->answer->slack, slack, bytes);
     memcpy(s->answer->policy, policy, bytes);
     gra_arena_rewind(problem->arena, mark);
     return status;
@@ -406,7 +406,7 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
 static double largest_advantage(gra_newton *s)
 {
     double largest = 0.0;
-    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes, s->problem->prior.mass, s->work);
+    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes, s->problem->reference.mass, s->work);
     for (int64_t c = 0; c < s->game->classes; c++) {
         largest = fmax(largest, fabs(s->work[c]));
     }
@@ -426,33 +426,33 @@ static grpoalign_status from_reference(gra_newton *s, int *outcome, double *chan
     return from_policy(s, s->answer->policy, 60, outcome, change);
 }
 
-/* Newton from the stationary policy of a tilt that lies near. */
+/* Newton from the stationary policy of a affine that lies near. */
 static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
 {
-    gra_structure structure = {.kind = GRA_TILT, .classes = s->game->classes};
-    structure.tilt = *s->game->near;
-    gra_problem tilted = *s->problem;
-    tilted.structure = &structure;
-    tilted.progress = NULL;
-    gra_answer start = {.price = s->answer->price, .policy = s->answer->policy};
-    GRA_TRY(gra_solve_tilt(&tilted, &start));
+    gra_structure structure = {.kind = GRA_AFFINE, .classes = s->game->classes};
+    structure.affine = *s->game->near;
+    gra_problem straightened = *s->problem;
+    straightened.structure = &structure;
+    straightened.progress = NULL;
+    gra_answer start = {.slack = s->answer->slack, .policy = s->answer->policy};
+    GRA_TRY(gra_solve_affine(&straightened, &start));
     return from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
-/* Newton from prices that go on as they went between two answers at larger betas: straight in logarithms, which keeps them
+/* Newton from slacks that go on as they went between two answers at larger betas: straight in logarithms, which keeps them
  * positive. */
 static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
 {
     const gra_answer *before = s->problem->before, *earlier = s->problem->earlier;
     double stride = log(before->beta / s->problem->beta) / log(earlier->beta / before->beta);
     for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->price[c] = before->price[c] * pow(before->price[c] / earlier->price[c], stride);
+        s->answer->slack[c] = before->slack[c] * pow(before->slack[c] / earlier->slack[c], stride);
     }
     gra_answer_respond(s->problem, s->answer);
     return gra_newton_run(s, 30, 0.0, outcome, change);
 }
 
-/* How much further than between the last two answers prices may be carried on. */
+/* How much further than between the last two answers slacks may be carried on. */
 static const double LONGEST_STRIDE = 1.5;
 
 static int may_go_on(const gra_problem *problem)
@@ -462,7 +462,7 @@ static int may_go_on(const gra_problem *problem)
            log(before->beta / problem->beta) < LONGEST_STRIDE * log(earlier->beta / before->beta);
 }
 
-/* Pairwise preferences have one solution, whatever the start, because prices fall with the policy. */
+/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy. */
 static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
@@ -477,7 +477,7 @@ static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *chang
                                   : from_reference(s, outcome, change);
 }
 
-/* Reverse KL: from the tilt nearby, else from the reference, else by easing the reference. */
+/* Reverse KL: from the affine nearby, else from the reference, else by easing the reference. */
 static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *change)
 {
     if (may_go_on(s->problem)) {

@@ -1,5 +1,5 @@
 /*
- * The limit of large groups over their std as a batch of one context (solver/batch.c): for penalties whose ray is not an exponential
+ * The limit of large groups over their std as a batch of one context (solver/batch.c): for penalties whose path is not an exponential
  * family, where no bounds are known along it, but are along b = beta (sigma + epsilon).
  */
 #include "solver/batch.h"
@@ -10,8 +10,8 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* Prices with more rounding than this leave the ray more digits of a policy. */
-static const double TOO_SLACK = 1e-10;
+/* Slacks with more rounding than this leave the path more digits of a policy. */
+static const double TOO_ROUNDED = 1e-10;
 /* A b below this is not looked for, */
 static const double LEAST_B = 1e-300;
 /* nor a critical beta whose logarithm is beyond this, nor one that lies lower by less. */
@@ -27,10 +27,10 @@ typedef struct lone {
 
 static void start_lone(lone *self, const gra_problem *problem)
 {
-    const gra_tilt *tilt = &problem->structure->tilt;
+    const gra_affine *affine = &problem->structure->affine;
     self->problem = problem;
     self->unscaled = *problem->structure;
-    gra_tilt_constant(&self->unscaled.tilt, 1.0);
+    gra_affine_constant(&self->unscaled.affine, 1.0);
     self->at_b = *problem;
     self->at_b.structure = &self->unscaled;
     self->context = (gra_batch_context){.problem = &self->at_b,
@@ -38,30 +38,30 @@ static void start_lone(lone *self, const gra_problem *problem)
                                         .strength = 1.0,
                                         .share = 1.0,
                                         .gap_unit = 1.0,
-                                        .variance = tilt->variance};
+                                        .variance = affine->variance};
     self->batch = (gra_batch){.contexts = &self->context,
                               .count = 1,
                               .of_advantages = 1,
                               .beta = problem->beta,
-                              .epsilon = tilt->epsilon,
+                              .epsilon = affine->epsilon,
                               .arena = problem->arena,
                               .error = problem->error};
 }
 
 int gra_is_lone_batch(const gra_problem *problem)
 {
-    const gra_tilt *tilt = &problem->structure->tilt;
+    const gra_affine *affine = &problem->structure->affine;
     const gra_penalty *penalty = problem->penalty;
-    if (problem->structure->kind != GRA_TILT || !tilt->over_sigma || !penalty->convex || penalty->exponential ||
-        penalty->lossy || penalty->barrier > 0.0) {
+    if (problem->structure->kind != GRA_AFFINE || !affine->over_sigma || !penalty->convex || penalty->exponential ||
+        penalty->lets_go || penalty->barrier > 0.0) {
         return 0;
     }
-    /* The ray still has a policy where epsilon alone leaves a b that doubles do not have, and a better one where the best outcome
-     * has so little that levels lose the digits of prices. */
+    /* The path still has a policy where epsilon alone leaves a b that doubles do not have, and a better one where the best outcome
+     * has so little that levels lose the digits of slacks. */
     lone self;
     start_lone(&self, problem);
-    return gra_batch_slack(&self.batch) < TOO_SLACK &&
-           (tilt->epsilon == 0.0 || problem->beta * tilt->epsilon > LEAST_B);
+    return gra_batch_rounding(&self.batch) < TOO_ROUNDED &&
+           (affine->epsilon == 0.0 || problem->beta * affine->epsilon > LEAST_B);
 }
 
 /* The policy at a divisor. */
@@ -85,7 +85,7 @@ grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer)
     start_lone(&self, problem);
     GRA_TRY(gra_solve_batch(&self.batch, &divisor));
     if (divisor.status == GRPOALIGN_COLLAPSED) {
-        gra_collapse_tilt(problem, answer);
+        gra_collapse_affine(problem, answer);
     } else {
         GRA_TRY(settle(&self, &divisor, answer));
         answer->status = divisor.status;
@@ -135,7 +135,7 @@ grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
     start_lone(&self, problem);
     *beta = 0.0;
     /* A bounded strength has a policy at any beta. */
-    if (isfinite(problem->structure->tilt.high) || gra_penalty_outlasts_std(problem->penalty)) {
+    if (isfinite(problem->structure->affine.high) || gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
     }
     GRA_TRY(gra_least_beta(&self.batch, &high));

@@ -1,17 +1,17 @@
 /*
- * Tilt structures: u_c = strength(pi) (m - gap_c). Every stationary policy lies on the penalty's ray
- * pi(theta) with prices theta gap + constant, and each policy of the ray is stationary at exactly one beta:
+ * Affine structures: u_c = strength(pi) (m - gap_c). Every stationary policy lies on the penalty's path
+ * pi(theta) with slacks theta gap + constant, and each policy of the path is stationary at exactly one beta:
  *
  *     log beta(theta) = log strength(pi(theta)) - log theta,
  *
  * which falls from infinity at pi_ref. So the stationary policies at a beta are the level set of one function, they appear
- * and vanish where it turns, and below its least value there are none where it rises for ever at the end of the ray:
+ * and vanish where it turns, and below its least value there are none where it rises for ever at the end of the path:
  * training collapses there.
  *
  * Where that function is known to fall all the way (reverse KL, large groups and others) its root is bracketed and refined.
- * Elsewhere the ray is divided until bounds on the slope (model/tilt.h) tell which way beta goes in every piece, or that the
- * piece holds nothing wanted; what is then found is all there is. Where no such bounds are known the ray is looked at in
- * strides, which proves nothing. The first stationary policy on the ray is where training
+ * Elsewhere the path is divided until bounds on the slope (model/affine.h) tell which way beta goes in every piece, or that the
+ * piece holds nothing wanted; what is then found is all there is. Where no such bounds are known the path is looked at in
+ * strides, which proves nothing. The first stationary policy on the path is where training
  * that started at pi_ref ends, and what pi_ref continues to as beta falls from infinity.
  */
 #include "solver/solver.h"
@@ -27,7 +27,7 @@ typedef struct interval {
     double low, high;
 } interval;
 
-/* Pieces of the ray that hold something; the arena keeps them. */
+/* Pieces of the path that hold something; the arena keeps them. */
 typedef struct intervals {
     interval *items;
     int64_t count, capacity;
@@ -35,8 +35,8 @@ typedef struct intervals {
 
 typedef struct line {
     const gra_problem *problem;
-    const gra_tilt *tilt;
-    double *price, *policy; /* of the point of the ray looked at last */
+    const gra_affine *affine;
+    double *slack, *policy; /* of the point of the path looked at last */
     double *scratch;
     double log_low, log_high; /* what is wanted: log beta in between */
     double finest;            /* relative width of the smallest pieces */
@@ -49,31 +49,31 @@ typedef struct line {
 
 static int start_line(line *self, const gra_problem *problem)
 {
-    int64_t n = problem->prior.classes;
+    int64_t n = problem->reference.classes;
     memset(self, 0, sizeof *self);
     self->problem = problem;
-    self->tilt = &problem->structure->tilt;
-    self->price = gra_arena_doubles(problem->arena, n);
+    self->affine = &problem->structure->affine;
+    self->slack = gra_arena_doubles(problem->arena, n);
     self->policy = gra_arena_doubles(problem->arena, n);
     self->scratch = gra_arena_doubles(problem->arena, n);
-    return self->price != NULL && self->policy != NULL && self->scratch != NULL;
+    return self->slack != NULL && self->policy != NULL && self->scratch != NULL;
 }
 
-/* log beta(theta) at x, the ray's parameter. */
+/* log beta(theta) at x, the path's parameter. */
 static double log_beta_at(void *context, double x)
 {
     line *self = context;
     const gra_problem *problem = self->problem;
     self->calls++;
     double theta =
-        problem->penalty->ray(problem->penalty, &problem->prior, self->tilt->gap, x, self->price, self->policy);
-    double log_strength = log(self->tilt->strength(self->tilt, self->policy));
-    if (!isfinite(log_strength) && self->tilt->log_strength != NULL) {
-        for (int64_t c = 0; c < problem->prior.classes; c++) {
+        problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap, x, self->slack, self->policy);
+    double log_strength = log(self->affine->strength(self->affine, self->policy));
+    if (!isfinite(log_strength) && self->affine->log_strength != NULL) {
+        for (int64_t c = 0; c < problem->reference.classes; c++) {
             self->scratch[c] =
-                problem->prior.log_mass[c] + problem->penalty->log_ratio(problem->penalty, self->price[c]);
+                problem->reference.log_mass[c] + problem->penalty->log_ratio(problem->penalty, self->slack[c]);
         }
-        log_strength = self->tilt->log_strength(self->tilt, self->scratch);
+        log_strength = self->affine->log_strength(self->affine, self->scratch);
     }
     return log_strength - log(theta);
 }
@@ -94,7 +94,7 @@ static double noise_at(double x)
 static grpoalign_status settle(line *self, gra_answer *answer, double x, double beta)
 {
     const gra_problem *problem = self->problem;
-    int64_t n = problem->prior.classes;
+    int64_t n = problem->reference.classes;
     size_t bytes = (size_t)n * sizeof(double);
     /* How much the policy moves when log beta is off by the rounding of its terms. */
     double step = 1e-5, change = 0.0, weights = 0.0;
@@ -103,10 +103,10 @@ static grpoalign_status settle(line *self, gra_answer *answer, double x, double 
     double slope = (beyond - log_beta_at(self, x)) / step;
     for (int64_t c = 0; c < n; c++) {
         change = fmax(change, fabs(self->policy[c] - answer->policy[c]) / step);
-        weights = fmax(weights, self->policy[c] * fabs(self->price[c]));
+        weights = fmax(weights, self->policy[c] * fabs(self->slack[c]));
     }
     double amplified = fabs(slope) > 0.0 ? change * noise_at(x) / fabs(slope) : 1.0;
-    memcpy(answer->price, self->price, bytes);
+    memcpy(answer->slack, self->slack, bytes);
     memcpy(answer->policy, self->policy, bytes);
     answer->beta = beta;
     answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
@@ -120,17 +120,17 @@ static grpoalign_status settle(line *self, gra_answer *answer, double x, double 
 /* Whether there is one root, by theory. */
 static int is_single(const gra_problem *problem)
 {
-    const gra_tilt *tilt = &problem->structure->tilt;
-    return tilt->falling || (problem->penalty->barrier > 0.0 && tilt->reverse_unique);
+    const gra_affine *affine = &problem->structure->affine;
+    return affine->falling || (problem->penalty->barrier > 0.0 && affine->reverse_unique);
 }
 
 static double single_root(line *self)
 {
     const gra_problem *problem = self->problem;
-    const gra_tilt *tilt = self->tilt;
+    const gra_affine *affine = self->affine;
     double low, high;
-    problem->penalty->ray_bracket(problem->penalty, &problem->prior, tilt->gap, tilt->low / problem->beta,
-                                  tilt->high / problem->beta, &low, &high, self->policy);
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap, affine->low / problem->beta,
+                                  affine->high / problem->beta, &low, &high, self->policy);
     double f_low = equation(self, low), f_high = NAN;
     /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one from below, because far
      * beyond the root probabilities may be too small for a double. */
@@ -157,97 +157,97 @@ static double single_root(line *self)
     return gra_root(equation, self, low, f_low, high, f_high);
 }
 
-/* ---- dividing the ray ------------------------------------------------------------------------------------------ */
+/* ---- dividing the path ------------------------------------------------------------------------------------------ */
 
 /*
- * -d mean gap / d theta where the prices are theta gap + level: the weighted variance of the gaps with weights
- * q = -d pi / d price. As the minimum over m of sum q (gap - m)^2 it grows with every q.
+ * -d mean gap / d theta where the slacks are theta gap + level: the weighted variance of the gaps with weights
+ * q = -d pi / d slack. As the minimum over m of sum q (gap - m)^2 it grows with every q.
  */
 static double spread_of(line *self, double theta, double level)
 {
     const gra_problem *problem = self->problem;
-    int64_t n = problem->prior.classes;
+    int64_t n = problem->reference.classes;
     double *q = self->scratch;
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
-        double price = theta * self->tilt->gap[c] + level;
-        q[c] = exp(problem->prior.log_mass[c] + gra_penalty_level_ratio(problem->penalty, price)) *
-               gra_penalty_level_slope(problem->penalty, price);
+        double slack = theta * self->affine->gap[c] + level;
+        q[c] = exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack)) *
+               gra_penalty_level_slope(problem->penalty, slack);
         gra_sum_add(&total, q[c]);
-        gra_sum_add(&first, q[c] * self->tilt->gap[c]);
+        gra_sum_add(&first, q[c] * self->affine->gap[c]);
     }
     double mean = gra_sum_value(first) / gra_sum_value(total);
     for (int64_t c = 0; c < n; c++) {
-        double d = self->tilt->gap[c] - mean;
+        double d = self->affine->gap[c] - mean;
         gra_sum_add(&second, q[c] * d * d);
     }
     return gra_sum_value(second);
 }
 
-/* The level of the ray's last policy: the price of the best classes, or its distance from the pole. */
+/* The level of the path's last policy: the slack of the best classes, or its distance from the pole. */
 static double level_of(const line *self)
 {
     const gra_penalty *penalty = self->problem->penalty;
-    const gra_prior *prior = &self->problem->prior;
+    const gra_class_reference *reference = &self->problem->reference;
     int64_t best = 0;
     if (penalty->beyond == NULL) {
-        return gra_min(self->price, prior->classes);
+        return gra_min(self->slack, reference->classes);
     }
-    while (self->tilt->gap[best] > 0.0) {
+    while (self->affine->gap[best] > 0.0) {
         best++;
     }
-    return gra_penalty_level(penalty, log(self->policy[best]) - prior->log_mass[best]);
+    return gra_penalty_level(penalty, log(self->policy[best]) - reference->log_mass[best]);
 }
 
-static gra_tilt_sample sample_at(line *self, double x)
+static gra_affine_sample sample_at(line *self, double x)
 {
     const gra_problem *problem = self->problem;
-    gra_tilt_sample sample;
+    gra_affine_sample sample;
     memset(&sample, 0, sizeof sample);
     self->calls++;
     sample.x = x;
     sample.theta =
-        problem->penalty->ray(problem->penalty, &problem->prior, self->tilt->gap, x, self->price, self->policy);
-    /* price = theta gap + level, and some gap is 0. */
+        problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap, x, self->slack, self->policy);
+    /* slack = theta gap + level, and some gap is 0. */
     sample.level = level_of(self);
-    if (self->tilt->any_ray) {
+    if (self->affine->any_path) {
         sample.spread = spread_of(self, sample.theta, sample.level);
     }
-    self->tilt->sample(self->tilt, self->policy, &sample);
+    self->affine->sample(self->affine, self->policy, &sample);
     return sample;
 }
 
-static gra_tilt_sample sample_between(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
+static gra_affine_sample sample_between(line *self, const gra_affine_sample *a, const gra_affine_sample *b)
 {
     return sample_at(self, 0.5 * (a->x + b->x));
 }
 
-static double log_beta_of(const gra_tilt_sample *sample)
+static double log_beta_of(const gra_affine_sample *sample)
 {
     return sample->log_strength - log(sample->theta);
 }
 
 /* The sums that the bounds come from are good to this, relative to their terms. */
-static const double SLACK = 1e-13;
+static const double ROUNDING = 1e-13;
 
 /* Bounds on d log beta / d theta over a piece. */
-static interval slope_bounds(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
+static interval slope_bounds(line *self, const gra_affine_sample *a, const gra_affine_sample *b)
 {
     interval slope;
-    gra_tilt_piece piece = {.a = a, .b = b};
-    if (self->tilt->any_ray) {
-        /* The level falls as theta grows, so every price in the piece lies between these, and q falls with the price. */
+    gra_affine_piece piece = {.a = a, .b = b};
+    if (self->affine->any_path) {
+        /* The level falls as theta grows, so every slack in the piece lies between these, and q falls with the slack. */
         piece.least_spread = spread_of(self, b->theta, a->level);
         piece.most_spread = spread_of(self, a->theta, b->level);
     }
-    self->tilt->slope_bounds(self->tilt, &piece, &slope.low, &slope.high);
-    slope.low -= 1.0 / a->theta + SLACK * (fabs(slope.low) + 1.0 / a->theta);
-    slope.high -= 1.0 / b->theta - SLACK * (fabs(slope.high) + 1.0 / b->theta);
+    self->affine->slope_bounds(self->affine, &piece, &slope.low, &slope.high);
+    slope.low -= 1.0 / a->theta + ROUNDING * (fabs(slope.low) + 1.0 / a->theta);
+    slope.high -= 1.0 / b->theta - ROUNDING * (fabs(slope.high) + 1.0 / b->theta);
     return slope;
 }
 
 /* Bounds on log beta over a piece: it stays inside the lines of extreme slope through the ends. */
-static interval value_bounds(const gra_tilt_sample *a, const gra_tilt_sample *b, interval slope)
+static interval value_bounds(const gra_affine_sample *a, const gra_affine_sample *b, interval slope)
 {
     double at_a = log_beta_of(a), at_b = log_beta_of(b), width = b->theta - a->theta;
     interval value = {-INFINITY, INFINITY};
@@ -281,7 +281,7 @@ static void note(line *self, intervals *list, double low, double high, int join)
 
 static const int32_t MOST_CALLS = 200000;
 
-static void divide(line *self, const gra_tilt_sample *a, const gra_tilt_sample *b)
+static void divide(line *self, const gra_affine_sample *a, const gra_affine_sample *b)
 {
     interval slope = slope_bounds(self, a, b), value = value_bounds(a, b, slope);
     if (value.high < self->log_low || value.low > self->log_high) {
@@ -290,7 +290,7 @@ static void divide(line *self, const gra_tilt_sample *a, const gra_tilt_sample *
     int monotone = slope.low > 0.0 || slope.high < 0.0;
     int small = b->theta - a->theta <= self->finest * b->theta;
     if (!monotone && !small && self->calls < MOST_CALLS) {
-        gra_tilt_sample middle = sample_between(self, a, b);
+        gra_affine_sample middle = sample_between(self, a, b);
         divide(self, a, &middle);
         divide(self, &middle, b);
         return;
@@ -304,38 +304,38 @@ static void divide(line *self, const gra_tilt_sample *a, const gra_tilt_sample *
     }
 }
 
-/* Steps of the parameter x of the ray, which grows like log theta; exp(LARGEST_X) is still a double. */
+/* Steps of the parameter x of the path, which grows like log theta; exp(LARGEST_X) is still a double. */
 static const double STRIDE = 0.7, LARGEST_X = 700.0;
 
 /*
- * Divides the whole ray, as far as betas in [low, high] are met (0 and infinity: all). Returns 1 when beta rises for ever at
+ * Divides the whole path, as far as betas in [low, high] are met (0 and infinity: all). Returns 1 when beta rises for ever at
  * the end: training that gets so far collapses onto the best outcomes.
  */
-static int divide_ray(line *self, double low, double high, double finest)
+static int divide_path(line *self, double low, double high, double finest)
 {
-    const gra_tilt *tilt = self->tilt;
+    const gra_affine *affine = self->affine;
     self->log_low = log(low);
     self->log_high = log(high);
     self->finest = finest;
-    /* Below this beta exceeds `high`, because the strength is at least tilt->low. */
-    double start = fmax(tilt->low / high * (1.0 - 1e-12), 1e-300), x, unused;
-    self->problem->penalty->ray_bracket(self->problem->penalty, &self->problem->prior, tilt->gap, start, start, &x,
+    /* Below this beta exceeds `high`, because the strength is at least affine->low. */
+    double start = fmax(affine->low / high * (1.0 - 1e-12), 1e-300), x, unused;
+    self->problem->penalty->path_bracket(self->problem->penalty, &self->problem->reference, affine->gap, start, start, &x,
                                         &unused, self->policy);
-    gra_tilt_sample a = sample_at(self, x - STRIDE);
+    gra_affine_sample a = sample_at(self, x - STRIDE);
     while (self->calls < MOST_CALLS && !self->short_memory) {
-        double ceiling = tilt->ceiling(tilt, &a, self->policy);
+        double ceiling = affine->ceiling(affine, &a, self->policy);
         double end = ceiling / low * (1.0 + 1e-12);
         if (end <= a.theta) {
             return 0; /* beta stays below `low` from here on */
         }
         int done = self->log_low < self->log_high || log_beta_of(&a) > self->log_high;
-        if (isinf(ceiling) && done && tilt->tail_slope(tilt, &a) - 1.0 / a.theta >= 0.0) {
+        if (isinf(ceiling) && done && affine->tail_slope(affine, &a) - 1.0 / a.theta >= 0.0) {
             return 1; /* rising for ever, with no turn nor crossing left */
         }
         if (isinf(a.log_strength)) {
             return 1; /* no spread left that a double could hold */
         }
-        gra_tilt_sample b = sample_at(self, a.x + STRIDE);
+        gra_affine_sample b = sample_at(self, a.x + STRIDE);
         divide(self, &a, &b);
         if (b.theta >= end || b.x > LARGEST_X) {
             return 0;
@@ -349,8 +349,8 @@ static int divide_ray(line *self, double low, double high, double finest)
 /* Whether dividing proves anything: bounds on the slope are known. */
 static int is_divisible(const gra_problem *problem)
 {
-    const gra_tilt *tilt = &problem->structure->tilt;
-    return tilt->slope_bounds != NULL && (problem->penalty->exponential || (tilt->any_ray && problem->penalty->convex));
+    const gra_affine *affine = &problem->structure->affine;
+    return affine->slope_bounds != NULL && (problem->penalty->exponential || (affine->any_path && problem->penalty->convex));
 }
 
 /* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn
@@ -358,16 +358,16 @@ static int is_divisible(const gra_problem *problem)
 static const double FINEST = 1e-12, FINEST_TURN = 1e-9;
 
 /*
- * Where no bounds are known: the crossings of the problem's beta met in strides along the ray, the first alone or all. Proves
+ * Where no bounds are known: the crossings of the problem's beta met in strides along the path, the first alone or all. Proves
  * nothing. Returns 1 when beta is still above at the end of what doubles can hold.
  */
-static int stride_ray(line *self, int first_alone)
+static int stride_path(line *self, int first_alone)
 {
     const gra_problem *problem = self->problem;
-    const gra_tilt *tilt = self->tilt;
+    const gra_affine *affine = self->affine;
     const double stride = 0.5 * STRIDE;
-    double x, end, high = tilt->high / problem->beta;
-    problem->penalty->ray_bracket(problem->penalty, &problem->prior, tilt->gap, tilt->low / problem->beta, high, &x,
+    double x, end, high = affine->high / problem->beta;
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap, affine->low / problem->beta, high, &x,
                                   &end, self->policy);
     double before = equation(self, x);
     while (x < LARGEST_X && !(first_alone && self->crossings.count > 0) && !self->short_memory) {
@@ -398,21 +398,21 @@ static double refine(line *self, interval bracket)
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
-void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
+void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
 {
-    const gra_prior *prior = &problem->prior;
-    const double *gap = problem->structure->tilt.gap;
+    const gra_class_reference *reference = &problem->reference;
+    const double *gap = problem->structure->affine.gap;
     double top = -INFINITY, sum = 0.0;
-    for (int64_t c = 0; c < prior->classes; c++) {
-        top = gap[c] == 0.0 ? fmax(top, prior->log_mass[c]) : top;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        top = gap[c] == 0.0 ? fmax(top, reference->log_mass[c]) : top;
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
-        answer->policy[c] = gap[c] == 0.0 ? exp(prior->log_mass[c] - top) : 0.0;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        answer->policy[c] = gap[c] == 0.0 ? exp(reference->log_mass[c] - top) : 0.0;
         sum += answer->policy[c];
     }
-    for (int64_t c = 0; c < prior->classes; c++) {
+    for (int64_t c = 0; c < reference->classes; c++) {
         answer->policy[c] /= sum;
-        answer->price[c] = gap[c] == 0.0 ? problem->penalty->price_of(problem->penalty, -(top + log(sum))) : INFINITY;
+        answer->slack[c] = gap[c] == 0.0 ? problem->penalty->slack_of(problem->penalty, -(top + log(sum))) : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->status = GRPOALIGN_COLLAPSED;
@@ -423,34 +423,34 @@ void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer)
 }
 
 /*
- * Where prices end (chi-squared and others) the ray comes to the best classes at a finite theta, and beyond it only prices change:
+ * Where slacks end (chi-squared and others) the path comes to the best classes at a finite theta, and beyond it only slacks change:
  * the best classes alone are stationary when their strength asks for a theta there. So they are, within doubles, where a bounded
- * strength leaves the others less than the parameter of the ray can tell from nothing and roots are `left` that were not seen.
+ * strength leaves the others less than the parameter of the path can tell from nothing and roots are `left` that were not seen.
  * Fills the answer if so.
  */
 static int settle_corner(line *self, int left, gra_answer *answer)
 {
     const gra_problem *problem = self->problem;
     const gra_penalty *penalty = problem->penalty;
-    const gra_tilt *tilt = self->tilt;
-    int64_t n = problem->prior.classes, best = 0;
-    if (penalty->lossy || (isinf(penalty->price_most) && !left)) {
+    const gra_affine *affine = self->affine;
+    int64_t n = problem->reference.classes, best = 0;
+    if (penalty->lets_go || (isinf(penalty->slack_most) && !left)) {
         return 0;
     }
-    gra_collapse_tilt(problem, answer);
+    gra_collapse_affine(problem, answer);
     answer->status = GRPOALIGN_OK;
     answer->stable = -1;
     for (int64_t c = 0; c < n; c++) {
-        best = tilt->gap[c] == 0.0 ? c : best;
+        best = affine->gap[c] == 0.0 ? c : best;
     }
-    double theta = tilt->strength(tilt, answer->policy) / problem->beta, level = answer->price[best];
+    double theta = affine->strength(affine, answer->policy) / problem->beta, level = answer->slack[best];
     if (!isfinite(theta)) {
         return 0;
     }
     for (int64_t c = 0; c < n; c++) {
-        answer->price[c] = theta * tilt->gap[c] + level;
-        double log_policy = problem->prior.log_mass[c] + penalty->log_ratio(penalty, answer->price[c]);
-        if (tilt->gap[c] > 0.0 && answer->price[c] < penalty->price_most && !(left && log_policy < -LARGEST_X)) {
+        answer->slack[c] = theta * affine->gap[c] + level;
+        double log_policy = problem->reference.log_mass[c] + penalty->log_ratio(penalty, answer->slack[c]);
+        if (affine->gap[c] > 0.0 && answer->slack[c] < penalty->slack_most && !(left && log_policy < -LARGEST_X)) {
             return 0;
         }
     }
@@ -462,28 +462,28 @@ static int settle_corner(line *self, int left, gra_answer *answer)
 /* Whether epsilon swamps everything: the policy is the reference to the last bit. */
 static int is_swamped(const gra_problem *problem)
 {
-    return problem->structure->tilt.high / problem->beta < 1e-290;
+    return problem->structure->affine.high / problem->beta < 1e-290;
 }
 
-/* With one strength for all policies the prices are known but for their level: the policy is the response to them. Told of
- * penalties with a pole, whose responses keep more digits than their rays. */
+/* With one strength for all policies the slacks are known but for their level: the policy is the response to them. Told of
+ * penalties with a pole, whose responses keep more digits than their paths. */
 static void respond_to_strength(const gra_problem *problem, gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
-    const gra_tilt *tilt = &problem->structure->tilt;
-    double pole = penalty->price_of(penalty, INFINITY), theta = tilt->constant / problem->beta, moved = 0.0;
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        answer->price[c] = theta * tilt->gap[c];
+    const gra_affine *affine = &problem->structure->affine;
+    double pole = penalty->slack_of(penalty, INFINITY), theta = affine->constant / problem->beta, moved = 0.0;
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        answer->slack[c] = theta * affine->gap[c];
     }
-    (void)gra_penalty_respond_beyond(penalty, &problem->prior, answer->price, answer->policy);
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        double p = answer->policy[c], price = answer->price[c];
-        moved = fmax(moved, p > 0.0 ? p * price * penalty->slope_beyond(penalty, price) : 0.0);
-        answer->price[c] += pole;
+    (void)gra_penalty_respond_beyond(penalty, &problem->reference, answer->slack, answer->policy);
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        double p = answer->policy[c], slack = answer->slack[c];
+        moved = fmax(moved, p > 0.0 ? p * slack * penalty->slope_beyond(penalty, slack) : 0.0);
+        answer->slack[c] += pole;
     }
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_SCALAR;
-    answer->policy_error = DBL_EPSILON * (4.0 + 2.0 * moved); /* two roundings of a price */
+    answer->policy_error = DBL_EPSILON * (4.0 + 2.0 * moved); /* two roundings of a slack */
     answer->unique = answer->stable = 1;
 }
 
@@ -492,12 +492,12 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
 {
     const gra_problem *problem = self->problem;
     if (is_swamped(problem)) {
-        GRA_TRY(settle(self, answer, problem->penalty->ray_origin, problem->beta));
+        GRA_TRY(settle(self, answer, problem->penalty->path_origin, problem->beta));
         answer->policy_error = DBL_EPSILON;
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
     }
-    if (self->tilt->constant > 0.0 && problem->penalty->beyond != NULL) {
+    if (self->affine->constant > 0.0 && problem->penalty->beyond != NULL) {
         respond_to_strength(problem, answer);
         return GRPOALIGN_OK;
     }
@@ -513,14 +513,14 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
 static int find_roots(line *self, int first_alone, int *collapses)
 {
     if (!is_divisible(self->problem)) {
-        *collapses = stride_ray(self, first_alone);
+        *collapses = stride_path(self, first_alone);
         return 0;
     }
-    *collapses = divide_ray(self, self->problem->beta, self->problem->beta, FINEST);
+    *collapses = divide_path(self, self->problem->beta, self->problem->beta, FINEST);
     return self->turns.count == 0 && !self->exhausted;
 }
 
-grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
+grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer)
 {
     line self;
     int collapses;
@@ -544,7 +544,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
             return gra_fail(problem->error, GRPOALIGN_ERR_INTERNAL, 0, -1,
                             "no stationary policy was found although one exists");
         }
-        gra_collapse_tilt(problem, answer);
+        gra_collapse_affine(problem, answer);
         answer->iterations = self.calls;
         return GRPOALIGN_OK;
     }
@@ -553,7 +553,7 @@ grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer)
     return settle(&self, answer, refine(&self, self.crossings.items[0]), problem->beta);
 }
 
-grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
+grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out)
 {
     line self;
     int collapses;
@@ -594,12 +594,12 @@ grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out)
 }
 
 /* Whether beta(theta) falls before a piece and rises after it, or the other way round. */
-static int is_turn(const gra_tilt_sample *a, const gra_tilt_sample *b)
+static int is_turn(const gra_affine_sample *a, const gra_affine_sample *b)
 {
     return (a->slope > 1.0 / a->theta) != (b->slope > 1.0 / b->theta);
 }
 
-grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double high, gra_answers *out)
+grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high, gra_answers *out)
 {
     line self;
     if (!start_line(&self, problem)) {
@@ -609,16 +609,16 @@ grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double h
         out->complete = is_single(problem);
         return GRPOALIGN_OK;
     }
-    (void)divide_ray(&self, low, high, FINEST_TURN);
+    (void)divide_path(&self, low, high, FINEST_TURN);
     out->complete = !self.exhausted;
     for (int64_t k = 0; k < self.turns.count && !self.short_memory; k++) {
         interval turn = self.turns.items[k];
-        gra_tilt_sample a = sample_at(&self, turn.low), b = sample_at(&self, turn.high);
+        gra_affine_sample a = sample_at(&self, turn.low), b = sample_at(&self, turn.high);
         if (!is_turn(&a, &b)) {
             out->complete = 0; /* it only slows down there, or two turns are one within rounding */
             continue;
         }
-        gra_tilt_sample middle = sample_between(&self, &a, &b);
+        gra_affine_sample middle = sample_between(&self, &a, &b);
         double beta = exp(log_beta_of(&middle));
         gra_answer *answer = beta >= low && beta <= high ? gra_answers_add(out, problem) : NULL;
         if (beta >= low && beta <= high) {
@@ -633,32 +633,32 @@ grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double h
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* The lowest of the minima of beta along the ray that strides show, where nothing bounds its slope. */
-static double least_on_ray(line *self)
+/* The lowest of the minima of beta along the path that strides show, where nothing bounds its slope. */
+static double least_on_path(line *self)
 {
     const gra_problem *problem = self->problem;
     double x, end;
-    problem->penalty->ray_bracket(problem->penalty, &problem->prior, self->tilt->gap, DBL_MIN, DBL_MIN, &x, &end,
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, self->affine->gap, DBL_MIN, DBL_MIN, &x, &end,
                                   self->policy);
     return gra_least(log_beta_at, NULL, self, x, LARGEST_X, 0.5 * STRIDE);
 }
 
-grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)
+grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
 {
     line self;
     if (!start_line(&self, problem)) {
         return gra_fail_memory(problem->error);
     }
     *beta = 0.0;
-    /* A bounded strength lets beta fall to 0 along the ray, and so does reverse KL, whose ray ends at a finite price. */
-    if (is_single(problem) || isfinite(self.tilt->high) || gra_penalty_outlasts_std(problem->penalty)) {
+    /* A bounded strength lets beta fall to 0 along the path, and so does reverse KL, whose path ends at a finite slack. */
+    if (is_single(problem) || isfinite(self.affine->high) || gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
     }
     if (!is_divisible(problem)) {
-        *beta = exp(least_on_ray(&self));
+        *beta = exp(least_on_path(&self));
         return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
     }
-    if (!divide_ray(&self, 0.0, INFINITY, FINEST_TURN)) {
+    if (!divide_path(&self, 0.0, INFINITY, FINEST_TURN)) {
         return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
     }
     double least = INFINITY;
@@ -671,8 +671,8 @@ grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta)
 
 /* ---- the curve ----------------------------------------------------------------------------------------------- */
 
-/* The first or the last point of the ray at a beta; 0 when there is none. */
-static int ray_end(line *self, double beta, int last, double *x)
+/* The first or the last point of the path at a beta; 0 when there is none. */
+static int path_end(line *self, double beta, int last, double *x)
 {
     gra_problem at_beta = *self->problem;
     const gra_problem *kept = self->problem;
@@ -680,7 +680,7 @@ static int ray_end(line *self, double beta, int last, double *x)
     at_beta.beta = beta;
     self->problem = &at_beta;
     if (is_swamped(&at_beta)) {
-        *x = at_beta.penalty->ray_origin;
+        *x = at_beta.penalty->path_origin;
     } else if (is_single(&at_beta)) {
         *x = single_root(self);
     } else {
@@ -701,7 +701,7 @@ static grpoalign_status add_at(line *self, double x, gra_answers *out)
         return gra_fail_memory(self->problem->error);
     }
     GRA_TRY(settle(self, answer, x, exp(log_beta_at(self, x))));
-    /* A pair of policy and beta is known as well as the policy of the ray, also where beta turns. */
+    /* A pair of policy and beta is known as well as the policy of the path, also where beta turns. */
     answer->policy_error = noise_at(x);
     return GRPOALIGN_OK;
 }
@@ -711,7 +711,7 @@ static grpoalign_status fill(line *self, double low, double high, double resolut
 {
     const gra_answer *before = &out->items[out->count - 1];
     double beta = exp(log_beta_at(self, high)), middle = 0.5 * (low + high);
-    if (gra_are_near(before->policy, before->beta, self->policy, beta, self->problem->prior.classes, resolution) ||
+    if (gra_are_near(before->policy, before->beta, self->policy, beta, self->problem->reference.classes, resolution) ||
         !(middle > low && middle < high) || out->count >= GRA_LONGEST_CURVE) {
         return add_at(self, high, out);
     }
@@ -719,7 +719,7 @@ static grpoalign_status fill(line *self, double low, double high, double resolut
     return fill(self, middle, high, resolution, out);
 }
 
-grpoalign_status gra_curve_tilt(const gra_problem *problem, double low, double high, double resolution,
+grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high, double resolution,
                                 gra_answers *out)
 {
     line self;
@@ -727,17 +727,17 @@ grpoalign_status gra_curve_tilt(const gra_problem *problem, double low, double h
     if (!start_line(&self, problem)) {
         return gra_fail_memory(problem->error);
     }
-    if (!ray_end(&self, high, 0, &from)) {
+    if (!path_end(&self, high, 0, &from)) {
         out->complete = !self.exhausted;
         return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
     }
-    (void)ray_end(&self, high, 1, &to);
-    if (ray_end(&self, low, 1, &other)) {
+    (void)path_end(&self, high, 1, &to);
+    if (path_end(&self, low, 1, &other)) {
         to = fmax(to, other);
     }
     self.crossings.count = self.turns.count = 0;
     if (!is_swamped(problem) && !is_single(problem) && is_divisible(problem)) {
-        (void)divide_ray(&self, low, high, FINEST_TURN);
+        (void)divide_path(&self, low, high, FINEST_TURN);
     }
     GRA_TRY(add_at(&self, from, out));
     for (int64_t k = 0; k <= self.turns.count; k++) {

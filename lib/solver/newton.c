@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Over levels, -d pi/d price is cut off where it would make the equations stiffer than this. */
+/* Over levels, -d pi/d slack is cut off where it would make the equations stiffer than this. */
 static const double STIFFEST = 1e10;
 /* Corrections below which a solution is done: of any probability, and in proportion of the smallest. */
 static const double STILL = 2e-15, SETTLED = 1e-13;
@@ -20,7 +20,7 @@ static const int64_t FEW_CLASSES = 512;
 int gra_newton_take(gra_newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u,    &s->r,     &s->q,     &s->step,  &s->saved_price, &s->saved_policy,
+    double **vectors[] = {&s->u,    &s->r,     &s->q,     &s->step,  &s->saved_slack, &s->saved_policy,
                           &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
@@ -28,7 +28,7 @@ int gra_newton_take(gra_newton *s, gra_arena *arena)
             return 0;
         }
     }
-    s->over_levels = s->game->mix != NULL && n > FEW_CLASSES;
+    s->over_levels = s->game->distribution != NULL && n > FEW_CLASSES;
     s->order = s->over_levels ? k : n;
     s->stiff = gra_arena_take(arena, n, sizeof *s->stiff);
     s->w = gra_arena_doubles(arena, k);
@@ -45,19 +45,19 @@ int gra_newton_take(gra_newton *s, gra_arena *arena)
 int gra_newton_evaluate(gra_newton *s)
 {
     int64_t n = s->game->classes;
-    const double *price = s->answer->price, *policy = s->answer->policy;
-    gra_sum mean_price = {0.0, 0.0}, mean = {0.0, 0.0};
+    const double *slack = s->answer->slack, *policy = s->answer->policy;
+    gra_sum mean_slack = {0.0, 0.0}, mean = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
-        gra_sum_add_product(&mean_price, policy[c], policy[c] > 0.0 ? price[c] : 0.0);
+        gra_sum_add_product(&mean_slack, policy[c], policy[c] > 0.0 ? slack[c] : 0.0);
     }
-    s->level = s->beta * gra_sum_value(mean_price);
+    s->level = s->beta * gra_sum_value(mean_slack);
     gra_game_to_levels(s->game, policy, s->w);
     if (!s->game->advantage(s->game, s->w, s->level, s->accuracy, s->a, s->problem->arena)) {
         return 0;
     }
     gra_game_to_classes(s->game, s->a, s->u);
     for (int64_t c = 0; c < n; c++) {
-        s->r[c] = price[c] + s->u[c] / s->beta;
+        s->r[c] = slack[c] + s->u[c] / s->beta;
         gra_sum_add_product(&mean, policy[c], s->r[c]);
     }
     s->size = 0.0;
@@ -68,7 +68,7 @@ int gra_newton_evaluate(gra_newton *s)
     return 1;
 }
 
-/* The equations over levels, for many more classes than levels: I - (1/beta) A mix^T Q mix. */
+/* The equations over levels, for many more classes than levels: I - (1/beta) A distribution^T Q distribution. */
 static int fill_over_levels(gra_newton *s)
 {
     const gra_game *game = s->game;
@@ -78,9 +78,9 @@ static int fill_over_levels(gra_newton *s)
         largest = fmax(largest, fabs(s->slopes[i]));
     }
     for (int64_t c = 0; c < n; c++) {
-        s->q[c] = fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->slack);
+        s->q[c] = fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->damping);
     }
-    /* mix^T Q mix in strips of outcomes. */
+    /* distribution^T Q distribution in strips of outcomes. */
     enum { STRIP = 256 };
     gra_arena_mark_t mark = gra_arena_mark(s->problem->arena);
     double *strip = gra_arena_doubles(s->problem->arena, STRIP * k);
@@ -91,10 +91,10 @@ static int fill_over_levels(gra_newton *s)
         int64_t rows = n - from < STRIP ? n - from : STRIP;
         for (int64_t i = 0; i < rows; i++) {
             for (int64_t l = 0; l < k; l++) {
-                strip[i * k + l] = s->q[from + i] * game->mix[(from + i) * k + l];
+                strip[i * k + l] = s->q[from + i] * game->distribution[(from + i) * k + l];
             }
         }
-        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->mix + from * k, k, from > 0 ? 1.0 : 0.0, s->spread, k);
+        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->distribution + from * k, k, from > 0 ? 1.0 : 0.0, s->spread, k);
     }
     gra_arena_rewind(s->problem->arena, mark);
     gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
@@ -105,13 +105,13 @@ static int fill_over_levels(gra_newton *s)
 }
 
 /*
- * The equations over classes. The unknown of a class is the change of its price, or where that is stiff the change of its
+ * The equations over classes. The unknown of a class is the change of its slack, or where that is stiff the change of its
  * probability: no entry is then larger than the slopes over beta, and no small change is a difference of large ones.
  */
 static void fill_over_classes(gra_newton *s)
 {
     int64_t n = s->game->classes;
-    double largest = 0.0, self = 1.0 + s->slack;
+    double largest = 0.0, self = 1.0 + s->damping;
     for (int64_t i = 0; i < n * n; i++) {
         largest = fmax(largest, fabs(s->slopes[i]));
     }
@@ -129,13 +129,13 @@ static void fill_over_classes(gra_newton *s)
     }
 }
 
-int gra_newton_factorise(gra_newton *s, double slack)
+int gra_newton_factorise(gra_newton *s, double damping)
 {
     const gra_game *game = s->game;
-    int accuracy = game->margins != NULL || s->sharp ? GRA_EXACT : GRA_COARSE;
-    s->slack = slack;
+    int accuracy = game->margins != NULL || s->exact ? GRA_EXACT : GRA_COARSE;
+    s->damping = damping;
     for (int64_t c = 0; c < game->classes; c++) {
-        s->log_slope[c] = s->problem->penalty->log_slope(s->problem->penalty, s->answer->price[c]);
+        s->log_slope[c] = s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
         s->slope[c] = s->answer->policy[c] * s->log_slope[c];
     }
     gra_game_to_levels(game, s->answer->policy, s->w);
@@ -154,7 +154,7 @@ int gra_newton_factorise(gra_newton *s, double slack)
     return 1;
 }
 
-/* The change of prices for a right side -r, and for a rise of the level by one: dp = dlevel * by_level - by_r. */
+/* The change of slacks for a right side -r, and for a rise of the level by one: dp = dlevel * by_level - by_r. */
 static void solve_over_levels(gra_newton *s, const double *r, double *by_r, double *by_level)
 {
     const gra_game *game = s->game;
@@ -171,7 +171,7 @@ static void solve_over_levels(gra_newton *s, const double *r, double *by_r, doub
     gra_game_to_classes(game, s->y + k, by_level);
     for (int64_t c = 0; c < n; c++) {
         /* In terms of the true slope: the probability moves as the equations say. */
-        double scale = s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + s->slack);
+        double scale = s->slope[c] > 0.0 ? s->q[c] / s->slope[c] : 1.0 / (1.0 + s->damping);
         by_r[c] = scale * (r[c] + by_r[c]);
         by_level[c] = scale * (1.0 + by_level[c]);
     }
@@ -217,7 +217,7 @@ int gra_newton_direction(gra_newton *s, const double *r, double *step)
 gra_extent gra_newton_measure(const gra_newton *s, const double *step)
 {
     gra_extent result = {0.0, 0.0, 0.0};
-    int ends = isfinite(s->problem->penalty->price_most) && !s->problem->penalty->lossy;
+    int ends = isfinite(s->problem->penalty->slack_most) && !s->problem->penalty->lets_go;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double change = fabs(s->slope[c] * step[c]);
         if (isnan(change)) {
@@ -225,8 +225,8 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
             break;
         }
         double relative = s->log_slope[c] * fabs(step[c]);
-        if (ends) { /* at the end itself the logarithm has no scale: relative to the prior there */
-            relative *= fmin(1.0, s->answer->policy[c] / s->problem->prior.mass[c]);
+        if (ends) { /* at the end itself the logarithm has no scale: relative to the reference there */
+            relative *= fmin(1.0, s->answer->policy[c] / s->problem->reference.mass[c]);
         }
         result.change = fmax(result.change, change);
         result.relative = fmax(result.relative, relative);
@@ -235,7 +235,7 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
     return result;
 }
 
-/* A class below this may gain by its price without disturbing the others. */
+/* A class below this may gain by its slack without disturbing the others. */
 static const double SLIGHT = 1e-5;
 /* A class that grows by more than this factor has left what the factors know of it; in logarithms. */
 static const double JUMP = 7.0;
@@ -243,19 +243,19 @@ static const double JUMP = 7.0;
 void gra_newton_move(gra_newton *s, const double *step, double length)
 {
     const gra_penalty *penalty = s->problem->penalty;
-    const gra_prior *prior = &s->problem->prior;
+    const gra_class_reference *reference = &s->problem->reference;
     s->jumped = 0;
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double *price = &s->answer->price[c], d = length * step[c];
-        if (d >= 0.0 || s->log_slope[c] == 0.0) { /* or there is nothing to gain from: the price is beyond its end */
-            *price += d;
+        double *slack = &s->answer->slack[c], d = length * step[c];
+        if (d >= 0.0 || s->log_slope[c] == 0.0) { /* or there is nothing to gain from: the slack is beyond its end */
+            *slack += d;
             continue;
         }
-        double before = *price;
-        double by_price = fmax(*price + d, penalty->price_at(penalty, prior->mass[c], prior->log_mass[c], SLIGHT));
-        double by_policy = penalty->grown(penalty, *price, -d * s->log_slope[c]);
-        *price = fmin(by_price, by_policy);
-        s->jumped |= penalty->log_ratio(penalty, *price) - penalty->log_ratio(penalty, before) > JUMP;
+        double before = *slack;
+        double by_slack = fmax(*slack + d, penalty->slack_at(penalty, reference->mass[c], reference->log_mass[c], SLIGHT));
+        double by_policy = penalty->grown(penalty, *slack, -d * s->log_slope[c]);
+        *slack = fmin(by_slack, by_policy);
+        s->jumped |= penalty->log_ratio(penalty, *slack) - penalty->log_ratio(penalty, before) > JUMP;
     }
     gra_answer_respond(s->problem, s->answer);
 }
@@ -263,14 +263,14 @@ void gra_newton_move(gra_newton *s, const double *step, double length)
 void gra_newton_save(gra_newton *s)
 {
     size_t bytes = (size_t)s->game->classes * sizeof(double);
-    memcpy(s->saved_price, s->answer->price, bytes);
+    memcpy(s->saved_slack, s->answer->slack, bytes);
     memcpy(s->saved_policy, s->answer->policy, bytes);
 }
 
 void gra_newton_restore(gra_newton *s)
 {
     size_t bytes = (size_t)s->game->classes * sizeof(double);
-    memcpy(s->answer->price, s->saved_price, bytes);
+    memcpy(s->answer->slack, s->saved_slack, bytes);
     memcpy(s->answer->policy, s->saved_policy, bytes);
 }
 
@@ -298,7 +298,7 @@ static int residual_is_rounding(const gra_newton *s)
     double common = 16.0 * DBL_EPSILON * (1.0 + most / s->beta) + 0.1 * s->game->error / s->beta;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double counts = s->slope[c] * fabs(s->r[c]);
-        if (counts > 0.01 * DBL_EPSILON && fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->price[c])) {
+        if (counts > 0.01 * DBL_EPSILON && fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->slack[c])) {
             return 0;
         }
     }
@@ -309,12 +309,12 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
 {
     const gra_problem *problem = s->problem;
     int have_step = 0, fresh = 0, idle = 0;
-    /* Prices carry the rounding of advantages over beta. */
+    /* Slacks carry the rounding of advantages over beta. */
     double rounding = DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
     double noise = fmax(0.01, 1e3 * rounding), settled = fmax(SETTLED, 16.0 * rounding);
     *outcome = NEWTON_FAILED;
     *change = INFINITY;
-    s->sharp = s->game->margins != NULL;
+    s->exact = s->game->margins != NULL;
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
@@ -347,7 +347,7 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             }
             gra_newton_restore(s);
             length *= 0.5;
-            int poor = !s->sharp && now.relative < NEARBY;
+            int poor = !s->exact && now.relative < NEARBY;
             if (length < SHORTEST || poor) {
                 if (!gra_newton_evaluate(s)) {
                     return gra_fail_memory(problem->error);
@@ -355,7 +355,7 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
                 if (!poor) {
                     return GRPOALIGN_OK;
                 }
-                s->sharp = 1;
+                s->exact = 1;
                 length = 0.0;
                 break;
             }
@@ -374,13 +374,13 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             have_step = fresh = 0;
             continue;
         }
-        int last = s->sharp && fresh && stuck && (next.change <= EXPLAINED || residual_is_rounding(s));
+        int last = s->exact && fresh && stuck && (next.change <= EXPLAINED || residual_is_rounding(s));
         if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
             (*change < ROUNDING_REGION && last) || idle > MOST_IDLE || next.relative < enough) {
             *outcome = NEWTON_DONE;
             return GRPOALIGN_OK;
         }
-        s->sharp |= fresh && now.relative < NEARBY && next.relative > POOR_FACTORS * now.relative;
+        s->exact |= fresh && now.relative < NEARBY && next.relative > POOR_FACTORS * now.relative;
         have_step = length == 1.0 && next.relative < KEEP_FACTORS * now.relative;
         fresh = 0;
         if (have_step) {
@@ -398,9 +398,9 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy)
     if (!s->game->advantage(s->game, s->w, 0.0, s->accuracy, s->a, s->problem->arena)) {
         return gra_fail_memory(s->problem->error);
     }
-    gra_game_to_classes(s->game, s->a, s->answer->price);
+    gra_game_to_classes(s->game, s->a, s->answer->slack);
     for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->price[c] = -s->answer->price[c] / s->beta;
+        s->answer->slack[c] = -s->answer->slack[c] / s->beta;
     }
     gra_answer_respond(s->problem, s->answer);
     return GRPOALIGN_OK;
@@ -409,7 +409,7 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy)
 void gra_newton_at_reference(gra_newton *s)
 {
     for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->price[c] = s->problem->penalty->unit_price;
+        s->answer->slack[c] = s->problem->penalty->unit_slack;
     }
     gra_answer_respond(s->problem, s->answer);
 }

@@ -28,7 +28,7 @@ typedef struct gra_problem {
     const gra_structure *structure;
     gra_outcomes outcomes;
     const gra_penalty *penalty;
-    gra_prior prior;
+    gra_class_reference reference;
     double beta;
     double tolerance;
     const double *start;              /* class probabilities, or NULL */
@@ -43,7 +43,7 @@ typedef struct gra_problem {
 
 typedef struct gra_answer {
     double beta;            /* that the policy is stationary at */
-    double *price, *policy; /* per class; a solver keeps policy = response(price) */
+    double *slack, *policy; /* per class; a solver keeps policy = response(slack) */
     int32_t status;         /* GRPOALIGN_OK or a qualification */
     int32_t method, iterations, factorizations;
     int32_t unique; /* 1, 0, -1 as in grpoalign_report */
@@ -70,7 +70,7 @@ int gra_answer_take(gra_answer *answer, const gra_problem *problem);
 /* pi_ref itself: all advantages are equal. */
 void gra_answer_reference(const gra_problem *problem, gra_answer *answer);
 
-/* The policy of the answer's prices, which are shifted so that it sums to 1. */
+/* The policy of the answer's slacks, which are shifted so that it sums to 1. */
 void gra_answer_respond(const gra_problem *problem, gra_answer *answer);
 
 /* The next item, with room; NULL on short memory. */
@@ -82,15 +82,15 @@ void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes);
 /* Returns GRPOALIGN_OK or an error; what qualifies the answer is in answer->status. */
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
 
-/* The solvers behind it: a price that holds every outcome; one that loses some; a step; none. */
+/* The solvers behind it: a slack that holds every outcome; one that loses some; a step; none. */
 grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_lossy(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_step(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
 
 /* The solvers behind the smooth one. */
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_tilt(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 
 /* The limit of large groups, where its stationary policies are found as those of a batch of one context; and all of them. */
@@ -101,20 +101,20 @@ grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta);
 
 /* All stationary policies at problem->beta. */
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
-grpoalign_status gra_points_tilt(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out);
 
 /* The stationary policies with low <= beta <= high at which two of them meet, in the order of the curve of all of them;
  * problem->beta has no meaning. */
 grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out);
-grpoalign_status gra_folds_tilt(const gra_problem *problem, double low, double high, gra_answers *out);
+grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high, gra_answers *out);
 grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high, gra_answers *out);
 
 /* The curve of stationary policies from beta = high on until it leaves [low, high] for good, neighbours as near as
  * gra_are_near tells; problem->beta has no meaning. */
 grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high, double resolution,
                                 gra_answers *out);
-grpoalign_status gra_curve_tilt(const gra_problem *problem, double low, double high, double resolution,
+grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high, double resolution,
                                 gra_answers *out);
 grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high, double resolution,
                                 gra_answers *out);
@@ -134,7 +134,7 @@ grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, 
 
 /* The beta below which there is no stationary policy, 0 where there always is one. */
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta);
-grpoalign_status gra_critical_tilt(const gra_problem *problem, double *beta);
+grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta);
 
 /* Central path for a game with margins: brings the answer near the solution, for Newton to finish. */
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
@@ -190,12 +190,12 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                                  gra_flow_sink sink, void *user, gra_answer *answer);
 
 /* The stationary policy nearest to a policy of the classes, as far as one can tell from there; NOT_CONVERGED when there is none. All
- * `points` of a tilt are found at the first call, when their count is -1, and kept. */
+ * `points` of a affine are found at the first call, when their count is -1, and kept. */
 grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answers *points,
                                 gra_answer *answer);
 grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer);
 
-/* Tilts: the limit of the ray, the best classes alone. */
-void gra_collapse_tilt(const gra_problem *problem, gra_answer *answer);
+/* Affine advantages: the limit of the path, the best classes alone. */
+void gra_collapse_affine(const gra_problem *problem, gra_answer *answer);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u + beta price (up to a constant).
+ * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u + beta slack (up to a constant).
  *
  * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T and
- * M = beta diag(1/q) - du/dpi, q = -d pi/d price. With x = H d theta (so that sum x = 0) and sum pi M x = 0,
+ * M = beta diag(1/q) - du/dpi, q = -d pi/d slack. With x = H d theta (so that sum x = 0) and sum pi M x = 0,
  * d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of M is positive definite on sum x = 0. That
  * settles all monotone games. A negative determinant means an odd number of growing modes: unstable. Between the two the
  * eigenvalues decide, for as many outcomes as GRA_SPECTRUM_LIMIT.
@@ -17,29 +17,29 @@
 #include "linalg/linalg.h"
 
 /* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d strength / d pi. */
-static int32_t tilt_stability(const gra_problem *problem, const gra_answer *answer)
+static int32_t affine_stability(const gra_problem *problem, const gra_answer *answer)
 {
-    const gra_tilt *tilt = &problem->structure->tilt;
-    int64_t n = tilt->classes;
+    const gra_affine *affine = &problem->structure->affine;
+    int64_t n = affine->classes;
     double *gradient = gra_arena_doubles(problem->arena, n);
     if (gradient == NULL) {
         return -1;
     }
-    tilt->gradient(tilt, answer->policy, gradient);
-    gra_tilt_centre centre = gra_tilt_find_centre(tilt, answer->policy);
+    affine->gradient(affine, answer->policy, gradient);
+    gra_affine_centre centre = gra_affine_find_centre(affine, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])) / answer->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) / answer->beta;
         q = fmin(q, 1e200);
         total += q;
-        mean_a += q * gra_tilt_deviation(tilt, centre, c);
+        mean_a += q * gra_affine_deviation(affine, centre, c);
         mean_b += q * gradient[c];
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])) / answer->beta;
+        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) / answer->beta;
         q = fmin(q, 1e200);
-        double a = gra_tilt_deviation(tilt, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
+        double a = gra_affine_deviation(affine, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
         aa += q * a * a;
         bb += q * b * b;
         ab += q * a * b;
@@ -99,7 +99,7 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
     }
     for (int64_t c = 0; c < n; c++) {
         root_q[c] =
-            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->price[c])), 1e200) /
+            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])), 1e200) /
                  answer->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
@@ -124,8 +124,8 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     int32_t stable = -1;
-    if (problem->structure->kind == GRA_TILT) {
-        stable = tilt_stability(problem, answer);
+    if (problem->structure->kind == GRA_AFFINE) {
+        stable = affine_stability(problem, answer);
     } else if (problem->structure->kind == GRA_GAME) {
         stable = game_stability(problem, answer);
     }
@@ -133,12 +133,12 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-/* Whether an outcome of probability 0 holds a probability too small for a double, and is held there by its price. */
+/* Whether an outcome of probability 0 holds a probability too small for a double, and is held there by its slack. */
 static int is_only_underflow(const gra_problem *problem, const gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
-    return answer->status != GRPOALIGN_COLLAPSED && penalty->form == GRA_SMOOTH && !penalty->lossy &&
-           isinf(penalty->price_most);
+    return answer->status != GRPOALIGN_COLLAPSED && penalty->form == GRA_SMOOTH && !penalty->lets_go &&
+           isinf(penalty->slack_most);
 }
 
 /* Takes the rows and columns of the outcomes with probability 0 out of the Jacobian over all but the base. What is left: its

@@ -11,9 +11,9 @@
 
 static void collapse_onto(const gra_problem *problem, int64_t best, gra_answer *answer)
 {
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
         answer->policy[c] = c == best;
-        answer->price[c] = c == best ? problem->prior.log_mass[c] : INFINITY;
+        answer->slack[c] = c == best ? problem->reference.log_mass[c] : INFINITY;
     }
 }
 
@@ -63,8 +63,8 @@ static grpoalign_status circle(const gra_problem *problem, gra_answer *answer)
     answer->status = GRPOALIGN_UNSETTLED;
     answer->unique = -1;
     answer->stable = 0;
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        answer->price[c] = problem->prior.log_mass[c] - log(answer->policy[c]);
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        answer->slack[c] = problem->reference.log_mass[c] - log(answer->policy[c]);
     }
     return GRPOALIGN_OK;
 }
@@ -81,11 +81,11 @@ grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *a
         answer->status = GRPOALIGN_NOT_UNIQUE;
         return GRPOALIGN_OK;
     }
-    if (structure->kind == GRA_TILT) {
-        gra_collapse_tilt(problem, answer);
+    if (structure->kind == GRA_AFFINE) {
+        gra_collapse_affine(problem, answer);
         return GRPOALIGN_OK;
     }
-    if (structure->kind == GRA_GAME && (structure->game.mix != NULL || structure->game.margins != NULL)) {
+    if (structure->kind == GRA_GAME && (structure->game.distribution != NULL || structure->game.margins != NULL)) {
         GRA_TRY(find_best(problem, &best, &count));
     }
     if (count == 0) {

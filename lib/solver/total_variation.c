@@ -1,5 +1,5 @@
 /*
- * Total variation: a step for a price. While the best class is worth more than 2 beta above the worst that has anything, probability
+ * Total variation: a step for a slack. While the best class is worth more than 2 beta above the worst that has anything, probability
  * goes from the worst to the best; where the difference is 2 beta exactly, or falls below it between two classes, it rests. So
  * stationary policies lie on one ladder, from pi_ref to the best class alone, emptying classes in the order of their rewards; the
  * first one on it is where training that starts at pi_ref ends.
@@ -26,7 +26,7 @@ typedef struct ladder {
 
 static int is_better(const gra_structure *structure, int64_t c, int64_t than)
 {
-    return structure->kind == GRA_TILT ? structure->tilt.gap[c] < structure->tilt.gap[than] : c > than;
+    return structure->kind == GRA_AFFINE ? structure->affine.gap[c] < structure->affine.gap[than] : c > than;
 }
 
 /* (u of the best - u of class j)/beta - 2 at the current policy. */
@@ -37,8 +37,8 @@ static double excess(ladder *self, int64_t j)
     const double *policy = self->answer->policy;
     double difference;
     self->answer->iterations++;
-    if (structure->kind == GRA_TILT) {
-        difference = structure->tilt.strength(&structure->tilt, policy) * structure->tilt.gap[j];
+    if (structure->kind == GRA_AFFINE) {
+        difference = structure->affine.strength(&structure->affine, policy) * structure->affine.gap[j];
     } else if (structure->kind == GRA_RANKED) {
         /* All between them twice, and both once. */
         gra_sum mass = {policy[j], 0.0};
@@ -59,7 +59,7 @@ static double excess(ladder *self, int64_t j)
 static double excess_at(void *context, double left)
 {
     ladder *self = context;
-    double full = self->problem->prior.mass[self->emptying];
+    double full = self->problem->reference.mass[self->emptying];
     self->answer->policy[self->emptying] = left * full;
     self->answer->policy[self->best] = self->base + (1.0 - left) * full;
     return excess(self, self->emptying);
@@ -99,7 +99,7 @@ static int descend(ladder *self)
             double noise = 64.0 * DBL_EPSILON * (2.0 + 1.0 / self->problem->beta);
             (void)excess_at(self, left);
             self->answer->policy_error =
-                fmin(1.0, self->problem->prior.mass[self->emptying] * noise / fmax(fabs(slope), 1e-300) + DBL_EPSILON);
+                fmin(1.0, self->problem->reference.mass[self->emptying] * noise / fmax(fabs(slope), 1e-300) + DBL_EPSILON);
             return 1;
         }
         above = below;
@@ -112,11 +112,11 @@ static grpoalign_status climb(ladder *self, const int64_t *order)
 {
     const gra_problem *problem = self->problem;
     gra_answer *answer = self->answer;
-    int64_t n = problem->prior.classes;
-    memcpy(answer->policy, problem->prior.mass, (size_t)n * sizeof(double));
+    int64_t n = problem->reference.classes;
+    memcpy(answer->policy, problem->reference.mass, (size_t)n * sizeof(double));
     answer->policy_error = 2.0 * DBL_EPSILON;
     for (int64_t c = 0; c < n; c++) {
-        answer->price[c] = 0.0;
+        answer->slack[c] = 0.0;
     }
     for (int64_t k = 0; k < n && order[k] >= 0; k++) {
         int64_t j = order[k];
@@ -125,22 +125,22 @@ static grpoalign_status climb(ladder *self, const int64_t *order)
         if (excess(self, j) <= 0.0) {
             break;
         }
-        answer->price[self->best] = -1.0;
+        answer->slack[self->best] = -1.0;
         if (descend(self)) {
-            answer->price[j] = 1.0;
+            answer->slack[j] = 1.0;
             break;
         }
         answer->policy[j] = 0.0;
-        answer->price[j] = INFINITY;
+        answer->slack[j] = INFINITY;
     }
     return self->short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_step(const gra_problem *problem, gra_answer *answer)
+grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer)
 {
     const gra_structure *structure = problem->structure;
     int64_t n = structure->classes;
-    if (structure->kind == GRA_GAME && (structure->game.mix != NULL || structure->game.margins != NULL)) {
+    if (structure->kind == GRA_GAME && (structure->game.distribution != NULL || structure->game.margins != NULL)) {
         return gra_fail(problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
                         "total variation is solved where a better reward is a better advantage: not for %s",
                         structure->game.margins != NULL ? "margins" : "random rewards of three levels or more");

@@ -30,9 +30,9 @@ typedef struct visitor {
     double accuracy; /* of the stations: a correction of this size is the last */
 } visitor;
 
-/* One point of the branch with its unit tangent: changes of prices and of log beta along the arclength of the policy. */
+/* One point of the branch with its unit tangent: changes of slacks and of log beta along the arclength of the policy. */
 typedef struct station {
-    double *price, *policy, *tangent; /* tangent: of the prices */
+    double *slack, *policy, *tangent; /* tangent: of the slacks */
     double log_beta, slope;           /* slope: d log beta along the arclength */
     double bend;                      /* folds: d slope along the arclength */
 } station;
@@ -50,13 +50,13 @@ enum { CORRECTIONS = 8, FOLD_STEPS = 12 };
 
 static int station_take(station *self, int64_t n, gra_arena *arena)
 {
-    self->price = gra_arena_doubles(arena, n);
+    self->slack = gra_arena_doubles(arena, n);
     self->policy = gra_arena_doubles(arena, n);
     self->tangent = gra_arena_doubles(arena, n);
-    return self->price != NULL && self->policy != NULL && self->tangent != NULL;
+    return self->slack != NULL && self->policy != NULL && self->tangent != NULL;
 }
 
-/* <d pi, d pi'> of two changes of prices at the point where the equations are set up. */
+/* <d pi, d pi'> of two changes of slacks at the point where the equations are set up. */
 static double inner(const gra_newton *s, const double *a, const double *b)
 {
     gra_sum sum = {0.0, 0.0};
@@ -66,11 +66,11 @@ static double inner(const gra_newton *s, const double *a, const double *b)
     return gra_sum_value(sum);
 }
 
-/* The station at the current prices and beta; `before` (or NULL) gives the way on. 1, 0 at a singular point, -1 on short memory. */
+/* The station at the current slacks and beta; `before` (or NULL) gives the way on. 1, 0 at a singular point, -1 on short memory. */
 static int make_station(gra_newton *s, const station *before, station *out)
 {
     size_t bytes = (size_t)s->game->classes * sizeof(double);
-    memcpy(out->price, s->answer->price, bytes);
+    memcpy(out->slack, s->answer->slack, bytes);
     memcpy(out->policy, s->answer->policy, bytes);
     out->log_beta = log(s->beta);
     if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
@@ -79,7 +79,7 @@ static int make_station(gra_newton *s, const station *before, station *out)
     if (!s->factored) {
         return 0;
     }
-    (void)gra_newton_direction(s, s->answer->price, out->tangent);
+    (void)gra_newton_direction(s, s->answer->slack, out->tangent);
     double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_SHARE * BETA_SHARE);
     double way =
         before == NULL ? -1.0 : inner(s, out->tangent, before->tangent) + BETA_SHARE * BETA_SHARE * before->slope;
@@ -94,7 +94,7 @@ static int make_station(gra_newton *s, const station *before, station *out)
 static void return_to(gra_newton *s, const station *at)
 {
     size_t bytes = (size_t)s->game->classes * sizeof(double);
-    memcpy(s->answer->price, at->price, bytes);
+    memcpy(s->answer->slack, at->slack, bytes);
     memcpy(s->answer->policy, at->policy, bytes);
     s->beta = exp(at->log_beta);
 }
@@ -118,7 +118,7 @@ static int advance(gra_newton *s, const station *from, double length, double acc
             return 0;
         }
         (void)gra_newton_direction(s, s->r, s->step);
-        (void)gra_newton_direction(s, s->answer->price, s->trial);
+        (void)gra_newton_direction(s, s->answer->slack, s->trial);
         double bottom = inner(s, from->tangent, s->trial) + BETA_SHARE * BETA_SHARE * from->slope;
         double shift = -inner(s, from->tangent, s->step) / bottom;
         for (int64_t c = 0; c < n; c++) {
@@ -191,9 +191,9 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
     }
     if (found) {
         double bend = (slope_high - slope_low) / (high - low);
-        s->sharp = 1;
+        s->exact = 1;
         int refined = refine_fold(s, from, at, bend, fold);
-        s->sharp = 0;
+        s->exact = 0;
         return refined;
     }
     return found;
@@ -202,7 +202,7 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
 /* Within this of a fold, along the arclength, beta is a parabola. */
 static const double PARABOLIC = 0.01;
 
-/* Prices on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is too far. -1 on short memory. */
+/* Slacks on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is too far. -1 on short memory. */
 static int start_from_fold(gra_newton *s, const station *fold, int behind, double level)
 {
     double way = sqrt(2.0 * fmax(0.0, (level - fold->log_beta) / fold->bend));
@@ -217,7 +217,7 @@ static int start_from_fold(gra_newton *s, const station *fold, int behind, doubl
     return 1;
 }
 
-/* Visits the marks between two stations, one of them a fold or none: Newton there from a mean of their prices, or from the
+/* Visits the marks between two stations, one of them a fold or none: Newton there from a mean of their slacks, or from the
  * parabola of the fold. 0 on short memory. */
 static int cross(gra_newton *s, const station *a, const station *b, const station *fold, visitor *visit)
 {
@@ -239,7 +239,7 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
         }
         if (started == 0) {
             for (int64_t c = 0; c < s->game->classes; c++) {
-                s->answer->price[c] = a->price[c] + share * (b->price[c] - a->price[c]);
+                s->answer->slack[c] = a->slack[c] + share * (b->slack[c] - a->slack[c]);
             }
             gra_answer_respond(s->problem, s->answer);
         }
@@ -290,7 +290,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
     while (made > 0 && way < LONGEST_BRANCH) {
         const station *from = &stations[at];
         station *to = &stations[1 - at];
-        s->sharp = 0;
+        s->exact = 0;
         int arrived = advance(s, from, step, visit->accuracy);
         made = arrived > 0 ? make_station(s, from, to) : arrived;
         if (made < 0) {
@@ -385,7 +385,7 @@ static grpoalign_status try_start(gra_newton *s, const double *policy, gra_answe
 static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_answers *out)
 {
     int64_t n = s->game->classes;
-    s->sharp = 0;
+    s->exact = 0;
     GRA_TRY(gra_newton_respond(s, policy));
     for (int i = 0; i < 60; i++) {
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
@@ -444,7 +444,7 @@ static grpoalign_status search(gra_newton *s, gra_answers *out)
     for (int64_t k = 0; k < vertices; k++) {
         /* Classes come in ascending order of reward: the best ones are last. */
         for (int64_t c = 0; c < n; c++) {
-            start[c] = 1e-6 * s->problem->prior.mass[c] + (c == n - 1 - k ? 1.0 - 1e-6 : 0.0);
+            start[c] = 1e-6 * s->problem->reference.mass[c] + (c == n - 1 - k ? 1.0 - 1e-6 : 0.0);
         }
         GRA_TRY(try_start(s, start, out));
     }
@@ -461,7 +461,7 @@ static grpoalign_status search(gra_newton *s, gra_answers *out)
             GRA_TRY(try_deflated(s, start, out));
         }
     }
-    return try_deflated(s, s->problem->prior.mass, out);
+    return try_deflated(s, s->problem->reference.mass, out);
 }
 
 /* Fills up what a point of the list lacks. Returns in *valid whether it is one. */
@@ -469,7 +469,7 @@ static grpoalign_status finish(gra_newton *s, gra_answer *item, int *valid)
 {
     gra_answer_copy(item, s->answer, s->game->classes);
     s->beta = item->beta;
-    s->sharp = 1;
+    s->exact = 1;
     if (!gra_newton_factorise(s, 0.0)) {
         return gra_fail_memory(s->problem->error);
     }

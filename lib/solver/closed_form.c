@@ -3,7 +3,7 @@
  *
  * With T the policy's mass above a class, u_c = scale (1 - 2 T - pi_c), so stationarity reads
  *
- *     price_c = level - b (1 - 2 T) + b pi_c,    b = scale / beta,
+ *     slack_c = level - b (1 - 2 T) + b pi_c,    b = scale / beta,
  *
  * where the left side falls and the right side grows in pi_c: from the best class downwards each class has exactly one
  * answer, given the level. For reverse KL the level is 1 and the recursion is the closed form of theory, section 2.
@@ -26,16 +26,16 @@ typedef struct descent {
 static double descend(descent *self, double level)
 {
     const gra_problem *problem = self->problem;
-    const gra_prior *prior = &problem->prior;
+    const gra_class_reference *reference = &problem->reference;
     gra_sum above = {0.0, 0.0};
     self->calls++;
-    for (int64_t c = prior->classes - 1; c >= 0; c--) {
+    for (int64_t c = reference->classes - 1; c >= 0; c--) {
         double lead = (2.0 * above.high - 1.0) + 2.0 * above.low;
         double base = level + self->slope * lead;
-        double policy = problem->penalty->meet(problem->penalty, prior->mass[c], prior->log_mass[c], base, self->slope);
+        double policy = problem->penalty->resolvent(problem->penalty, reference->mass[c], reference->log_mass[c], base, self->slope);
         self->answer->policy[c] = policy;
-        self->answer->price[c] =
-            policy >= DBL_MIN ? problem->penalty->price_at(problem->penalty, prior->mass[c], prior->log_mass[c], policy)
+        self->answer->slack[c] =
+            policy >= DBL_MIN ? problem->penalty->slack_at(problem->penalty, reference->mass[c], reference->log_mass[c], policy)
                               : base + self->slope * policy;
         gra_sum_add(&above, policy);
     }
@@ -50,11 +50,11 @@ static double excess(void *context, double level)
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer)
 {
     descent run = {problem, answer, problem->structure->ranked_scale / problem->beta, 0};
-    double level = problem->penalty->mean_price;
+    double level = problem->penalty->mean_slack;
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
     if (isnan(level)) {
-        /* Prices lie within b of the level: above the even price no class has more than its even share, below none less. */
-        double margin = 1e-9 * run.slope + 1e-12, even = gra_penalty_even_price(problem->penalty, &problem->prior);
+        /* Slacks lie within b of the level: above the even slack no class has more than its even share, below none less. */
+        double margin = 1e-9 * run.slope + 1e-12, even = gra_penalty_even_slack(problem->penalty, &problem->reference);
         double low = even - run.slope - margin, high = even + run.slope + margin;
         answer->method = GRPOALIGN_METHOD_SCALAR;
         level = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));

@@ -1,4 +1,4 @@
-#include "model/tilt.h"
+#include "model/affine.h"
 
 #include <float.h>
 #include <math.h>
@@ -6,42 +6,42 @@
 #include "base/numeric.h"
 #include "model/model.h"
 
-static double reward_of(const gra_tilt *tilt, int64_t c)
+static double reward_of(const gra_affine *affine, int64_t c)
 {
-    return tilt->reward != NULL ? tilt->reward[c] : -tilt->gap[c];
+    return affine->reward != NULL ? affine->reward[c] : -affine->gap[c];
 }
 
-gra_tilt_centre gra_tilt_find_centre(const gra_tilt *tilt, const double *policy)
+gra_affine_centre gra_affine_find_centre(const gra_affine *affine, const double *policy)
 {
     int64_t heaviest = 0;
-    for (int64_t c = 1; c < tilt->classes; c++) {
+    for (int64_t c = 1; c < affine->classes; c++) {
         heaviest = policy[c] > policy[heaviest] ? c : heaviest;
     }
-    gra_tilt_centre centre = {reward_of(tilt, heaviest), 0.0};
+    gra_affine_centre centre = {reward_of(affine, heaviest), 0.0};
     gra_sum sum = {0.0, 0.0};
-    for (int64_t c = 0; c < tilt->classes; c++) {
-        gra_sum_add(&sum, policy[c] * (centre.pivot - reward_of(tilt, c)));
+    for (int64_t c = 0; c < affine->classes; c++) {
+        gra_sum_add(&sum, policy[c] * (centre.pivot - reward_of(affine, c)));
     }
     centre.offset = gra_sum_value(sum);
     return centre;
 }
 
-double gra_tilt_deviation(const gra_tilt *tilt, gra_tilt_centre centre, int64_t c)
+double gra_affine_deviation(const gra_affine *affine, gra_affine_centre centre, int64_t c)
 {
-    return (centre.pivot - reward_of(tilt, c)) - centre.offset;
+    return (centre.pivot - reward_of(affine, c)) - centre.offset;
 }
 
-double gra_tilt_mean_gap(const gra_tilt *tilt, const double *policy)
+double gra_affine_mean_gap(const gra_affine *affine, const double *policy)
 {
     gra_sum sum = {0.0, 0.0};
-    for (int64_t c = 0; c < tilt->classes; c++) {
-        gra_sum_add(&sum, policy[c] * tilt->gap[c]);
+    for (int64_t c = 0; c < affine->classes; c++) {
+        gra_sum_add(&sum, policy[c] * affine->gap[c]);
     }
     return gra_sum_value(sum);
 }
 
-/* Where the strength is bounded beta falls to 0 at the end of every ray, and no slope is asked for. */
-static double no_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+/* Where the strength is bounded beta falls to 0 at the end of every path, and no slope is asked for. */
+static double no_tail_slope(const gra_affine *self, const gra_affine_sample *a)
 {
     (void)self, (void)a;
     return -INFINITY;
@@ -49,38 +49,38 @@ static double no_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
 
 /* ---- unscaled: strength = constant ---------------------------------------------------------------- */
 
-static double constant_strength(const gra_tilt *self, const double *policy)
+static double constant_strength(const gra_affine *self, const double *policy)
 {
     (void)policy;
     return self->constant;
 }
 
-static void constant_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+static void constant_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
 {
     (void)policy;
     sample->log_strength = log(self->constant);
     sample->slope = 0.0;
 }
 
-static void constant_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
+static void constant_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
 {
     (void)self, (void)piece;
     *low = *high = 0.0;
 }
 
-static double constant_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+static double constant_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
 {
     (void)a, (void)policy;
     return self->constant;
 }
 
-static double constant_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+static double constant_tail_slope(const gra_affine *self, const gra_affine_sample *a)
 {
     (void)self, (void)a;
     return 0.0;
 }
 
-static void constant_gradient(const gra_tilt *self, const double *policy, double *gradient)
+static void constant_gradient(const gra_affine *self, const double *policy, double *gradient)
 {
     (void)policy;
     for (int64_t c = 0; c < self->classes; c++) {
@@ -88,19 +88,19 @@ static void constant_gradient(const gra_tilt *self, const double *policy, double
     }
 }
 
-void gra_tilt_constant(gra_tilt *tilt, double strength)
+void gra_affine_constant(gra_affine *affine, double strength)
 {
-    tilt->constant = tilt->low = tilt->high = fmin(strength, DBL_MAX);
-    tilt->strength = constant_strength;
-    tilt->sample = constant_sample;
-    tilt->slope_bounds = constant_slope_bounds;
-    tilt->ceiling = constant_ceiling;
-    tilt->tail_slope = constant_tail_slope;
-    tilt->gradient = constant_gradient;
-    tilt->any_ray = 1;
-    tilt->falling = 1;
-    tilt->over_sigma = 0;
-    tilt->reverse_unique = 1;
+    affine->constant = affine->low = affine->high = fmin(strength, DBL_MAX);
+    affine->strength = constant_strength;
+    affine->sample = constant_sample;
+    affine->slope_bounds = constant_slope_bounds;
+    affine->ceiling = constant_ceiling;
+    affine->tail_slope = constant_tail_slope;
+    affine->gradient = constant_gradient;
+    affine->any_path = 1;
+    affine->falling = 1;
+    affine->over_sigma = 0;
+    affine->reverse_unique = 1;
 }
 
 /* ---- large groups: strength = 1 / (sigma + epsilon) ------------------------------------------------- */
@@ -110,11 +110,11 @@ typedef struct spread {
     double slope;    /* its derivative in theta */
 } spread;
 
-static spread limit_spread(const gra_tilt *self, const double *policy, gra_tilt_centre centre)
+static spread limit_spread(const gra_affine *self, const double *policy, gra_affine_centre centre)
 {
     gra_sum variance = {0.0, 0.0}, slope = {0.0, 0.0};
     for (int64_t c = 0; c < self->classes; c++) {
-        double d = gra_tilt_deviation(self, centre, c);
+        double d = gra_affine_deviation(self, centre, c);
         double v = self->variance != NULL ? self->variance[c] : 0.0;
         gra_sum_add(&variance, policy[c] * (d * d + v));
         gra_sum_add(&slope, -policy[c] * d * (d * d + v));
@@ -123,14 +123,14 @@ static spread limit_spread(const gra_tilt *self, const double *policy, gra_tilt_
     return result;
 }
 
-static double limit_strength(const gra_tilt *self, const double *policy)
+static double limit_strength(const gra_affine *self, const double *policy)
 {
-    spread s = limit_spread(self, policy, gra_tilt_find_centre(self, policy));
+    spread s = limit_spread(self, policy, gra_affine_find_centre(self, policy));
     return 1.0 / (sqrt(s.variance) + self->epsilon);
 }
 
 /* The best classes hold all but nothing: sigma^2 is what the others contribute, and the mean is the best. */
-static double limit_log_strength(const gra_tilt *self, const double *log_policy)
+static double limit_log_strength(const gra_affine *self, const double *log_policy)
 {
     double top = -INFINITY, sum = 0.0;
     for (int pass = 0; pass < 2; pass++) {
@@ -148,7 +148,7 @@ static double limit_log_strength(const gra_tilt *self, const double *log_policy)
 }
 
 /* The slowest exponent in sigma^2 Z^2 other than those of the best classes among themselves. */
-static double slowest_gap(const gra_tilt *self)
+static double slowest_gap(const gra_affine *self)
 {
     double slowest = INFINITY;
     for (int64_t c = 0; c < self->classes; c++) {
@@ -157,11 +157,11 @@ static double slowest_gap(const gra_tilt *self)
     return slowest;
 }
 
-static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+static void limit_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
 {
-    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
+    gra_affine_centre centre = gra_affine_find_centre(self, policy);
     spread s = limit_spread(self, policy, centre);
-    sample->mean_gap = gra_tilt_mean_gap(self, policy);
+    sample->mean_gap = gra_affine_mean_gap(self, policy);
     double sigma = sqrt(s.variance);
     sample->log_sigma = log(sigma);
     sample->sigma_slope = 0.5 * s.slope / s.variance;
@@ -180,9 +180,9 @@ static void limit_sample(const gra_tilt *self, const double *policy, gra_tilt_sa
  * log sigma = X/2 - log Z, where Z = sum R e^(-theta g) and X = log(sigma^2 Z^2) are logarithms of sums of
  * exponentials in theta with positive coefficients, hence convex: their slopes only grow.
  */
-static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
+static void limit_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
 {
-    const gra_tilt_sample *a = piece->a, *b = piece->b;
+    const gra_affine_sample *a = piece->a, *b = piece->b;
     double half_x_a = a->sigma_slope - a->mean_gap, half_x_b = b->sigma_slope - b->mean_gap;
     double falls = half_x_a + b->mean_gap, rises = half_x_b + a->mean_gap; /* of log sigma */
     double share_low = 1.0, share_high = 1.0;
@@ -197,7 +197,7 @@ static void limit_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece
     *high = -(falls < 0.0 ? share_high : share_low) * falls;
 }
 
-static double limit_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+static double limit_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
 {
     /* The classes without gap only gain as theta grows, so sigma^2 stays above their share of variance. */
     (void)a;
@@ -210,7 +210,7 @@ static double limit_ceiling(const gra_tilt *self, const gra_tilt_sample *a, cons
     return 1.0 / (sqrt(variance) + self->epsilon);
 }
 
-static double limit_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
+static double limit_tail_slope(const gra_affine *self, const gra_affine_sample *a)
 {
     for (int64_t c = 0; self->variance != NULL && c < self->classes; c++) {
         if (self->gap[c] == 0.0 && self->variance[c] > 0.0) {
@@ -221,41 +221,41 @@ static double limit_tail_slope(const gra_tilt *self, const gra_tilt_sample *a)
     return rises < 0.0 && self->epsilon == 0.0 ? -rises : -fmax(rises, 0.0);
 }
 
-static void limit_gradient(const gra_tilt *self, const double *policy, double *gradient)
+static void limit_gradient(const gra_affine *self, const double *policy, double *gradient)
 {
-    gra_tilt_centre centre = gra_tilt_find_centre(self, policy);
+    gra_affine_centre centre = gra_affine_find_centre(self, policy);
     double sigma = sqrt(limit_spread(self, policy, centre).variance);
     double strength = 1.0 / (sigma + self->epsilon);
     for (int64_t c = 0; c < self->classes; c++) {
-        double d = gra_tilt_deviation(self, centre, c);
+        double d = gra_affine_deviation(self, centre, c);
         double v = self->variance != NULL ? self->variance[c] : 0.0;
         gradient[c] = sigma > 0.0 ? -strength * strength * (d * d + v) / (2.0 * sigma) : 0.0;
     }
 }
 
-void gra_tilt_limit(gra_tilt *tilt, const double *variance, double epsilon)
+void gra_affine_limit(gra_affine *affine, const double *variance, double epsilon)
 {
-    double widest = gra_max(tilt->gap, tilt->classes);
-    double least = variance != NULL ? gra_min(variance, tilt->classes) : 0.0;
-    double most = variance != NULL ? gra_max(variance, tilt->classes) : 0.0;
-    tilt->variance = variance;
-    tilt->epsilon = epsilon;
-    tilt->low = 1.0 / (sqrt(0.25 * widest * widest + most) + epsilon);
-    tilt->high = 1.0 / (sqrt(least) + epsilon);
-    tilt->strength = limit_strength;
-    tilt->log_strength = limit_log_strength;
-    tilt->sample = limit_sample;
-    tilt->slope_bounds = limit_slope_bounds;
-    tilt->ceiling = limit_ceiling;
-    tilt->tail_slope = limit_tail_slope;
-    tilt->gradient = limit_gradient;
-    tilt->over_sigma = 1;
-    tilt->reverse_unique = 1; /* theory, section 2: one monotone equation */
+    double widest = gra_max(affine->gap, affine->classes);
+    double least = variance != NULL ? gra_min(variance, affine->classes) : 0.0;
+    double most = variance != NULL ? gra_max(variance, affine->classes) : 0.0;
+    affine->variance = variance;
+    affine->epsilon = epsilon;
+    affine->low = 1.0 / (sqrt(0.25 * widest * widest + most) + epsilon);
+    affine->high = 1.0 / (sqrt(least) + epsilon);
+    affine->strength = limit_strength;
+    affine->log_strength = limit_log_strength;
+    affine->sample = limit_sample;
+    affine->slope_bounds = limit_slope_bounds;
+    affine->ceiling = limit_ceiling;
+    affine->tail_slope = limit_tail_slope;
+    affine->gradient = limit_gradient;
+    affine->over_sigma = 1;
+    affine->reverse_unique = 1; /* theory, section 2: one monotone equation */
 }
 
 /* ---- large groups over their mean: strength = 1 / (mean + epsilon) ------------------------------------------ */
 
-static double mean_strength(const gra_tilt *self, const double *policy)
+static double mean_strength(const gra_affine *self, const double *policy)
 {
     gra_sum mean = {0.0, 0.0};
     for (int64_t c = 0; c < self->classes; c++) {
@@ -264,29 +264,29 @@ static double mean_strength(const gra_tilt *self, const double *policy)
     return 1.0 / (gra_sum_value(mean) + self->epsilon);
 }
 
-static void mean_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+static void mean_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
 {
     double strength = mean_strength(self, policy);
-    sample->mean_gap = gra_tilt_mean_gap(self, policy);
+    sample->mean_gap = gra_affine_mean_gap(self, policy);
     sample->log_strength = log(strength);
     sample->slope = -sample->spread * strength;
 }
 
-/* The mean grows along a ray, and with it every bound. */
-static void mean_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
+/* The mean grows along a path, and with it every bound. */
+static void mean_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
 {
     (void)self;
     *low = -exp(piece->a->log_strength) * piece->most_spread;
     *high = -exp(piece->b->log_strength) * piece->least_spread;
 }
 
-static double mean_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+static double mean_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
 {
     (void)self, (void)policy;
     return exp(a->log_strength);
 }
 
-static void mean_gradient(const gra_tilt *self, const double *policy, double *gradient)
+static void mean_gradient(const gra_affine *self, const double *policy, double *gradient)
 {
     double strength = mean_strength(self, policy);
     for (int64_t c = 0; c < self->classes; c++) {
@@ -294,25 +294,25 @@ static void mean_gradient(const gra_tilt *self, const double *policy, double *gr
     }
 }
 
-void gra_tilt_mean(gra_tilt *tilt, double best, double epsilon)
+void gra_affine_mean(gra_affine *affine, double best, double epsilon)
 {
-    tilt->epsilon = epsilon;
-    tilt->low = 1.0 / (best + epsilon);
-    tilt->high = 1.0 / ((best - gra_max(tilt->gap, tilt->classes)) + epsilon);
-    tilt->strength = mean_strength;
-    tilt->sample = mean_sample;
-    tilt->slope_bounds = mean_slope_bounds;
-    tilt->ceiling = mean_ceiling;
-    tilt->tail_slope = no_tail_slope;
-    tilt->gradient = mean_gradient;
-    tilt->any_ray = 1;
-    tilt->falling = 1;
-    tilt->reverse_unique = 1;
+    affine->epsilon = epsilon;
+    affine->low = 1.0 / (best + epsilon);
+    affine->high = 1.0 / ((best - gra_max(affine->gap, affine->classes)) + epsilon);
+    affine->strength = mean_strength;
+    affine->sample = mean_sample;
+    affine->slope_bounds = mean_slope_bounds;
+    affine->ceiling = mean_ceiling;
+    affine->tail_slope = no_tail_slope;
+    affine->gradient = mean_gradient;
+    affine->any_path = 1;
+    affine->falling = 1;
+    affine->reverse_unique = 1;
 }
 
 /* ---- two reward levels: strength = the gap of the advantages, a function of P(success) --------------- */
 
-static void success_probability(const gra_tilt *self, const double *policy, double *p, double *q)
+static void success_probability(const gra_affine *self, const double *policy, double *p, double *q)
 {
     gra_sum up = {0.0, 0.0}, down = {0.0, 0.0};
     for (int64_t c = 0; c < self->classes; c++) {
@@ -323,19 +323,19 @@ static void success_probability(const gra_tilt *self, const double *policy, doub
     *q = gra_sum_value(down);
 }
 
-static double two_levels_strength(const gra_tilt *self, const double *policy)
+static double two_levels_strength(const gra_affine *self, const double *policy)
 {
     double p, q;
     success_probability(self, policy, &p, &q);
     return gra_bernstein_gap(&self->contrast, p, q, NULL);
 }
 
-static void two_levels_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+static void two_levels_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
 {
     double slope, q;
     success_probability(self, policy, &sample->p, &q);
     double gap = gra_bernstein_gap(&self->contrast, sample->p, q, &slope);
-    sample->mean_gap = gra_tilt_mean_gap(self, policy);
+    sample->mean_gap = gra_affine_mean_gap(self, policy);
     sample->log_sigma = sample->log_strength = log(gap);
     sample->share = slope;
     sample->slope = slope / gap * sample->spread;
@@ -345,7 +345,7 @@ typedef struct ends {
     double value, slope; /* end (p^n + q^n) and its derivative */
 } ends;
 
-static ends ends_at(const gra_tilt *self, double p)
+static ends ends_at(const gra_affine *self, double p)
 {
     double n = (double)self->contrast.group_size - 1.0, q = 1.0 - p;
     ends result = {0.0, 0.0};
@@ -360,9 +360,9 @@ static ends ends_at(const gra_tilt *self, double p)
  * d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with theta. The gap is a convex
  * function of p with its minimum at 1/2, and its ends, whose slope is monotone and which are extreme at 1/2.
  */
-static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_piece *piece, double *low, double *high)
+static void two_levels_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
 {
-    const gra_tilt_sample *a = piece->a, *b = piece->b;
+    const gra_affine_sample *a = piece->a, *b = piece->b;
     if (self->falling) {
         *low = -INFINITY;
         *high = 0.0;
@@ -383,7 +383,7 @@ static void two_levels_slope_bounds(const gra_tilt *self, const gra_tilt_piece *
     *high = most < 0.0 ? most / largest * piece->least_spread : most / smallest * piece->most_spread;
 }
 
-static double two_levels_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+static double two_levels_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
 {
     (void)policy;
     /* p only grows from here, and a convex gap's largest value is at one end. */
@@ -391,7 +391,7 @@ static double two_levels_ceiling(const gra_tilt *self, const gra_tilt_sample *a,
                             : fmax(exp(a->log_strength), gra_bernstein_gap(&self->contrast, 1.0, 0.0, NULL));
 }
 
-static void two_levels_gradient(const gra_tilt *self, const double *policy, double *gradient)
+static void two_levels_gradient(const gra_affine *self, const double *policy, double *gradient)
 {
     double p, q, slope;
     success_probability(self, policy, &p, &q);
@@ -412,45 +412,45 @@ static double end_of(const gra_contrast *contrast)
     return contrast->raw - (n >= 4.0 ? 2.0 * b[1] - b[2] : b[1]);
 }
 
-void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *failure, const gra_contrast *contrast)
+void gra_affine_two_levels(gra_affine *affine, const double *success, const double *failure, const gra_contrast *contrast)
 {
     double at_0 = gra_bernstein_gap(contrast, 0.0, 1.0, NULL), at_1 = gra_bernstein_gap(contrast, 1.0, 0.0, NULL);
     double n = (double)contrast->group_size - 1.0;
-    tilt->success = success;
-    tilt->failure = failure;
-    tilt->contrast = *contrast;
-    tilt->strength = two_levels_strength;
-    tilt->sample = two_levels_sample;
-    tilt->slope_bounds = two_levels_slope_bounds;
-    tilt->ceiling = two_levels_ceiling;
-    tilt->tail_slope = no_tail_slope;
-    tilt->gradient = two_levels_gradient;
-    tilt->any_ray = 1;
+    affine->success = success;
+    affine->failure = failure;
+    affine->contrast = *contrast;
+    affine->strength = two_levels_strength;
+    affine->sample = two_levels_sample;
+    affine->slope_bounds = two_levels_slope_bounds;
+    affine->ceiling = two_levels_ceiling;
+    affine->tail_slope = no_tail_slope;
+    affine->gradient = two_levels_gradient;
+    affine->any_path = 1;
     switch (contrast->divisor) {
     case GRA_OVER_MEAN:
         /* A success is worth less where they are many: b_k falls (tests/unit/test_expectation.c). */
-        tilt->low = at_1;
-        tilt->high = at_0;
-        tilt->falling = 1;
-        tilt->reverse_unique = 1;
+        affine->low = at_1;
+        affine->high = at_0;
+        affine->falling = 1;
+        affine->reverse_unique = 1;
         return;
     case GRA_OVER_STD_OF_OTHERS: {
         double widest = contrast->factor / (0.5 + contrast->epsilon);
         double tightest = contrast->factor / (sqrt(n - 1.0) / n + contrast->epsilon);
-        tilt->low = fmin(contrast->raw, widest);
-        tilt->high = fmax(contrast->raw, tightest);
-        tilt->end = end_of(contrast);
+        affine->low = fmin(contrast->raw, widest);
+        affine->high = fmax(contrast->raw, tightest);
+        affine->end = end_of(contrast);
         return;
     }
     default:
-        tilt->low = gra_bernstein_gap(contrast, 0.5, 0.5, NULL);
-        tilt->high = at_0;
+        affine->low = gra_bernstein_gap(contrast, 0.5, 0.5, NULL);
+        affine->high = at_0;
         /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. Inside the root x/sqrt(x + epsilon) is
          * as concave as sqrt(x). */
-        tilt->reverse_unique = 1;
-        for (int64_t c = 0; c < tilt->classes; c++) {
+        affine->reverse_unique = 1;
+        for (int64_t c = 0; c < affine->classes; c++) {
             if (success[c] != 0.0 && failure[c] != 0.0) {
-                tilt->reverse_unique = 0;
+                affine->reverse_unique = 0;
             }
         }
     }
@@ -459,7 +459,7 @@ void gra_tilt_two_levels(gra_tilt *tilt, const double *success, const double *fa
 /* ---- the std of others: strength = E[1 / (s + epsilon)] ---------------------------------------------------- */
 
 /* The strength, and its gradient over the classes unless NULL. */
-static double others_evaluate(const gra_tilt *self, const double *policy, double *gradient)
+static double others_evaluate(const gra_affine *self, const double *policy, double *gradient)
 {
     const gra_expectation *e = self->expectation;
     gra_arena_mark_t mark = gra_arena_mark(self->arena);
@@ -468,7 +468,7 @@ static double others_evaluate(const gra_tilt *self, const double *policy, double
         slope = gra_arena_doubles(self->arena, e->levels);
     }
     if (w != NULL && (gradient == NULL || slope != NULL)) {
-        gra_game levels = {.classes = self->classes, .levels = e->levels, .mix = self->mix};
+        gra_game levels = {.classes = self->classes, .levels = e->levels, .distribution = self->distribution};
         gra_game_to_levels(&levels, policy, w);
         strength = gra_expectation_strength(e, w, slope, self->arena);
         if (gradient != NULL) {
@@ -479,43 +479,43 @@ static double others_evaluate(const gra_tilt *self, const double *policy, double
     return strength;
 }
 
-static double others_strength(const gra_tilt *self, const double *policy)
+static double others_strength(const gra_affine *self, const double *policy)
 {
     return others_evaluate(self, policy, NULL);
 }
 
-static void others_sample(const gra_tilt *self, const double *policy, gra_tilt_sample *sample)
+static void others_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
 {
     sample->log_strength = log(others_strength(self, policy));
     sample->slope = NAN;
 }
 
-static double others_ceiling(const gra_tilt *self, const gra_tilt_sample *a, const double *policy)
+static double others_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
 {
     (void)a, (void)policy;
     return self->high;
 }
 
-static void others_gradient(const gra_tilt *self, const double *policy, double *gradient)
+static void others_gradient(const gra_affine *self, const double *policy, double *gradient)
 {
     (void)others_evaluate(self, policy, gradient);
 }
 
-void gra_tilt_others(gra_tilt *tilt, const gra_expectation *expectation, const double *mix, gra_arena *arena)
+void gra_affine_others(gra_affine *affine, const gra_expectation *expectation, const double *distribution, gra_arena *arena)
 {
     const gra_expectation *e = expectation;
     double n = (double)e->members, range = e->x[e->levels - 1] - e->x[0], nearest = range;
     for (int64_t l = 1; l < e->levels; l++) {
         nearest = fmin(nearest, e->x[l] - e->x[l - 1]);
     }
-    tilt->expectation = expectation;
-    tilt->mix = mix;
-    tilt->arena = arena;
-    tilt->low = fmin(e->raw, e->factor / (0.5 * range + e->epsilon));
-    tilt->high = fmax(e->raw, e->factor / (nearest * sqrt(n - 1.0) / n + e->epsilon));
-    tilt->strength = others_strength;
-    tilt->sample = others_sample;
-    tilt->ceiling = others_ceiling;
-    tilt->tail_slope = no_tail_slope;
-    tilt->gradient = others_gradient;
+    affine->expectation = expectation;
+    affine->distribution = distribution;
+    affine->arena = arena;
+    affine->low = fmin(e->raw, e->factor / (0.5 * range + e->epsilon));
+    affine->high = fmax(e->raw, e->factor / (nearest * sqrt(n - 1.0) / n + e->epsilon));
+    affine->strength = others_strength;
+    affine->sample = others_sample;
+    affine->ceiling = others_ceiling;
+    affine->tail_slope = no_tail_slope;
+    affine->gradient = others_gradient;
 }

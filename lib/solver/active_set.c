@@ -1,9 +1,9 @@
 /*
- * Penalties that cannot hold on to every outcome. Their price ends at some probability pi > 0: an outcome whose advantage asks for
+ * Penalties that cannot hold on to every outcome. Their slack ends at some probability pi > 0: an outcome whose advantage asks for
  * more is pushed down without end, and lost. As beta falls from infinity the class that is pressed hardest is lost first; what is
  * left is a problem of its own, in which the next may be lost.
  *
- * Beyond the end the price goes on in some monotone way, so the smooth solvers always have an answer; a class beyond the end in it
+ * Beyond the end the slack goes on in some monotone way, so the smooth solvers always have an answer; a class beyond the end in it
  * is dropped, the one furthest beyond first, until none is.
  */
 #include "solver/solver.h"
@@ -15,7 +15,7 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Rounding of a price that is just at the end. */
+/* Rounding of a slack that is just at the end. */
 static const double AT_THE_END = 1e-9;
 
 /* The entries of `from` at the classes kept; NULL stays NULL. 0 on short memory. */
@@ -29,22 +29,22 @@ static int pack(const double *from, const int64_t *kept, int64_t count, const do
     return from == NULL || packed != NULL;
 }
 
-/* The rows of a mix over `levels` at the classes kept, NULL meaning that every class is the level of its number. 0 on short
+/* The rows of a distribution over `levels` at the classes kept, NULL meaning that every class is the level of its number. 0 on short
  * memory. */
-static int pack_mix(const double *from, int64_t levels, const int64_t *kept, int64_t count, const double **out,
+static int pack_distribution(const double *from, int64_t levels, const int64_t *kept, int64_t count, const double **out,
                     gra_arena *arena)
 {
-    double *mix = gra_arena_doubles(arena, count * levels);
-    *out = mix;
-    for (int64_t i = 0; mix != NULL && i < count; i++) {
+    double *distribution = gra_arena_doubles(arena, count * levels);
+    *out = distribution;
+    for (int64_t i = 0; distribution != NULL && i < count; i++) {
         for (int64_t l = 0; l < levels; l++) {
-            mix[i * levels + l] = from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
+            distribution[i * levels + l] = from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
         }
     }
-    return mix != NULL;
+    return distribution != NULL;
 }
 
-static int pack_tilt(const gra_tilt *from, const int64_t *kept, int64_t count, gra_tilt *out, gra_arena *arena)
+static int pack_affine(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out, gra_arena *arena)
 {
     *out = *from;
     out->classes = count;
@@ -52,7 +52,7 @@ static int pack_tilt(const gra_tilt *from, const int64_t *kept, int64_t count, g
            pack(from->variance, kept, count, &out->variance, arena) &&
            pack(from->success, kept, count, &out->success, arena) &&
            pack(from->failure, kept, count, &out->failure, arena) &&
-           (from->expectation == NULL || pack_mix(from->mix, from->expectation->levels, kept, count, &out->mix, arena));
+           (from->expectation == NULL || pack_distribution(from->distribution, from->expectation->levels, kept, count, &out->distribution, arena));
 }
 
 /* A game over the classes kept: the levels stay, some without a class. */
@@ -74,7 +74,7 @@ static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, g
         }
         return margins != NULL;
     }
-    return pack_mix(from->mix, levels, kept, count, &out->mix, arena);
+    return pack_distribution(from->distribution, levels, kept, count, &out->distribution, arena);
 }
 
 /* What is left of a problem with the classes kept. */
@@ -87,16 +87,16 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     out->structure = structure;
     out->start = NULL;
     out->before = out->earlier = NULL;
-    structure->classes = out->prior.classes = count;
+    structure->classes = out->reference.classes = count;
     if (count == 1) {
         structure->kind = GRA_FLAT;
     }
     int packed =
-        pack(problem->prior.mass, kept, count, &out->prior.mass, arena) &&
-        pack(problem->prior.log_mass, kept, count, &out->prior.log_mass, arena) &&
-        (structure->kind != GRA_TILT || pack_tilt(&problem->structure->tilt, kept, count, &structure->tilt, arena)) &&
+        pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
+        pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
+        (structure->kind != GRA_AFFINE || pack_affine(&problem->structure->affine, kept, count, &structure->affine, arena)) &&
         (structure->kind != GRA_GAME || pack_game(&problem->structure->game, kept, count, &structure->game, arena));
-    if (packed && structure->kind == GRA_TILT && !(gra_max(structure->tilt.gap, count) > 0.0)) {
+    if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {
         structure->kind = GRA_FLAT;
     }
     return packed;
@@ -107,8 +107,8 @@ static int64_t hardest_pressed(const gra_penalty *penalty, const gra_answer *par
 {
     int64_t worst = -1;
     for (int64_t k = 0; k < count; k++) {
-        if (part->price[k] > penalty->price_most * (1.0 + AT_THE_END) &&
-            (worst < 0 || part->price[k] > part->price[worst])) {
+        if (part->slack[k] > penalty->slack_most * (1.0 + AT_THE_END) &&
+            (worst < 0 || part->slack[k] > part->slack[worst])) {
             worst = k;
         }
     }
@@ -120,7 +120,7 @@ static grpoalign_status check_loose(const gra_problem *problem, const gra_answer
 {
     const gra_penalty *penalty = problem->penalty;
     for (int64_t k = 0; penalty->loose_above > 0.0 && k < count; k++) {
-        if (penalty->log_ratio(penalty, part->price[k]) > penalty->loose_above) {
+        if (penalty->log_ratio(penalty, part->slack[k]) > penalty->loose_above) {
             return gra_fail(
                 problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
                 "an outcome comes to more than exp(%.4g) times its reference probability, beyond the other end of "
@@ -136,8 +136,8 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
 {
     const gra_penalty *penalty = problem->penalty;
     const gra_game *game = &problem->structure->game;
-    int64_t n = problem->prior.classes;
-    double slope, nothing = penalty->drive(penalty, -INFINITY, &slope), level = -INFINITY;
+    int64_t n = problem->reference.classes;
+    double slope, nothing = penalty->score(penalty, -INFINITY, &slope), level = -INFINITY;
     if (problem->structure->kind != GRA_GAME || isinf(nothing)) {
         return GRPOALIGN_OK;
     }
@@ -153,7 +153,7 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     }
     gra_game_to_classes(game, a, u);
     for (int64_t c = 0; c < n; c++) {
-        level = answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->price[c]) : level;
+        level = answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->slack[c]) : level;
     }
     for (int64_t c = 0; c < n; c++) {
         if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > level) {
@@ -165,9 +165,9 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_lossy(const gra_problem *problem, gra_answer *answer)
+grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer)
 {
-    int64_t n = problem->prior.classes, count = n;
+    int64_t n = problem->reference.classes, count = n;
     int64_t *kept = gra_arena_take(problem->arena, n, sizeof *kept);
     if (kept == NULL) {
         return gra_fail_memory(problem->error);
@@ -190,19 +190,19 @@ grpoalign_status gra_solve_lossy(const gra_problem *problem, gra_answer *answer)
         if (worst < 0) {
             GRA_TRY(check_loose(problem, &part, count));
             part.stable = gra_stability(&left, &part);
-            double *price = answer->price, *policy = answer->policy;
+            double *slack = answer->slack, *policy = answer->policy;
             *answer = part;
-            answer->price = price;
+            answer->slack = slack;
             answer->policy = policy;
             answer->unique = count == 1 && n == 1 ? 1 : -1; /* other outcomes may be lost from elsewhere */
             answer->status = part.status == GRPOALIGN_NOT_UNIQUE ? GRPOALIGN_OK : part.status;
             answer->regular = answer->on_branch = 0;
             for (int64_t c = 0; c < n; c++) {
-                price[c] = INFINITY;
+                slack[c] = INFINITY;
                 policy[c] = 0.0;
             }
             for (int64_t k = 0; k < count; k++) {
-                price[kept[k]] = part.price[k];
+                slack[kept[k]] = part.slack[k];
                 policy[kept[k]] = part.policy[k];
             }
             gra_arena_rewind(problem->arena, mark);

@@ -2,7 +2,7 @@
  * Central path for games with an antisymmetric margin matrix G (pairwise preferences), all penalties.
  *
  * Stationarity is  G pi + z = lambda + value(pi),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0. Reverse KL is the barrier,
- * times beta; for the others value = - beta price, which grows with pi. The path replaces the right side of the second equation by
+ * times beta; for the others value = - beta slack, which grows with pi. The path replaces the right side of the second equation by
  * barrier pi_ref + mu, from the uniform centre (mu large) to mu = 0. Each step solves the Newton equations of one
  * factorised matrix diag(z/pi + value') - G for several targets mu, with the second-order terms of the product and
  * of the value iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target that
@@ -22,7 +22,7 @@
 #include "linalg/linalg.h"
 
 enum { TARGETS = 8, CORRECTIONS = 3 };
-/* A path that a steep price bends too much is left after so many steps. */
+/* A path that a steep slack bends too much is left after so many steps. */
 enum { LONGEST_BENT = 100 };
 
 /* The neighbourhood: CLOSE * max(barrier, mu) <= pi z <= FAR * max(barrier, mu). */
@@ -41,7 +41,7 @@ typedef struct path {
     const double *margins;
     int barred;            /* a barrier, and no value */
     double level, mu;      /* level = lambda */
-    double *price, *curve; /* of pi: value = -beta price, curve = pi d value/d pi */
+    double *slack, *curve; /* of pi: value = -beta slack, curve = pi d value/d pi */
     double *pi, *z, *barrier;
     double *matrix, *row_scale, *unit; /* factors, row scaling, solution for a right side of ones */
     int32_t *pivots;
@@ -53,13 +53,13 @@ typedef struct path {
     double d_level[TARGETS];
 } path;
 
-/* The prices of pi and what follows from them. */
+/* The slacks of pi and what follows from them. */
 static void value_at(path *p)
 {
     const gra_penalty *penalty = p->problem->penalty;
     for (int64_t i = 0; !p->barred && i < p->n; i++) {
-        p->price[i] = penalty->price_of(penalty, log(p->pi[i]) - p->problem->prior.log_mass[i]);
-        p->curve[i] = p->problem->beta / penalty->log_slope(penalty, p->price[i]);
+        p->slack[i] = penalty->slack_of(penalty, log(p->pi[i]) - p->problem->reference.log_mass[i]);
+        p->curve[i] = p->problem->beta / penalty->log_slope(penalty, p->slack[i]);
     }
 }
 
@@ -70,7 +70,7 @@ static double value_bend(const path *p, int64_t i, double growth)
     if (p->barred) {
         return 0.0;
     }
-    return p->problem->beta * (p->price[i] - penalty->grown(penalty, p->price[i], growth)) - p->curve[i] * growth;
+    return p->problem->beta * (p->slack[i] - penalty->grown(penalty, p->slack[i], growth)) - p->curve[i] * growth;
 }
 
 /* Factorises diag(z/pi + value') - G with rows scaled so that no entry exceeds one. */
@@ -198,7 +198,7 @@ static int take(path *p, gra_arena *arena)
     p->unit = gra_arena_doubles(arena, n);
     p->pivots = gra_arena_take(arena, n, sizeof *p->pivots);
     p->residual = gra_arena_doubles(arena, n);
-    p->price = gra_arena_doubles(arena, n);
+    p->slack = gra_arena_doubles(arena, n);
     p->curve = gra_arena_doubles(arena, n);
     p->d_pi = gra_arena_doubles(arena, n * TARGETS);
     p->d_z = gra_arena_doubles(arena, n * TARGETS);
@@ -209,7 +209,7 @@ static int take(path *p, gra_arena *arena)
     p->best_pi = gra_arena_doubles(arena, n);
     p->best_z = gra_arena_doubles(arena, n);
     return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale && p->unit &&
-           p->pivots && p->residual && p->price && p->curve && p->d_pi && p->d_z && p->image && p->rhs && p->product &&
+           p->pivots && p->residual && p->slack && p->curve && p->d_pi && p->d_z && p->image && p->rhs && p->product &&
            p->bend;
 }
 
@@ -225,7 +225,7 @@ static void start(path *p)
     gra_matvec(n, n, p->margins, n, p->pi, p->residual);
     for (int64_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs(p->residual[i]));
-        p->z[i] = p->residual[i] + p->problem->beta * p->price[i];
+        p->z[i] = p->residual[i] + p->problem->beta * p->slack[i];
         top = fmax(top, p->z[i]);
         bottom = fmin(bottom, p->z[i]);
         most_barrier = fmax(most_barrier, p->barrier[i]);
@@ -243,7 +243,7 @@ static void measure(path *p)
     value_at(p);
     gra_matvec(p->n, p->n, p->margins, p->n, p->pi, p->residual);
     for (int64_t i = 0; i < p->n; i++) {
-        p->residual[i] = p->level - p->residual[i] - p->problem->beta * p->price[i] - p->z[i];
+        p->residual[i] = p->level - p->residual[i] - p->problem->beta * p->slack[i] - p->z[i];
     }
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
@@ -313,27 +313,27 @@ static int advance(path *p, gra_answer *answer, double *change)
     return !p->barred && p->mu <= end ? 0 : 1;
 }
 
-/* Prices from the end of the path: from pi or from z, whichever is known better. */
-static void set_prices(path *p, gra_answer *answer)
+/* Slacks from the end of the path: from pi or from z, whichever is known better. */
+static void set_slacks(path *p, gra_answer *answer)
 {
     const gra_problem *problem = p->problem;
     int64_t n = p->n;
     if (p->barred) {
         for (int64_t i = 0; i < n; i++) {
-            answer->price[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta : problem->prior.mass[i] / p->pi[i];
+            answer->slack[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta : problem->reference.mass[i] / p->pi[i];
         }
     } else {
-        /* The price each outcome has by its advantage; that of pi itself where mu does not hold it up. */
+        /* The slack each outcome has by its advantage; that of pi itself where mu does not hold it up. */
         double shift = 0.0;
         value_at(p);
         gra_matvec(n, n, p->margins, n, p->pi, p->residual);
         for (int64_t i = 0; i < n; i++) {
-            shift += p->pi[i] * (p->price[i] + p->residual[i] / problem->beta);
+            shift += p->pi[i] * (p->slack[i] + p->residual[i] / problem->beta);
         }
         for (int64_t i = 0; i < n; i++) {
             double by_advantage = shift - p->residual[i] / problem->beta;
-            double held_up = fmin(p->price[i] + 2.0, problem->penalty->price_most);
-            answer->price[i] = by_advantage > held_up ? by_advantage : p->price[i];
+            double held_up = fmin(p->slack[i] + 2.0, problem->penalty->slack_most);
+            answer->slack[i] = by_advantage > held_up ? by_advantage : p->slack[i];
         }
     }
     gra_answer_respond(problem, answer);
@@ -341,7 +341,7 @@ static void set_prices(path *p, gra_answer *answer)
 
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer)
 {
-    int64_t n = problem->prior.classes;
+    int64_t n = problem->reference.classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     path p = {.problem = problem, .n = n, .margins = problem->structure->game.margins};
     if (!take(&p, problem->arena)) {
@@ -350,10 +350,10 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
     }
     p.barred = problem->penalty->barrier > 0.0;
     for (int64_t i = 0; i < n; i++) {
-        p.price[i] = p.curve[i] = 0.0;
+        p.slack[i] = p.curve[i] = 0.0;
     }
     for (int64_t i = 0; i < n; i++) {
-        p.barrier[i] = problem->beta * problem->penalty->barrier * fmax(problem->prior.mass[i], LEAST_REFERENCE);
+        p.barrier[i] = problem->beta * problem->penalty->barrier * fmax(problem->reference.mass[i], LEAST_REFERENCE);
     }
     start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;
@@ -365,7 +365,7 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
         answer->iterations++;
         status = gra_report_progress(problem, answer, problem->beta, change);
     }
-    set_prices(&p, answer);
+    set_slacks(&p, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }

@@ -10,11 +10,11 @@
 
 void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
 {
-    for (int64_t c = 0; c < problem->prior.classes; c++) {
-        answer->price[c] = problem->penalty->unit_price;
-        answer->policy[c] = problem->prior.mass[c];
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        answer->slack[c] = problem->penalty->unit_slack;
+        answer->policy[c] = problem->reference.mass[c];
     }
-    if (problem->penalty->lossy) { /* some of the prior may be lost */
+    if (problem->penalty->lets_go) { /* some of the reference may be lost */
         gra_answer_respond(problem, answer);
     }
     answer->method = GRPOALIGN_METHOD_TRIVIAL;
@@ -43,9 +43,9 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
             gra_answer_reference(problem, answer);
             return GRPOALIGN_OK;
         }
-        return gra_solve_step(problem, answer);
+        return gra_solve_total_variation(problem, answer);
     default:
-        return problem->penalty->lossy ? gra_solve_lossy(problem, answer) : gra_solve_smooth(problem, answer);
+        return problem->penalty->lets_go ? gra_solve_active_set(problem, answer) : gra_solve_smooth(problem, answer);
     }
 }
 
@@ -58,8 +58,8 @@ grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer
         return GRPOALIGN_OK;
     case GRA_RANKED:
         return gra_solve_ranked(problem, answer);
-    case GRA_TILT:
-        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer) : gra_solve_tilt(problem, answer);
+    case GRA_AFFINE:
+        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer) : gra_solve_affine(problem, answer);
     default:
         return gra_solve_game(problem, answer);
     }
@@ -78,9 +78,9 @@ static int is_always_single(const gra_problem *problem)
                                 (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
 }
 
-static grpoalign_status points_tilt(const gra_problem *problem, gra_answers *out)
+static grpoalign_status points_affine(const gra_problem *problem, gra_answers *out)
 {
-    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out) : gra_points_tilt(problem, out);
+    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out) : gra_points_affine(problem, out);
 }
 
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
@@ -98,7 +98,7 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
         out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
         return GRPOALIGN_OK;
     }
-    return problem->structure->kind == GRA_TILT ? points_tilt(problem, out) : gra_points_game(problem, out);
+    return problem->structure->kind == GRA_AFFINE ? points_affine(problem, out) : gra_points_game(problem, out);
 }
 
 grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out)
@@ -108,7 +108,7 @@ grpoalign_status gra_find_folds(const gra_problem *problem, double low, double h
         out->complete = is_always_single(problem);
         return GRPOALIGN_OK;
     }
-    return problem->structure->kind == GRA_TILT ? gra_folds_tilt(problem, low, high, out)
+    return problem->structure->kind == GRA_AFFINE ? gra_folds_affine(problem, low, high, out)
                                                 : gra_folds_game(problem, low, high, out);
 }
 
@@ -119,19 +119,19 @@ grpoalign_status gra_find_curve(const gra_problem *problem, double low, double h
     if (is_always_single(problem) || !is_held(problem)) {
         return gra_curve_single(problem, low, high, resolution, out);
     }
-    return problem->structure->kind == GRA_TILT ? gra_curve_tilt(problem, low, high, resolution, out)
+    return problem->structure->kind == GRA_AFFINE ? gra_curve_affine(problem, low, high, resolution, out)
                                                 : gra_curve_game(problem, low, high, resolution, out);
 }
 
-/* The nearest of the points of a tilt. */
-static grpoalign_status near_tilt(const gra_problem *problem, const double *policy, gra_answers *points,
+/* The nearest of the points of a affine. */
+static grpoalign_status near_affine(const gra_problem *problem, const double *policy, gra_answers *points,
                                   gra_answer *answer)
 {
     double least = INFINITY;
-    int64_t n = problem->prior.classes, nearest = -1;
+    int64_t n = problem->reference.classes, nearest = -1;
     if (points->count < 0) {
         gra_answers_start(points);
-        GRA_TRY(points_tilt(problem, points));
+        GRA_TRY(points_affine(problem, points));
     }
     for (int64_t k = 0; k < points->count; k++) {
         double distance = gra_largest_difference(points->items[k].policy, policy, n);
@@ -152,8 +152,8 @@ grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy
     gra_problem quiet = *problem;
     quiet.progress = NULL;
     int searched = is_held(problem) && !is_always_single(problem);
-    if (searched && problem->structure->kind == GRA_TILT) {
-        return near_tilt(&quiet, policy, points, answer);
+    if (searched && problem->structure->kind == GRA_AFFINE) {
+        return near_affine(&quiet, policy, points, answer);
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     grpoalign_status status = searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
@@ -165,10 +165,10 @@ grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
     *beta = 0.0;
     /* With finite groups the advantages are continuous in the policy on the whole simplex: there is always a fixed point. */
-    if (problem->structure->kind != GRA_TILT || !is_held(problem)) {
+    if (problem->structure->kind != GRA_AFFINE || !is_held(problem)) {
         return GRPOALIGN_OK;
     }
-    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta) : gra_critical_tilt(problem, beta);
+    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta) : gra_critical_affine(problem, beta);
 }
 
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)
