@@ -14,7 +14,8 @@ static inline double bench_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Seconds of one call of f: the fastest of at least three runs, and of as many as fit in a fifth of a second. */
+/* Seconds of one call of f: the fastest of at least three runs, and of as many as fit in a fifth of
+ * a second. */
 static inline double bench_time(bench_fn f, void *context)
 {
     double best = 1e300, began = bench_now();

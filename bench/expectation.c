@@ -1,6 +1,7 @@
 /*
- * The methods for expectations over groups beside each other. Baseline: enumeration of every composition, where it is
- * within reach; a ratio of 10 means ten times as fast. `chosen` is what the cost model takes.
+ * The methods for expectations over groups beside each other. Baseline: enumeration of every
+ * composition, where it is within reach; a ratio of 10 means ten times as fast. `chosen` is what
+ * the cost model takes.
  */
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +28,8 @@ static void newton(void *context)
 {
     job *self = context;
     gra_arena arena = GRA_ARENA_INIT;
-    (void)gra_expectation_jacobian(&self->expectation, self->w, GRA_COARSE, self->a, self->jacobian, &arena);
+    (void)gra_expectation_jacobian(&self->expectation, self->w, GRA_COARSE, self->a, self->jacobian,
+                                   &arena);
     gra_arena_free(&arena);
 }
 
@@ -64,7 +66,8 @@ static void stop(job *self)
     free(self->jacobian);
 }
 
-static void time_method(const double *x, int64_t levels, int64_t size, int32_t method, double *value, double *step)
+static void time_method(const double *x, int64_t levels, int64_t size, int32_t method,
+                        double *value, double *step)
 {
     job self = {.levels = levels};
     *value = *step = NAN;
@@ -82,13 +85,15 @@ static void show(double seconds)
 
 int main(void)
 {
-    static const int64_t shapes[][2] = {{2, 8},   {2, 1024}, {3, 8},      {3, 64},   {3, 256},    {4, 16},  {5, 8},
-                                        {8, 4},   {8, 8},    {16, 3},     {16, 4},   {16, 8},     {16, 64}, {50, 4},
-                                        {64, 16}, {200, 16}, {200, 1024}, {1000, 8}, {1000, 1024}};
+    static const int64_t shapes[][2] = {{2, 8},    {2, 1024},   {3, 8},    {3, 64},     {3, 256},
+                                        {4, 16},   {5, 8},      {8, 4},    {8, 8},      {16, 3},
+                                        {16, 4},   {16, 8},     {16, 64},  {50, 4},     {64, 16},
+                                        {200, 16}, {200, 1024}, {1000, 8}, {1000, 1024}};
     static const char *const names[] = {"auto", "bernstein", "enumeration", "quadrature"};
     printf("microseconds: advantages to full accuracy, and with the Jacobian of a Newton step\n");
-    printf("%7s %6s %12s%12s%12s%12s%12s%12s  %-12s %s\n", "levels", "group", "enumerated", "with slopes", "quadrature",
-           "with slopes", "bernstein", "with slopes", "chosen", "ratio to enumeration");
+    printf("%7s %6s %12s%12s%12s%12s%12s%12s  %-12s %s\n", "levels", "group", "enumerated",
+           "with slopes", "quadrature", "with slopes", "bernstein", "with slopes", "chosen",
+           "ratio to enumeration");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         int64_t levels = shapes[i][0], size = shapes[i][1];
         double value[4] = {NAN, NAN, NAN, NAN}, step[4] = {NAN, NAN, NAN, NAN};
@@ -103,15 +108,18 @@ int main(void)
         gra_expectation chosen;
         grpoalign_error error;
         gra_group_rule rule = {.group_size = size, .gain = 1.0};
-        if (gra_expectation_init(&chosen, x, levels, &rule, GRPOALIGN_EXPECTATION_AUTO, &error) < 0) {
+        if (gra_expectation_init(&chosen, x, levels, &rule, GRPOALIGN_EXPECTATION_AUTO, &error) <
+            0) {
             printf("%s\n", error.message);
             return 1;
         }
         int32_t method = chosen.method;
         gra_expectation_free(&chosen);
-        for (int32_t m = GRPOALIGN_EXPECTATION_BERNSTEIN; m <= GRPOALIGN_EXPECTATION_QUADRATURE; m++) {
+        for (int32_t m = GRPOALIGN_EXPECTATION_BERNSTEIN; m <= GRPOALIGN_EXPECTATION_QUADRATURE;
+             m++) {
             if ((m == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2) ||
-                (m == GRPOALIGN_EXPECTATION_ENUMERATION && gra_enumeration_count(levels, size - 1) > 2e6)) {
+                (m == GRPOALIGN_EXPECTATION_ENUMERATION &&
+                 gra_enumeration_count(levels, size - 1) > 2e6)) {
                 continue;
             }
             time_method(x, levels, size, m, &value[m], &step[m]);

@@ -1,8 +1,8 @@
 /*
- * Whole solves through the public header, beside a baseline in the same run: for rewards one evaluation of the
- * advantages, for pairwise preferences one LU factorisation of a matrix of that size, for preferences induced by
- * rewards one sort of the rewards; other penalties beside reverse KL, and a batch beside the solves of its contexts with
- * the std known.
+ * Whole solves through the public header, beside a baseline in the same run: for rewards one
+ * evaluation of the advantages, for pairwise preferences one LU factorisation of a matrix of that
+ * size, for preferences induced by rewards one sort of the rewards; other penalties beside reverse
+ * KL, and a batch beside the solves of its contexts with the std known.
  */
 #include <math.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ static void solve(void *context)
     grpoalign_solve_options options;
     grpoalign_solve_options_init(&options, sizeof options);
     options.stability = GRPOALIGN_STABILITY_SKIP;
-    if (grpoalign_solve(self->model, self->penalty, self->reference, self->beta, &options, &solution, &error) < 0) {
+    if (grpoalign_solve(self->model, self->penalty, self->reference, self->beta, &options,
+                        &solution, &error) < 0) {
         fail(error.message);
     }
     self->report.struct_size = sizeof self->report;
@@ -114,7 +115,8 @@ static job start(int64_t n, int square)
             self.margins[j * n + i] = -self.margins[i * n + j];
         }
     }
-    if ((square && self.pivots == NULL) || grpoalign_reference_new(self.policy, n, &self.reference, &error) < 0) {
+    if ((square && self.pivots == NULL) ||
+        grpoalign_reference_new(self.policy, n, &self.reference, &error) < 0) {
         fail("cannot start");
     }
     return self;
@@ -125,10 +127,12 @@ static void stop(job *self)
     grpoalign_model_free(self->model);
     grpoalign_penalty_free(self->penalty);
     grpoalign_reference_free(self->reference);
-    free(self->rewards), free(self->policy), free(self->work), free(self->margins), free(self->pivots);
+    free(self->rewards), free(self->policy), free(self->work), free(self->margins),
+        free(self->pivots);
 }
 
-static void run(job *self, const char *name, int32_t kind, double beta, const char *baseline, bench_fn f)
+static void run(job *self, const char *name, int32_t kind, double beta, const char *baseline,
+                bench_fn f)
 {
     grpoalign_error error;
     grpoalign_penalty_free(self->penalty);
@@ -137,11 +141,13 @@ static void run(job *self, const char *name, int32_t kind, double beta, const ch
     }
     self->beta = beta;
     double seconds = bench_time(solve, self), unit = bench_time(f, self);
-    printf("%-44s %-11s %7g %12.4f %6d %9.1e   %9.3g x one %s\n", name, grpoalign_penalty_name(kind), beta,
-           1e3 * seconds, (int)self->report.factorizations, self->report.residual, seconds / unit, baseline);
+    printf("%-44s %-11s %7g %12.4f %6d %9.1e   %9.3g x one %s\n", name,
+           grpoalign_penalty_name(kind), beta, 1e3 * seconds, (int)self->report.factorizations,
+           self->report.residual, seconds / unit, baseline);
 }
 
-/* ---- paths: 40 betas at once, beside a solve for each ------------------------------------------------------------------ */
+/* ---- paths: 40 betas at once, beside a solve for each
+ * ------------------------------------------------------------------ */
 
 enum { STOPS = 40 };
 
@@ -162,8 +168,8 @@ static void path(void *context)
     grpoalign_solve_options_init(&options, sizeof options);
     options.stability = GRPOALIGN_STABILITY_SKIP;
     fill_betas(betas);
-    if (grpoalign_points_new_path(self->model, self->penalty, self->reference, betas, STOPS, &options, &points,
-                                  &error) < 0) {
+    if (grpoalign_points_new_path(self->model, self->penalty, self->reference, betas, STOPS,
+                                  &options, &points, &error) < 0) {
         fail(error.message);
     }
     grpoalign_points_free(points);
@@ -186,7 +192,8 @@ static void all_points(void *context)
     job *self = context;
     grpoalign_points *points = NULL;
     grpoalign_error error;
-    if (grpoalign_points_new(self->model, self->penalty, self->reference, self->beta, NULL, &points, &error) < 0) {
+    if (grpoalign_points_new(self->model, self->penalty, self->reference, self->beta, NULL, &points,
+                             &error) < 0) {
         fail(error.message);
     }
     grpoalign_points_free(points);
@@ -197,7 +204,8 @@ static void flow(void *context)
     job *self = context;
     grpoalign_flow *way = NULL;
     grpoalign_error error;
-    if (grpoalign_flow_new(self->model, self->penalty, self->reference, self->beta, NULL, &way, &error) < 0) {
+    if (grpoalign_flow_new(self->model, self->penalty, self->reference, self->beta, NULL, &way,
+                           &error) < 0) {
         fail(error.message);
     }
     grpoalign_flow_free(way);
@@ -208,15 +216,17 @@ static void run_ways(int quick)
     static const int64_t groups[][2] = {{2, 32}, {5, 8}, {16, 8}, {64, 16}};
     static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL};
     grpoalign_error error;
-    printf("\n%-28s %-11s %26s %26s %26s\n", "model", "penalty", "path of 40 betas", "all points (beta 0.3)",
-           "flow (beta 0.3)");
+    printf("\n%-28s %-11s %26s %26s %26s\n", "model", "penalty", "path of 40 betas",
+           "all points (beta 0.3)", "flow (beta 0.3)");
     for (size_t i = 0; i < sizeof groups / sizeof *groups - (size_t)quick; i++) {
         job self = start(groups[i][0], 0);
         char name[64];
-        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model, &error) < 0) {
+        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model,
+                                      &error) < 0) {
             fail(error.message);
         }
-        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1], (long long)groups[i][0]);
+        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1],
+                 (long long)groups[i][0]);
         for (int k = 0; k < 2; k++) {
             grpoalign_penalty_free(self.penalty);
             if (grpoalign_penalty_new(kinds[k], &self.penalty, &error) < 0) {
@@ -226,45 +236,55 @@ static void run_ways(int quick)
             double once = bench_time(solve, &self), each = bench_time(solve_each, &self),
                    together = bench_time(path, &self);
             double points = bench_time(all_points, &self), way = bench_time(flow, &self);
-            printf("%-28s %-11s %9.3f ms, %4.2f x one each %9.3f ms, %5.0f x solve %9.3f ms, %5.0f x solve\n", name,
-                   grpoalign_penalty_name(kinds[k]), 1e3 * together, together / each, 1e3 * points, points / once,
-                   1e3 * way, way / once);
+            printf("%-28s %-11s %9.3f ms, %4.2f x one each %9.3f ms, %5.0f x solve %9.3f ms, %5.0f "
+                   "x solve\n",
+                   name, grpoalign_penalty_name(kinds[k]), 1e3 * together, together / each,
+                   1e3 * points, points / once, 1e3 * way, way / once);
         }
         stop(&self);
     }
 }
 
-/* ---- every penalty, beside reverse KL ----------------------------------------------------------------------------------- */
+/* ---- every penalty, beside reverse KL
+ * ----------------------------------------------------------------------------------- */
 
 static void run_penalties(void)
 {
     grpoalign_error error;
-    printf("\n%-28s %-20s %12s %6s %9s   %s\n", "model", "penalty (beta 0.3)", "ms", "LU", "residual", "beside");
+    printf("\n%-28s %-20s %12s %6s %9s   %s\n", "model", "penalty (beta 0.3)", "ms", "LU",
+           "residual", "beside");
     for (int limit = 0; limit < 2; limit++) {
         job self = start(5, 0);
-        if ((limit ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model, &error)
-                   : grpoalign_model_new_group(self.rewards, self.n, 8, NULL, &self.model, &error)) < 0) {
+        if ((limit
+                 ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model, &error)
+                 : grpoalign_model_new_group(self.rewards, self.n, 8, NULL, &self.model, &error)) <
+            0) {
             fail(error.message);
         }
         self.beta = 0.3;
         double unit = 0.0;
-        for (int32_t kind = GRPOALIGN_PENALTY_REVERSE_KL; kind <= GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED; kind++) {
+        for (int32_t kind = GRPOALIGN_PENALTY_REVERSE_KL;
+             kind <= GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED; kind++) {
             grpoalign_penalty_free(self.penalty);
-            if ((kind == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(0.5, &self.penalty, &error)
-                                                 : grpoalign_penalty_new(kind, &self.penalty, &error)) < 0) {
+            if ((kind == GRPOALIGN_PENALTY_ALPHA
+                     ? grpoalign_penalty_new_alpha(0.5, &self.penalty, &error)
+                     : grpoalign_penalty_new(kind, &self.penalty, &error)) < 0) {
                 fail(error.message);
             }
             double seconds = bench_time(solve, &self);
             unit = unit > 0.0 ? unit : seconds;
             printf("%-28s %-20s %12.4f %6d %9.1e   %9.3g x reverse_kl\n",
-                   limit ? "limit, 5 rewards" : "group of 8, 5 rewards", grpoalign_penalty_name(kind), 1e3 * seconds,
-                   (int)self.report.factorizations, self.report.residual, seconds / unit);
+                   limit ? "limit, 5 rewards" : "group of 8, 5 rewards",
+                   grpoalign_penalty_name(kind), 1e3 * seconds, (int)self.report.factorizations,
+                   self.report.residual, seconds / unit);
         }
         stop(&self);
     }
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------------------ */
+/* ---- batches
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { BATCH = 1000 };
 
@@ -282,8 +302,8 @@ static void together(void *context)
     grpoalign_error error;
     grpoalign_report report = {.struct_size = sizeof report};
     if (grpoalign_points_new_batch((const grpoalign_model *const *)self->models, self->penalty,
-                                   (const grpoalign_reference *const *)self->references, BATCH, self->beta, NULL, NULL,
-                                   &points, NULL, &error) < 0 ||
+                                   (const grpoalign_reference *const *)self->references, BATCH,
+                                   self->beta, NULL, NULL, &points, NULL, &error) < 0 ||
         grpoalign_solution_report(grpoalign_points_solution(points, 0), &report, &error) < 0) {
         fail(error.message);
     }
@@ -306,7 +326,8 @@ static void one_by_one(void *context)
 static void run_batches(void)
 {
     static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL,
-                                    GRPOALIGN_PENALTY_CHI_SQUARED, GRPOALIGN_PENALTY_JENSEN_SHANNON};
+                                    GRPOALIGN_PENALTY_CHI_SQUARED,
+                                    GRPOALIGN_PENALTY_JENSEN_SHANNON};
     grpoalign_error error;
     grpoalign_reward_options options;
     uint64_t random = 12;
@@ -331,8 +352,9 @@ static void run_batches(void)
             fail(error.message);
         }
         double seconds = bench_time(together, &all), unit = bench_time(one_by_one, &all);
-        printf("%-44s %-16s %12.3f   %9.3g x its contexts, the std known\n", "1000 contexts of 2 to 10 rewards",
-               grpoalign_penalty_name(kinds[i]), 1e3 * seconds, seconds / unit);
+        printf("%-44s %-16s %12.3f   %9.3g x its contexts, the std known\n",
+               "1000 contexts of 2 to 10 rewards", grpoalign_penalty_name(kinds[i]), 1e3 * seconds,
+               seconds / unit);
         grpoalign_penalty_free(all.penalty);
     }
     for (int k = 0; k < BATCH; k++) {
@@ -345,17 +367,21 @@ int main(int count, char **arguments)
 {
     int quick = count > 1 && strcmp(arguments[1], "--quick") == 0;
     static const int32_t kinds[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_DIRECT_KL};
-    static const int64_t groups[][2] = {{2, 8}, {2, 1024}, {5, 8}, {16, 8}, {64, 16}, {200, 16}, {1000, 8}};
+    static const int64_t groups[][2] = {{2, 8},   {2, 1024}, {5, 8},   {16, 8},
+                                        {64, 16}, {200, 16}, {1000, 8}};
     static const int64_t pairs[] = {50, 200, 500, 1000, 2000}, many[] = {1000, 1000000, 10000000};
     grpoalign_error error;
     char name[64];
-    printf("%-44s %-11s %7s %12s %6s %9s   %s\n", "model", "penalty", "beta", "ms", "LU", "residual", "beside");
+    printf("%-44s %-11s %7s %12s %6s %9s   %s\n", "model", "penalty", "beta", "ms", "LU",
+           "residual", "beside");
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         job self = start(groups[i][0], 0);
-        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model, &error) < 0) {
+        if (grpoalign_model_new_group(self.rewards, self.n, groups[i][1], NULL, &self.model,
+                                      &error) < 0) {
             fail(error.message);
         }
-        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1], (long long)groups[i][0]);
+        snprintf(name, sizeof name, "group of %lld, %lld rewards", (long long)groups[i][1],
+                 (long long)groups[i][0]);
         for (int k = 0; k < 2; k++) {
             run(&self, name, kinds[k], 0.04, "evaluation", evaluate);
         }
@@ -365,11 +391,14 @@ int main(int count, char **arguments)
         job self = start(many[i], 0);
         for (int limit = 0; limit < 2; limit++) {
             grpoalign_model_free(self.model);
-            if ((limit ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model, &error)
-                       : grpoalign_model_new_ranked(self.rewards, self.n, &self.model, &error)) < 0) {
+            if ((limit
+                     ? grpoalign_model_new_limit(self.rewards, NULL, self.n, NULL, &self.model,
+                                                 &error)
+                     : grpoalign_model_new_ranked(self.rewards, self.n, &self.model, &error)) < 0) {
                 fail(error.message);
             }
-            snprintf(name, sizeof name, "%s, %lld rewards", limit ? "limit" : "pairwise by reward", (long long)many[i]);
+            snprintf(name, sizeof name, "%s, %lld rewards", limit ? "limit" : "pairwise by reward",
+                     (long long)many[i]);
             for (int k = 0; k < 2 - limit; k++) {
                 run(&self, name, kinds[k], 0.04, "sort", sort);
             }

@@ -78,8 +78,10 @@ static void join(call *self, held *item, const style *how)
     if (key != NULL) {
         item->solved = 0;
         text message = {0};
-        text_format(&message, "%s is not that of %s: expected one scale, epsilon, penalty and beta in a batch", key,
-                    place_of(first));
+        text_format(
+            &message,
+            "%s is not that of %s: expected one scale, epsilon, penalty and beta in a batch", key,
+            place_of(first));
         write_error(&item->output, how, item->context.id, "contradiction", place_of(item),
                     message.bytes != NULL ? message.bytes : key);
         text_free(&message);
@@ -90,7 +92,8 @@ static void join(call *self, held *item, const style *how)
     grpoalign_status status = handles_open(&unscaled, h, &error);
     if (status < 0) {
         item->solved = 0;
-        write_library_error(&item->output, how, &item->context, status, place_of(item), error.message);
+        write_library_error(&item->output, how, &item->context, status, place_of(item),
+                            error.message);
         handles_close(h);
         return;
     }
@@ -99,10 +102,13 @@ static void join(call *self, held *item, const style *how)
     self->references[self->count++] = h->reference;
 }
 
-/* A batch has no answer when one context has none: each says which it is. The library's message begins with its number. */
-static void write_failure(const call *self, grpoalign_status status, const grpoalign_error *error, const style *how)
+/* A batch has no answer when one context has none: each says which it is. The library's message
+ * begins with its number. */
+static void write_failure(const call *self, grpoalign_status status, const grpoalign_error *error,
+                          const style *how)
 {
-    const held *cause = error->index >= 0 && error->index < self->count ? self->items[error->index] : NULL;
+    const held *cause =
+        error->index >= 0 && error->index < self->count ? self->items[error->index] : NULL;
     const char *after = cause != NULL ? strstr(error->message, ": ") : NULL;
     const char *reason = after != NULL ? after + 2 : error->message;
     for (int64_t k = 0; k < self->count; k++) {
@@ -127,19 +133,20 @@ static void scale_advantages(result *found, int64_t outcomes, double divisor)
     }
 }
 
-static void write_answers(const call *self, const grpoalign_points *points, double std, const action *what,
-                          const style *how)
+static void write_answers(const call *self, const grpoalign_points *points, double std,
+                          const action *what, const style *how)
 {
     for (int64_t k = 0; k < self->count; k++) {
         held *item = self->items[k];
         const settings *s = &item->context.settings;
         grpoalign_error error;
         result found = {.contexts = self->count, .std = std};
-        grpoalign_status status = result_take(&found, grpoalign_points_solution(points, k), self->references[k],
-                                              item->context.outcomes, &error);
+        grpoalign_status status = result_take(&found, grpoalign_points_solution(points, k),
+                                              self->references[k], item->context.outcomes, &error);
         item->solved = status >= 0;
         if (status < 0) {
-            write_library_error(&item->output, how, &item->context, status, place_of(item), error.message);
+            write_library_error(&item->output, how, &item->context, status, place_of(item),
+                                error.message);
         } else {
             if (!isnan(std)) {
                 scale_advantages(&found, item->context.outcomes, found.report.beta / s->beta);
@@ -160,9 +167,9 @@ static void solve(const call *self, const action *what, const style *how)
     grpoalign_batch_options_init(&options, sizeof options);
     options.std = s->scale - SCALE_BATCH;
     options.epsilon = s->has_epsilon ? s->epsilon : 0.0;
-    grpoalign_status status =
-        grpoalign_points_new_batch(self->models, self->handles[0].penalty, self->references, self->count,
-                                   has_effect(s) ? s->beta : 1.0, &options, NULL, &points, &std, &error);
+    grpoalign_status status = grpoalign_points_new_batch(
+        self->models, self->handles[0].penalty, self->references, self->count,
+        has_effect(s) ? s->beta : 1.0, &options, NULL, &points, &std, &error);
     if (status < 0) {
         write_failure(self, status, &error, how);
     } else {
@@ -189,7 +196,8 @@ void batch_solve(batch *self, const action *what, const style *how, int whole)
                 .handles = malloc(room * sizeof *all.handles),
                 .models = malloc(room * sizeof *all.models),
                 .references = malloc(room * sizeof *all.references)};
-    int fits = all.items != NULL && all.handles != NULL && all.models != NULL && all.references != NULL;
+    int fits =
+        all.items != NULL && all.handles != NULL && all.models != NULL && all.references != NULL;
     int64_t joining = 0;
     if (!fits) {
         batch_refuse(self, how, "memory", "out of memory");

@@ -1,4 +1,5 @@
-/* Contexts of a file that share the std of their batch: held back until all are read, then solved together. */
+/* Contexts of a file that share the std of their batch: held back until all are read, then solved
+ * together. */
 #ifndef GPA_BATCH_H
 #define GPA_BATCH_H
 
@@ -7,7 +8,7 @@
 #include "input.h"
 
 typedef struct held {
-    int joins;       /* a context of the batch; else a result that has to wait for those before it */
+    int joins; /* a context of the batch; else a result that has to wait for those before it */
     context context; /* of the batch */
     text place, output;
     int solved;
@@ -19,10 +20,12 @@ typedef struct batch {
     size_t count, room;
 } batch;
 
-/* Takes over what it is given, in order; the context is NULL where the output is ready. Returns 0 when memory is short. */
+/* Takes over what it is given, in order; the context is NULL where the output is ready. Returns 0
+ * when memory is short. */
 int batch_hold(batch *self, context *joining, text *place, text *output, int solved);
 
-/* Solves the contexts together and fills in their outputs; when `whole` and one of them is bad, only that one's. */
+/* Solves the contexts together and fills in their outputs; when `whole` and one of them is bad,
+ * only that one's. */
 void batch_solve(batch *self, const action *what, const style *how, int whole);
 
 /* Refuses all contexts, for a reason that is none of their own. */

@@ -1,4 +1,5 @@
-/* The subcommands. Each takes its own argc and argv, argv[0] being its name, and returns the exit status. */
+/* The subcommands. Each takes its own argc and argv, argv[0] being its name, and returns the exit
+ * status. */
 #ifndef GPA_COMMAND_H
 #define GPA_COMMAND_H
 

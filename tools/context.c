@@ -24,21 +24,24 @@ typedef struct choice {
 
 static const choice MODEL_CHOICES[] = {
     {"pairwise", MODEL_PAIRWISE}, {"group", MODEL_GROUP}, {"limit", MODEL_LIMIT}, {NULL, 0}};
-static const choice SCALE_CHOICES[] = {{"std", GRPOALIGN_SCALE_STD},
-                                       {"none", GRPOALIGN_SCALE_NONE},
-                                       {"std_of_others", GRPOALIGN_SCALE_STD_OF_OTHERS},
-                                       {"mean", GRPOALIGN_SCALE_MEAN},
-                                       {"batch_std", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS},
-                                       {"batch_std_of_advantages", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES},
-                                       {"batch", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS}, /* TRL's word */
-                                       {NULL, 0}};
-static const choice BASELINE_CHOICES[] = {
-    {"mean", GRPOALIGN_BASELINE_MEAN}, {"leave_one_out", GRPOALIGN_BASELINE_LEAVE_ONE_OUT}, {NULL, 0}};
+static const choice SCALE_CHOICES[] = {
+    {"std", GRPOALIGN_SCALE_STD},
+    {"none", GRPOALIGN_SCALE_NONE},
+    {"std_of_others", GRPOALIGN_SCALE_STD_OF_OTHERS},
+    {"mean", GRPOALIGN_SCALE_MEAN},
+    {"batch_std", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS},
+    {"batch_std_of_advantages", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES},
+    {"batch", SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS}, /* TRL's word */
+    {NULL, 0}};
+static const choice BASELINE_CHOICES[] = {{"mean", GRPOALIGN_BASELINE_MEAN},
+                                          {"leave_one_out", GRPOALIGN_BASELINE_LEAVE_ONE_OUT},
+                                          {NULL, 0}};
 static const choice PLACE_CHOICES[] = {
     {"outside", GRPOALIGN_EPSILON_OUTSIDE}, {"inside", GRPOALIGN_EPSILON_INSIDE}, {NULL, 0}};
 static const choice ZERO_VARIANCE_CHOICES[] = {
     {"keep", GRPOALIGN_ZERO_VARIANCE_KEEP}, {"drop", GRPOALIGN_ZERO_VARIANCE_DROP}, {NULL, 0}};
-/* The number of a word, and all words of the list for a message. Returns 0 when there is no such word. */
+/* The number of a word, and all words of the list for a message. Returns 0 when there is no such
+ * word. */
 static int choose(const choice *list, const char *value, int32_t *number, text *expected)
 {
     int found = 0;
@@ -72,8 +75,8 @@ static int choose_penalty(const char *value, int32_t *kind, text *expected)
 {
     choice list[32] = {{NULL, 0}};
     int count = 0;
-    for (int32_t k = GRPOALIGN_PENALTY_REVERSE_KL; count < 31 && strcmp(grpoalign_penalty_name(k), "unknown") != 0;
-         k++) {
+    for (int32_t k = GRPOALIGN_PENALTY_REVERSE_KL;
+         count < 31 && strcmp(grpoalign_penalty_name(k), "unknown") != 0; k++) {
         list[count++] = (choice){grpoalign_penalty_name(k), k};
     }
     return choose(list, value, kind, expected);
@@ -136,8 +139,8 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
     }
     if (strcmp(name, "group_size") == 0) {
         text_string(expected, "an integer from 2 to 2147483647");
-        return self->has_group_size =
-                   parse_integer(value, &self->group_size) && self->group_size >= 2 && self->group_size <= INT32_MAX;
+        return self->has_group_size = parse_integer(value, &self->group_size) &&
+                                      self->group_size >= 2 && self->group_size <= INT32_MAX;
     }
     if (strcmp(name, "scale") == 0) {
         return self->has_scale = choose(SCALE_CHOICES, value, &self->scale, expected);
@@ -146,10 +149,12 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
         return self->has_baseline = choose(BASELINE_CHOICES, value, &self->baseline, expected);
     }
     if (strcmp(name, "epsilon_place") == 0) {
-        return self->has_epsilon_place = choose(PLACE_CHOICES, value, &self->epsilon_place, expected);
+        return self->has_epsilon_place =
+                   choose(PLACE_CHOICES, value, &self->epsilon_place, expected);
     }
     if (strcmp(name, "zero_variance") == 0) {
-        return self->has_zero_variance = choose(ZERO_VARIANCE_CHOICES, value, &self->zero_variance, expected);
+        return self->has_zero_variance =
+                   choose(ZERO_VARIANCE_CHOICES, value, &self->zero_variance, expected);
     }
     if (strcmp(name, "epsilon") == 0) {
         text_string(expected, "a number >= 0");
@@ -167,7 +172,8 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
     }
     if (strcmp(name, "alpha") == 0) {
         text_string(expected, "a number from 0 to 2");
-        return self->has_alpha = parse_number(value, &self->alpha) && self->alpha >= 0.0 && self->alpha <= 2.0;
+        return self->has_alpha =
+                   parse_number(value, &self->alpha) && self->alpha >= 0.0 && self->alpha <= 2.0;
     }
     if (strcmp(name, "beta") == 0) {
         text_string(expected, "a number > 0 (for none, the penalty none)");
@@ -180,12 +186,12 @@ int settings_parse(settings *self, const char *name, const char *value, text *ex
 }
 
 /* Takes one setting from `other` where it is missing. */
-#define TAKE(name)                                                                                                     \
-    do {                                                                                                               \
-        if (!self->has_##name && other->has_##name) {                                                                  \
-            self->has_##name = 1;                                                                                      \
-            self->name = other->name;                                                                                  \
-        }                                                                                                              \
+#define TAKE(name)                                                                                 \
+    do {                                                                                           \
+        if (!self->has_##name && other->has_##name) {                                              \
+            self->has_##name = 1;                                                                  \
+            self->name = other->name;                                                              \
+        }                                                                                          \
     } while (0)
 
 void settings_fill(settings *self, const settings *other)
@@ -229,14 +235,15 @@ void settings_fill_preset(settings *self, int has_margins)
     TAKE(scale);
     int groups = self->model == MODEL_GROUP, same_scale = self->scale == p->scale;
     int batch = is_in_batch(self);
-    from.has_baseline =
-        same_scale || batch || self->scale == GRPOALIGN_SCALE_NONE || self->scale == GRPOALIGN_SCALE_STD;
+    from.has_baseline = same_scale || batch || self->scale == GRPOALIGN_SCALE_NONE ||
+                        self->scale == GRPOALIGN_SCALE_STD;
     from.baseline = p->baseline;
     settings_imply_baseline(self);
     TAKE(baseline);
-    /* Trainers that offer both add the same epsilon to the std of a group and to that of the batch. */
-    int same_epsilon =
-        same_scale || (batch && p->scale == GRPOALIGN_SCALE_STD && p->epsilon_place == GRPOALIGN_EPSILON_OUTSIDE);
+    /* Trainers that offer both add the same epsilon to the std of a group and to that of the batch.
+     */
+    int same_epsilon = same_scale || (batch && p->scale == GRPOALIGN_SCALE_STD &&
+                                      p->epsilon_place == GRPOALIGN_EPSILON_OUTSIDE);
     from.has_epsilon = same_epsilon && p->epsilon > 0.0;
     from.epsilon = p->epsilon;
     TAKE(epsilon);
@@ -296,7 +303,8 @@ void context_free(context *self)
     memset(self, 0, sizeof *self);
 }
 
-/* ---- consistency ------------------------------------------------------------------------------------------ */
+/* ---- consistency
+ * ------------------------------------------------------------------------------------------ */
 
 const char *context_contradiction(const context *c)
 {
@@ -305,7 +313,8 @@ const char *context_contradiction(const context *c)
         return "model is missing: expected pairwise, group or limit in the record or as --model";
     }
     if (!s->has_penalty) {
-        return "penalty is missing: expected reverse_kl, direct_kl or another in the record or as --penalty";
+        return "penalty is missing: expected reverse_kl, direct_kl or another in the record or as "
+               "--penalty";
     }
     if (!s->has_beta && has_effect(s)) {
         return "beta is missing: expected a number > 0 in the record or as --beta";
@@ -336,19 +345,23 @@ const char *context_contradiction(const context *c)
         return "group_size belongs to the group model: expected none here";
     }
     if (s->model == MODEL_GROUP && !s->has_group_size) {
-        return s->has_preset ? "group_size is missing: the preset has none (the trainer's default is a group of one)"
+        return s->has_preset ? "group_size is missing: the preset has none (the trainer's default "
+                               "is a group of one)"
                              : "group_size is missing: the group model expects an integer >= 2";
     }
-    if (s->model == MODEL_PAIRWISE && (s->has_scale || s->has_epsilon || s->has_ddof || s->has_baseline ||
-                                       s->has_epsilon_place || s->has_zero_variance)) {
-        return "scale, epsilon, ddof, baseline, epsilon_place and zero_variance do not belong to the pairwise model: "
+    if (s->model == MODEL_PAIRWISE &&
+        (s->has_scale || s->has_epsilon || s->has_ddof || s->has_baseline || s->has_epsilon_place ||
+         s->has_zero_variance)) {
+        return "scale, epsilon, ddof, baseline, epsilon_place and zero_variance do not belong to "
+               "the pairwise model: "
                "expected none of them";
     }
     if (s->model == MODEL_LIMIT && s->has_ddof && s->ddof != 0) {
         return "ddof has no meaning in the limit of large groups: expected none";
     }
     if (s->model == MODEL_LIMIT && s->has_zero_variance && s->zero_variance != 0) {
-        return "zero_variance has no meaning in the limit of large groups, where all have variance: expected none";
+        return "zero_variance has no meaning in the limit of large groups, where all have "
+               "variance: expected none";
     }
     if (s->has_scale && s->scale == GRPOALIGN_SCALE_NONE &&
         ((s->has_epsilon && s->epsilon > 0.0) || (s->has_ddof && s->ddof != 0))) {
@@ -358,7 +371,8 @@ const char *context_contradiction(const context *c)
         ((s->has_ddof && s->ddof != 0) || (s->has_epsilon_place && s->epsilon_place != 0))) {
         return "ddof and epsilon_place belong to scale std: expected none of them with another";
     }
-    if (is_in_batch(s) && s->has_zero_variance && s->zero_variance != GRPOALIGN_ZERO_VARIANCE_KEEP) {
+    if (is_in_batch(s) && s->has_zero_variance &&
+        s->zero_variance != GRPOALIGN_ZERO_VARIANCE_KEEP) {
         return "zero_variance drop does not go with the std of a batch: expected keep, or none";
     }
     int others = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
@@ -369,17 +383,22 @@ const char *context_contradiction(const context *c)
         return "scale mean goes with baseline mean: expected it, or none";
     }
     if (c->margins == NULL && c->rewards == NULL && c->support == NULL) {
-        return s->model == MODEL_PAIRWISE ? "nothing to solve: the pairwise model expects margins, wins or rewards"
-               : s->model == MODEL_GROUP  ? "nothing to solve: the group model expects rewards, or support and "
-                                            "distribution"
-                                          : "nothing to solve: the limit model expects rewards";
+        return s->model == MODEL_PAIRWISE
+                   ? "nothing to solve: the pairwise model expects margins, wins or rewards"
+               : s->model == MODEL_GROUP
+                   ? "nothing to solve: the group model expects rewards, or support and "
+                     "distribution"
+                   : "nothing to solve: the limit model expects rewards";
     }
     return NULL;
 }
 
-/* ---- handles --------------------------------------------------------------------------------------------------- */
+/* ---- handles
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-static grpoalign_status build_model(const context *c, grpoalign_model **model, grpoalign_error *error)
+static grpoalign_status build_model(const context *c, grpoalign_model **model,
+                                    grpoalign_error *error)
 {
     const settings *s = &c->settings;
     grpoalign_reward_options options;
@@ -397,16 +416,19 @@ static grpoalign_status build_model(const context *c, grpoalign_model **model, g
         return grpoalign_model_new_ranked(c->rewards, c->outcomes, model, error);
     }
     if (s->model == MODEL_LIMIT) {
-        return grpoalign_model_new_limit(c->rewards, c->reward_variances, c->outcomes, &options, model, error);
+        return grpoalign_model_new_limit(c->rewards, c->reward_variances, c->outcomes, &options,
+                                         model, error);
     }
     if (c->support != NULL) {
-        return grpoalign_model_new_group_random(c->support, c->levels, c->distribution, c->outcomes, c->levels,
-                                                s->group_size, &options, model, error);
+        return grpoalign_model_new_group_random(c->support, c->levels, c->distribution, c->outcomes,
+                                                c->levels, s->group_size, &options, model, error);
     }
-    return grpoalign_model_new_group(c->rewards, c->outcomes, s->group_size, &options, model, error);
+    return grpoalign_model_new_group(c->rewards, c->outcomes, s->group_size, &options, model,
+                                     error);
 }
 
-static grpoalign_status build_reference(const context *c, grpoalign_reference **reference, grpoalign_error *error)
+static grpoalign_status build_reference(const context *c, grpoalign_reference **reference,
+                                        grpoalign_error *error)
 {
     if (c->reference_logprobs != NULL) {
         return grpoalign_reference_new_log(c->reference_logprobs, c->outcomes, reference, error);
@@ -426,8 +448,9 @@ grpoalign_status handles_open(const context *self, handles *out, grpoalign_error
     }
     if (status >= 0) {
         const settings *s = &self->settings;
-        status = s->penalty == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(s->alpha, &out->penalty, error)
-                                                       : grpoalign_penalty_new(s->penalty, &out->penalty, error);
+        status = s->penalty == GRPOALIGN_PENALTY_ALPHA
+                     ? grpoalign_penalty_new_alpha(s->alpha, &out->penalty, error)
+                     : grpoalign_penalty_new(s->penalty, &out->penalty, error);
     }
     return status;
 }

@@ -1,5 +1,6 @@
 /*
- * One context as a user states it: the keys of a record, filled up from options, before it becomes handles.
+ * One context as a user states it: the keys of a record, filled up from options, before it becomes
+ * handles.
  */
 #ifndef GPA_CONTEXT_H
 #define GPA_CONTEXT_H
@@ -12,14 +13,14 @@
 
 enum { MODEL_NONE, MODEL_PAIRWISE, MODEL_GROUP, MODEL_LIMIT };
 
-/* Scales of the command beside the library's: GRPOALIGN_BATCH_STD_OF_REWARDS and _OF_ADVANTAGES after this. The contexts of a
- * file are then solved together. */
+/* Scales of the command beside the library's: GRPOALIGN_BATCH_STD_OF_REWARDS and _OF_ADVANTAGES
+ * after this. The contexts of a file are then solved together. */
 enum { SCALE_BATCH = 1000 };
 
 /* The settings a record or an option may give. */
 typedef struct settings {
-    int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_baseline, has_epsilon_place, has_zero_variance,
-        has_penalty, has_alpha, has_beta, has_preset;
+    int has_model, has_group_size, has_scale, has_epsilon, has_ddof, has_baseline,
+        has_epsilon_place, has_zero_variance, has_penalty, has_alpha, has_beta, has_preset;
     int model;
     int64_t group_size;
     int32_t scale, ddof, baseline, epsilon_place, zero_variance, penalty;
@@ -27,14 +28,15 @@ typedef struct settings {
     grpoalign_convention preset;
 } settings;
 
-/* What `name=value` says, from text. Returns 0 and writes what was expected to `expected` when it cannot be. The name uses
- * underscores; values may use - for _. Unknown names return -1. */
+/* What `name=value` says, from text. Returns 0 and writes what was expected to `expected` when it
+ * cannot be. The name uses underscores; values may use - for _. Unknown names return -1. */
 int settings_parse(settings *self, const char *name, const char *value, text *expected);
 
 /* Takes from `other` what `self` lacks. */
 void settings_fill(settings *self, const settings *other);
 
-/* Takes from the preset what is still missing, as far as it goes with the rest: the epsilon of another scale does not. */
+/* Takes from the preset what is still missing, as far as it goes with the rest: the epsilon of
+ * another scale does not. */
 void settings_fill_preset(settings *self, int has_margins);
 
 /* The std of others has one baseline only: takes it where none is given. */

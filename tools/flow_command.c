@@ -13,14 +13,17 @@
 static const char HELP[] =
     "usage: grpoalign flow [options] [FILE...]\n"
     "\n"
-    "Mean-field training of each context from the reference to its end, and what happens on the way. Time is learning\n"
-    "rate x steps, for a loss that is the mean over completions. Records are those of `grpoalign solve`.\n"
+    "Mean-field training of each context from the reference to its end, and what happens on the "
+    "way. Time is learning\n"
+    "rate x steps, for a loss that is the mean over completions. Records are those of `grpoalign "
+    "solve`.\n"
     "\n"
     "  --start P,P,...                   start from these probabilities instead of the reference\n"
     "  --end-time T                      stop at this time (default: when it has arrived)\n"
     "  --policies                        the policies on the way, too (CSV: a row per outcome)\n"
     "  --plot FILE.svg                   draw it against time, a line per context. Needs gnuplot\n"
-    "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, kl_policy_ref, "
+    "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, "
+    "kl_policy_ref, "
     "entropy,\n"
     "                                    or policy:K for the probability of outcome K (from 0)\n"
     "\n";
@@ -49,7 +52,8 @@ static void course_free(course *self)
     result_free(&self->end);
 }
 
-static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, course *out, grpoalign_error *error)
+static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, course *out,
+                                    grpoalign_error *error)
 {
     int64_t count = grpoalign_flow_count(flow);
     out->states = calloc((size_t)count + 1, sizeof *out->states);
@@ -61,7 +65,8 @@ static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, cours
     for (int64_t k = 0; k < count; k++) {
         out->states[k].struct_size = sizeof out->states[k];
         grpoalign_status status = grpoalign_flow_state_at(flow, k, &out->states[k], error);
-        status = status < 0 ? status : grpoalign_flow_policy_at(flow, k, out->policies + k * n, n, error);
+        status = status < 0 ? status
+                            : grpoalign_flow_policy_at(flow, k, out->policies + k * n, n, error);
         if (status < 0) {
             return status;
         }
@@ -69,7 +74,8 @@ static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, cours
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status follow(const flow_options *options, const context *c, course *out, grpoalign_error *error)
+static grpoalign_status follow(const flow_options *options, const context *c, course *out,
+                               grpoalign_error *error)
 {
     handles h;
     grpoalign_flow *flow = NULL;
@@ -79,7 +85,8 @@ static grpoalign_status follow(const flow_options *options, const context *c, co
     how.end_time = options->end_time > 0.0 ? options->end_time : how.end_time;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, &how, &flow, error);
+        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, &how, &flow,
+                                    error);
         out->status = status;
     }
     if (status >= 0) {
@@ -93,17 +100,20 @@ static grpoalign_status follow(const flow_options *options, const context *c, co
     return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* The numbers of a state in the order they are written. */
 enum { NUMBERS = 6 };
-static const char *const NUMBER_NAMES[NUMBERS] = {"time",          "expected_reward", "kl_ref_policy",
-                                                  "kl_policy_ref", "entropy",         "speed"};
+static const char *const NUMBER_NAMES[NUMBERS] = {
+    "time", "expected_reward", "kl_ref_policy", "kl_policy_ref", "entropy", "speed"};
 
 static void numbers_of(const grpoalign_flow_state *state, double out[NUMBERS])
 {
-    const double numbers[NUMBERS] = {state->time,          state->expected_reward, state->kl_ref_policy,
-                                     state->kl_policy_ref, state->entropy,         state->speed};
+    const double numbers[NUMBERS] = {state->time,          state->expected_reward,
+                                     state->kl_ref_policy, state->kl_policy_ref,
+                                     state->entropy,       state->speed};
     memcpy(out, numbers, sizeof numbers);
 }
 
@@ -134,7 +144,8 @@ static void write_json(const flow_options *options, const context *c, const cour
         text_string(out, "]]");
     }
     if (way->end.policy != NULL) {
-        text_format(out, ", \"end\": {\"status\": \"%s\"", grpoalign_status_name(way->end.report.status));
+        text_format(out, ", \"end\": {\"status\": \"%s\"",
+                    grpoalign_status_name(way->end.report.status));
         json_result(out, &way->end, c->outcomes);
         text_string(out, "}");
     } else {
@@ -175,14 +186,16 @@ static void put_aside(const flow_options *options, const context *c, const cours
     for (int64_t k = 0; k < way->count; k++) {
         double numbers[NUMBERS];
         numbers_of(&way->states[k], numbers);
-        const plot_point point = {numbers[0], quantity_of(&options->show, numbers + 1, way->policies + k * c->outcomes),
-                                  PLOT_STABLE};
+        const plot_point point = {
+            numbers[0], quantity_of(&options->show, numbers + 1, way->policies + k * c->outcomes),
+            PLOT_STABLE};
         text_add(aside, (const char *)&point, sizeof point);
     }
     text_id(aside, c->id != NULL ? c->id : "context");
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static int act(void *user, const context *self, const char *place, const style *how, text *out,
+               text *aside)
 {
     const flow_options *options = user;
     grpoalign_error error = {.message = "out of memory"};
@@ -191,7 +204,8 @@ static int act(void *user, const context *self, const char *place, const style *
         text wrong = {0};
         text_format(&wrong, "--start has %lld probabilities, the context %lld outcomes",
                     (long long)options->start.count, (long long)self->outcomes);
-        write_error(out, how, self->id, "dimension", place, wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        write_error(out, how, self->id, "dimension", place,
+                    wrong.bytes != NULL ? wrong.bytes : "out of memory");
         text_free(&wrong);
         return 0;
     }
@@ -213,7 +227,9 @@ static int act(void *user, const context *self, const char *place, const style *
     return status >= 0;
 }
 
-/* ---- options and drawing ------------------------------------------------------------------------------------------------ */
+/* ---- options and drawing
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static int option(void *user, const char *name, const char *value, text *expected)
 {
@@ -267,7 +283,8 @@ static void collect(void *user, const text *aside)
         return;
     }
     memcpy(&count, aside->bytes, sizeof count);
-    const char *points = aside->bytes + sizeof count, *id = points + (size_t)count * sizeof(plot_point);
+    const char *points = aside->bytes + sizeof count,
+               *id = points + (size_t)count * sizeof(plot_point);
     plot_series *series = plot_find(&self->plot, id);
     for (int64_t k = 0; k < count; k++) {
         plot_point point;

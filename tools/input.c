@@ -21,33 +21,45 @@ static const char SHARED_HELP[] =
     "Settings, used where a record lacks them:\n"
     "  --model pairwise|group|limit      the preference model\n"
     "  --group-size G                    members of a group (group)\n"
-    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std); batch-std or\n"
-    "                                    batch-std-of-advantages: the std of all contexts of a file (solve, explain)\n"
-    "  --baseline mean|leave-one-out     what the reward is compared with (default mean, of the whole group)\n"
+    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std); "
+    "batch-std or\n"
+    "                                    batch-std-of-advantages: the std of all contexts of a "
+    "file (solve, explain)\n"
+    "  --baseline mean|leave-one-out     what the reward is compared with (default mean, of the "
+    "whole group)\n"
     "  --epsilon E                       added to the std, or the mean (default 0)\n"
     "  --epsilon-place outside|inside    inside: sqrt(variance + epsilon) (default outside)\n"
     "  --ddof 0|1                        the variance is divided by G - ddof (default 0)\n"
-    "  --zero-variance keep|drop         groups whose rewards are all equal, and their penalty (default keep)\n"
-    "  --penalty NAME                    reverse-kl, KL(pi_ref||pi); direct-kl, KL(pi||pi_ref); none; kl-in-reward;\n"
-    "                                    total-variation; squared-log-ratio; chi-squared; jensen-shannon;\n"
+    "  --zero-variance keep|drop         groups whose rewards are all equal, and their penalty "
+    "(default keep)\n"
+    "  --penalty NAME                    reverse-kl, KL(pi_ref||pi); direct-kl, KL(pi||pi_ref); "
+    "none; kl-in-reward;\n"
+    "                                    total-variation; squared-log-ratio; chi-squared; "
+    "jensen-shannon;\n"
     "                                    alpha (with --alpha A, 0 to 2); reverse-kl-clamped\n"
     "  --beta B                          regularisation constant, > 0\n"
-    "  --preset NAME                     all of these as a trainer has them, where nothing else says otherwise;\n"
+    "  --preset NAME                     all of these as a trainer has them, where nothing else "
+    "says otherwise;\n"
     "                                    \"grpoalign presets\" lists the names\n"
     "\n"
     "Long tables instead of records:\n"
-    "  --rollouts FILE.csv               one row per completion; the rows of a prompt form its context\n"
+    "  --rollouts FILE.csv               one row per completion; the rows of a prompt form its "
+    "context\n"
     "      --prompt COLUMN --reward COLUMN       default \"prompt\" and \"reward\"\n"
-    "      --outcome COLUMN                      completions equal here are one outcome (default: none are)\n"
+    "      --outcome COLUMN                      completions equal here are one outcome (default: "
+    "none are)\n"
     "      --count COLUMN                        how often a row was drawn (default 1)\n"
     "      --logprob COLUMN | --reference COLUMN the reference policy (default: the frequencies)\n"
     "  --battles FILE.csv                model_a, model_b, winner or i, j, wins_i, wins_j, ties\n"
     "      --prompt COLUMN                       one context per value (default: one in all)\n"
-    "      --weight COLUMN                       weight of a row (default \"weight\" if there is one, else 1)\n"
+    "      --weight COLUMN                       weight of a row (default \"weight\" if there is "
+    "one, else 1)\n"
     "\n"
     "Output:\n"
-    "  --format FORMAT                   jsonl, table or csv, as the command has it; default table on a terminal\n"
-    "  --threads N                       contexts solved side by side; the order stays (default 1)\n"
+    "  --format FORMAT                   jsonl, table or csv, as the command has it; default table "
+    "on a terminal\n"
+    "  --threads N                       contexts solved side by side; the order stays (default "
+    "1)\n"
     "  --strict                          stop at the first record that is bad\n"
     "  --progress                        a bar on standard error, when that is a terminal\n"
     "\n"
@@ -95,7 +107,8 @@ static void task_free(void *work)
 }
 
 /* Solves a context and has it written. Returns 1 when it went well. */
-static int solve_alone(const action *what, const context *c, const char *place, const style *how, text *out)
+static int solve_alone(const action *what, const context *c, const char *place, const style *how,
+                       text *out)
 {
     grpoalign_error error;
     result found = {.contexts = 0};
@@ -131,11 +144,13 @@ static int do_task(job *under_way)
             write_error(output, &self->run->style, self->context.id, "contradiction", place, wrong);
         } else if (is_in_batch(&self->context.settings) && what->answer == NULL) {
             write_error(output, &self->run->style, self->context.id, "unsupported", place,
-                        "the std of a batch couples the contexts of a file: expected grpoalign solve or explain");
+                        "the std of a batch couples the contexts of a file: expected grpoalign "
+                        "solve or explain");
         } else if (is_in_batch(&self->context.settings)) {
             self->joins = solved = 1;
         } else if (what->act != NULL) {
-            solved = what->act(what->user, &self->context, place, &self->run->style, output, &under_way->aside);
+            solved = what->act(what->user, &self->context, place, &self->run->style, output,
+                               &under_way->aside);
         } else {
             solved = solve_alone(what, &self->context, place, &self->run->style, output);
         }
@@ -180,7 +195,8 @@ static int deliver(run *self, const text *output, int solved)
     if (output->failed) {
         fputs("grpoalign: out of memory for a result\n", stderr);
         solved = 0;
-    } else if (output->length > 0 && fwrite(output->bytes, 1, output->length, stdout) < output->length) {
+    } else if (output->length > 0 &&
+               fwrite(output->bytes, 1, output->length, stdout) < output->length) {
         return output_failed(self);
     }
     if (self->flush && fflush(stdout) != 0) {
@@ -191,7 +207,8 @@ static int deliver(run *self, const text *output, int solved)
     return !self->stopped;
 }
 
-/* Writes what is held back, as far as there is something to write, and forgets it. Returns 0 to stop. */
+/* Writes what is held back, as far as there is something to write, and forgets it. Returns 0 to
+ * stop. */
 static int drop_batch(run *self)
 {
     int more = 1;
@@ -215,8 +232,8 @@ static int on_done(void *user, job *finished)
     }
     if (!done->joins && self->batch.count == 0) {
         more = deliver(self, &finished->output, finished->solved);
-    } else if (!batch_hold(&self->batch, done->joins ? &done->context : NULL, &done->place, &finished->output,
-                           finished->solved)) {
+    } else if (!batch_hold(&self->batch, done->joins ? &done->context : NULL, &done->place,
+                           &finished->output, finished->solved)) {
         fputs("grpoalign: out of memory for a batch\n", stderr);
         self->bad = self->stopped = 1;
         more = 0;
@@ -247,11 +264,13 @@ static task *task_new(run *self, const char *name, long line)
     return made;
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------ */
+/* ---- records
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /*
- * The next line without its newline, at most RECORD_MOST_BYTES of it. Returns 0 at the end, 1 with a line, -1 when it is too
- * long (the rest is skipped), -2 when memory is short.
+ * The next line without its newline, at most RECORD_MOST_BYTES of it. Returns 0 at the end, 1 with
+ * a line, -1 when it is too long (the rest is skipped), -2 when memory is short.
  */
 static int next_line(FILE *file, char **line, size_t *length)
 {
@@ -339,7 +358,8 @@ static int read_records(run *self, FILE *file, const char *name)
         made->length = length;
         if (found < 0) {
             made->status = found == -1 ? "too_large" : "memory";
-            text_format(&made->error, found == -1 ? "the line is longer than %zu MiB" : "out of memory (%zu MiB)",
+            text_format(&made->error,
+                        found == -1 ? "the line is longer than %zu MiB" : "out of memory (%zu MiB)",
                         RECORD_MOST_BYTES >> 20);
         }
         more = queue_submit(self->queue, made);
@@ -358,9 +378,12 @@ static int read_records(run *self, FILE *file, const char *name)
     return more;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------------- */
+/* ---- tables
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-static int on_context(void *user, context *built, const char *place, const char *status, const char *message)
+static int on_context(void *user, context *built, const char *place, const char *status,
+                      const char *message)
 {
     run *self = user;
     task *made = calloc(1, sizeof *made);
@@ -381,9 +404,12 @@ static int on_context(void *user, context *built, const char *place, const char 
     return queue_submit(self->queue, made);
 }
 
-/* ---- options ---------------------------------------------------------------------------------------------------------- */
+/* ---- options
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-static int usage_error(const run *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int usage_error(const run *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static int usage_error(const run *self, const char *format, ...)
 {
@@ -450,7 +476,8 @@ static const int *formats_of(const action *what)
     return what->formats != NULL ? what->formats : usual;
 }
 
-/* Tables for people, when the command has them and a person may be looking; else the first format. */
+/* Tables for people, when the command has them and a person may be looking; else the first format.
+ */
 static int default_format(const action *what)
 {
     const int *formats = formats_of(what);
@@ -481,9 +508,12 @@ static int parse_options(run *self, int argc, char **argv)
     size_t own = 0, shared = sizeof OPTIONS / sizeof *OPTIONS - 1;
     memset(options, 0, sizeof options);
     memcpy(options, OPTIONS, shared * sizeof *OPTIONS);
-    for (; self->action->options != NULL && self->action->options[own].name != NULL && own < MOST_OWN; own++) {
+    for (;
+         self->action->options != NULL && self->action->options[own].name != NULL && own < MOST_OWN;
+         own++) {
         options[shared + own].name = self->action->options[own].name;
-        options[shared + own].has_arg = self->action->options[own].takes_value ? required_argument : no_argument;
+        options[shared + own].has_arg =
+            self->action->options[own].takes_value ? required_argument : no_argument;
         options[shared + own].val = OPTION_OWN;
     }
     const struct {
@@ -498,9 +528,11 @@ static int parse_options(run *self, int argc, char **argv)
         if (option == OPTION_OWN || (option == OPTION_SETTING && self->action->option != NULL)) {
             /* A command may take a setting's option for itself. */
             text expected = {0};
-            int taken = self->action->option(self->action->user, options[at].name, optarg, &expected);
+            int taken =
+                self->action->option(self->action->user, options[at].name, optarg, &expected);
             if (taken == 0) {
-                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name, optarg, expected.bytes);
+                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name,
+                                         optarg, expected.bytes);
                 text_free(&expected);
                 return 1 + status;
             }
@@ -517,7 +549,8 @@ static int parse_options(run *self, int argc, char **argv)
                 *c = *c == '-' ? '_' : *c;
             }
             if (settings_parse(&self->settings, name, optarg, &expected) <= 0) {
-                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name, optarg, expected.bytes);
+                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name,
+                                         optarg, expected.bytes);
                 text_free(&expected);
                 return 1 + status;
             }
@@ -535,14 +568,16 @@ static int parse_options(run *self, int argc, char **argv)
         } else if (option == OPTION_FORMAT) {
             if (!parse_format(self, optarg)) {
                 const int *formats = formats_of(self->action);
-                return 1 + usage_error(self, "--format is \"%s\": expected %s or %s", optarg, FORMAT_NAMES[formats[0]],
-                                       FORMAT_NAMES[formats[1]]);
+                return 1 + usage_error(self, "--format is \"%s\": expected %s or %s", optarg,
+                                       FORMAT_NAMES[formats[0]], FORMAT_NAMES[formats[1]]);
             }
         } else if (option == OPTION_THREADS) {
             char *end;
             long threads = strtol(optarg, &end, 10);
             if (*optarg == '\0' || *end != '\0' || threads < 1 || threads > 1024) {
-                return 1 + usage_error(self, "--threads is \"%s\": expected a number from 1 to 1024", optarg);
+                return 1 + usage_error(self,
+                                       "--threads is \"%s\": expected a number from 1 to 1024",
+                                       optarg);
             }
             self->threads = (int)threads;
         } else if (option == OPTION_STRICT) {
@@ -572,9 +607,11 @@ static int check_options(const run *self, int files)
         return usage_error(self, "files of records and %s exclude each other",
                            self->rollouts != NULL ? "--rollouts" : "--battles");
     }
-    if (self->rollouts == NULL &&
-        (c->reward != NULL || c->logprob != NULL || c->outcome != NULL || c->count != NULL || c->reference != NULL)) {
-        return usage_error(self, "--reward, --logprob, --outcome, --count and --reference name columns of --rollouts");
+    if (self->rollouts == NULL && (c->reward != NULL || c->logprob != NULL || c->outcome != NULL ||
+                                   c->count != NULL || c->reference != NULL)) {
+        return usage_error(
+            self,
+            "--reward, --logprob, --outcome, --count and --reference name columns of --rollouts");
     }
     if (self->battles == NULL && c->weight != NULL) {
         return usage_error(self, "--weight names a column of --battles");
@@ -603,8 +640,9 @@ static FILE *open_input(const char *name)
     return file;
 }
 
-/* Contexts are small and many: threads inside the BLAS library would mostly wait for each other. --threads sets contexts side by
- * side instead. The library leaves this choice to its host, which is this program. */
+/* Contexts are small and many: threads inside the BLAS library would mostly wait for each other.
+ * --threads sets contexts side by side instead. The library leaves this choice to its host, which
+ * is this program. */
 static void quiet_blas(void)
 {
     void (*set_threads)(int);
@@ -633,7 +671,8 @@ static int process(run *self, const char *const *names, int count)
         struct stat about;
         files[i] = open_input(names[i]);
         if (files[i] == NULL) {
-            fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i], strerror(errno));
+            fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
+                    strerror(errno));
             status = 2;
         } else if (count == 1 && fstat(fileno(files[i]), &about) == 0 && S_ISREG(about.st_mode)) {
             self->bytes_all = about.st_size;
@@ -643,8 +682,8 @@ static int process(run *self, const char *const *names, int count)
     for (int i = 0; status == 0 && more && i < count; i++) {
         const char *name = strcmp(names[i], "-") == 0 ? "(standard input)" : names[i];
         if (table != NULL) {
-            int (*read)(FILE *, const char *, const columns *, const settings *, context_sink, void *) =
-                self->rollouts != NULL ? read_rollouts : read_battles;
+            int (*read)(FILE *, const char *, const columns *, const settings *, context_sink,
+                        void *) = self->rollouts != NULL ? read_rollouts : read_battles;
             more = read(files[i], name, &self->columns, &self->settings, on_context, self);
         } else {
             more = read_records(self, files[i], name);
@@ -680,7 +719,8 @@ int run_contexts(const action *what, int argc, char **argv)
         text before = {0}, wrong = {0};
         if (!what->begin(what->user, &self.style, &before, &wrong)) {
             status = usage_error(&self, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
-        } else if (before.length > 0 && fwrite(before.bytes, 1, before.length, stdout) < before.length) {
+        } else if (before.length > 0 &&
+                   fwrite(before.bytes, 1, before.length, stdout) < before.length) {
             status = 1; /* main says why */
         }
         text_free(&before);
@@ -706,7 +746,8 @@ int run_contexts(const action *what, int argc, char **argv)
         (void)output_failed(&self);
     }
     if (status == 0 && what->finish != NULL && !what->finish(what->user, !self.stopped, &wrong)) {
-        fprintf(stderr, "grpoalign %s: %s\n", what->command, wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        fprintf(stderr, "grpoalign %s: %s\n", what->command,
+                wrong.bytes != NULL ? wrong.bytes : "out of memory");
         self.bad = 1;
     }
     text_free(&wrong);

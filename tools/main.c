@@ -13,12 +13,18 @@ static const struct {
     int (*run)(int argc, char **argv);
 } COMMANDS[] = {
     {"solve", "the stationary policy of each context: where GRPO comes to rest", command_solve},
-    {"points", "all stationary policies, whether they attract training, and which one it reaches", command_points},
-    {"flow", "mean-field training from the reference to its end: the way there, as a table or drawn", command_flow},
-    {"sweep", "the stationary policy over a grid of beta, group size, penalty, ..., as a table or drawn",
+    {"points", "all stationary policies, whether they attract training, and which one it reaches",
+     command_points},
+    {"flow",
+     "mean-field training from the reference to its end: the way there, as a table or drawn",
+     command_flow},
+    {"sweep",
+     "the stationary policy over a grid of beta, group size, penalty, ..., as a table or drawn",
      command_sweep},
-    {"simulate", "sampled GRPO on a tabular policy, as trainers run it, beside the prediction", command_simulate},
-    {"explain", "which problem a record states, and the same answer in other conventions", command_explain},
+    {"simulate", "sampled GRPO on a tabular policy, as trainers run it, beside the prediction",
+     command_simulate},
+    {"explain", "which problem a record states, and the same answer in other conventions",
+     command_explain},
     {"presets", "the conventions of trainers, by name", command_presets},
 };
 
@@ -27,13 +33,16 @@ static void print_usage(FILE *file)
     fputs("usage: grpoalign COMMAND [options] [FILE...]\n"
           "       grpoalign --help | --version\n"
           "\n"
-          "Where Group Relative Policy Optimisation leads, from rewards or preferences, a reference policy and beta.\n"
+          "Where Group Relative Policy Optimisation leads, from rewards or preferences, a "
+          "reference policy and beta.\n"
           "\n",
           file);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
         fprintf(file, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     }
-    fputs("\n`grpoalign COMMAND --help` lists the options of a command; man grpoalign-COMMAND says more.\n", file);
+    fputs("\n`grpoalign COMMAND --help` lists the options of a command; man grpoalign-COMMAND says "
+          "more.\n",
+          file);
 }
 
 static int print_version(void)

@@ -10,7 +10,8 @@ int parse_integer(const char *value, int64_t *out);
 int parse_interval(const char *value, double *low, double *high); /* LOW:HIGH, 0 < LOW <= HIGH */
 
 /*
- * A grid: numbers with commas between them, or LOW:HIGH:logN or LOW:HIGH:linN for N of them, N >= 2. Fills a new array.
+ * A grid: numbers with commas between them, or LOW:HIGH:logN or LOW:HIGH:linN for N of them, N
+ * >= 2. Fills a new array.
  */
 typedef struct grid {
     double *values;

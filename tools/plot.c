@@ -82,10 +82,12 @@ static void quoted(text *out, const char *value)
 }
 
 /* Okabe and Ito's colours, which colour-blind readers can tell apart. */
-static const char *const COLOURS[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"};
+static const char *const COLOURS[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                      "#e69f00", "#56b4e9", "#000000"};
 enum { COLOUR_COUNT = sizeof COLOURS / sizeof *COLOURS };
 
-/* The points of one style as a data block, with gaps where the style is another; a stretch shares its ends with the next. */
+/* The points of one style as a data block, with gaps where the style is another; a stretch shares
+ * its ends with the next. */
 static int data_block(text *out, const plot_series *series, size_t k, int style)
 {
     int any = 0, open = 0;
@@ -110,7 +112,8 @@ static int data_block(text *out, const plot_series *series, size_t k, int style)
 /* Whether a point has a place on the axes. */
 static int is_visible(const plot *self, const plot_point *p)
 {
-    return isfinite(p->x) && isfinite(p->y) && (!self->log_x || p->x > 0.0) && (!self->log_y || p->y > 0.0);
+    return isfinite(p->x) && isfinite(p->y) && (!self->log_x || p->x > 0.0) &&
+           (!self->log_y || p->y > 0.0);
 }
 
 /* The extent of the visible points along an axis. Returns 0 when there is none. */
@@ -153,10 +156,13 @@ static void logarithmic(const plot *self, int along_y, text *out)
 
 static void script(const plot *self, text *out)
 {
-    text_string(out, "set terminal svg size 900,560 dynamic enhanced font 'Helvetica,16' background '#ffffff'\n"
-                     "set encoding utf8");
-    text_string(out, "\nset border 3 lw 1.2\nset tics nomirror out\nset grid lc '#dddddd' lw 0.8 lt 1\n"
-                     "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
+    text_string(
+        out,
+        "set terminal svg size 900,560 dynamic enhanced font 'Helvetica,16' background '#ffffff'\n"
+        "set encoding utf8");
+    text_string(out,
+                "\nset border 3 lw 1.2\nset tics nomirror out\nset grid lc '#dddddd' lw 0.8 lt 1\n"
+                "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
     quoted(out, self->x_label);
     text_string(out, "\nset ylabel ");
     quoted(out, self->y_label);
@@ -176,14 +182,15 @@ static void script(const plot *self, text *out)
     for (size_t k = 0; k < self->count; k++) {
         const char *colour = COLOURS[k % COLOUR_COUNT];
         if (data_block(out, &self->series[k], k, PLOT_STABLE)) {
-            text_format(&lines, "%s$s%zu_%d with %s lc '%s' lw 2.5 title ", lines.length > 0 ? ", " : "", k,
-                        PLOT_STABLE, self->markers ? "linespoints pt 7 ps 0.5" : "lines", colour);
+            text_format(&lines, "%s$s%zu_%d with %s lc '%s' lw 2.5 title ",
+                        lines.length > 0 ? ", " : "", k, PLOT_STABLE,
+                        self->markers ? "linespoints pt 7 ps 0.5" : "lines", colour);
             quoted(&lines, self->series[k].name);
             text_string(&lines, self->plain_names ? " noenhanced" : "");
         }
         if (data_block(out, &self->series[k], k, PLOT_UNSTABLE)) {
-            text_format(&lines, "%s$s%zu_%d with lines lc '%s' lw 2.5 dt 2 notitle", lines.length > 0 ? ", " : "", k,
-                        PLOT_UNSTABLE, colour);
+            text_format(&lines, "%s$s%zu_%d with lines lc '%s' lw 2.5 dt 2 notitle",
+                        lines.length > 0 ? ", " : "", k, PLOT_UNSTABLE, colour);
             dashed = 1;
         }
     }
@@ -197,7 +204,8 @@ static void script(const plot *self, text *out)
     text_free(&lines);
 }
 
-/* Starts gnuplot with its ends of two files as standard input and output. Returns an error number. */
+/* Starts gnuplot with its ends of two files as standard input and output. Returns an error number.
+ */
 static int start(int input, int output, pid_t *child)
 {
     static char name[] = "gnuplot";
@@ -228,7 +236,8 @@ static void write_all(int file, const text *what)
     (void)signal(SIGPIPE, before);
 }
 
-/* Runs gnuplot on a script; what it draws goes to an open file, so no name is left to its quoting. Returns 0 with a reason. */
+/* Runs gnuplot on a script; what it draws goes to an open file, so no name is left to its quoting.
+ * Returns 0 with a reason. */
 static int draw(const text *commands, int output, text *wrong)
 {
     int ends[2], status = -1;
@@ -254,14 +263,16 @@ static int draw(const text *commands, int output, text *wrong)
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     struct stat about;
-    int good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && fstat(output, &about) == 0 && about.st_size > 0;
+    int good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && fstat(output, &about) == 0 &&
+               about.st_size > 0;
     if (!good) {
         text_string(wrong, "gnuplot could not draw the plot");
     }
     return good;
 }
 
-/* A new file beside the one wanted, with the permissions that one would get. Returns its descriptor, or -1 with a reason. */
+/* A new file beside the one wanted, with the permissions that one would get. Returns its
+ * descriptor, or -1 with a reason. */
 static int open_beside(const char *file, text *name, text *wrong)
 {
     struct stat about;

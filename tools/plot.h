@@ -38,11 +38,12 @@ plot_series *plot_find(plot *self, const char *name);
 /* Adds a point; one with a y that is not finite breaks the line. */
 void plot_add(plot *self, plot_series *series, double x, double y, int style);
 
-/* Whether a file could be written, before the work that it takes to fill it. Returns 0 with a reason. */
+/* Whether a file could be written, before the work that it takes to fill it. Returns 0 with a
+ * reason. */
 int plot_check(const char *file, text *wrong);
 
-/* Writes the plot to a file, whose name ends in .svg. Returns 0 with a reason; the file is then as it was before. A plot without
- * a visible point is not written. */
+/* Writes the plot to a file, whose name ends in .svg. Returns 0 with a reason; the file is then as
+ * it was before. A plot without a visible point is not written. */
 int plot_write(const plot *self, const char *file, text *wrong);
 
 /* Whether a name is one that plot_write takes. */

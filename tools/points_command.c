@@ -9,15 +9,17 @@
 #include "result.h"
 #include "write.h"
 
-static const char HELP[] =
-    "usage: grpoalign points [options] [FILE...]\n"
-    "\n"
-    "All stationary policies of each context: whether they attract training, and which one training reaches from the\n"
-    "reference. Records are those of `grpoalign solve`.\n"
-    "\n"
-    "  --folds LOW:HIGH                  also the betas in between at which stationary policies appear or vanish\n"
-    "  --no-flow                         do not follow the training flow to see which one it reaches\n"
-    "\n";
+static const char HELP[] = "usage: grpoalign points [options] [FILE...]\n"
+                           "\n"
+                           "All stationary policies of each context: whether they attract "
+                           "training, and which one training reaches from the\n"
+                           "reference. Records are those of `grpoalign solve`.\n"
+                           "\n"
+                           "  --folds LOW:HIGH                  also the betas in between at which "
+                           "stationary policies appear or vanish\n"
+                           "  --no-flow                         do not follow the training flow to "
+                           "see which one it reaches\n"
+                           "\n";
 
 typedef struct points_options {
     int folds, no_flow;
@@ -47,8 +49,9 @@ static void findings_free(findings *self)
 }
 
 /* The solutions of a list into an array of results. */
-static grpoalign_status take_list(const grpoalign_points *list, const grpoalign_reference *reference, int64_t n,
-                                  result **out, int64_t *count, grpoalign_error *error)
+static grpoalign_status take_list(const grpoalign_points *list,
+                                  const grpoalign_reference *reference, int64_t n, result **out,
+                                  int64_t *count, grpoalign_error *error)
 {
     int64_t all = grpoalign_points_count(list);
     *out = calloc((size_t)all + 1, sizeof **out);
@@ -79,12 +82,14 @@ static int64_t find_point(const findings *self, const double *policy, int64_t n)
     return -1;
 }
 
-static grpoalign_status follow(const handles *h, const context *c, findings *found, grpoalign_error *error)
+static grpoalign_status follow(const handles *h, const context *c, findings *found,
+                               grpoalign_error *error)
 {
     grpoalign_flow *flow = NULL;
-    grpoalign_status status =
-        grpoalign_flow_new(h->model, h->penalty, h->reference, c->settings.beta, NULL, &flow, error);
-    if (status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_ERR_UNSUPPORTED || status == GRPOALIGN_NOT_CONVERGED) {
+    grpoalign_status status = grpoalign_flow_new(h->model, h->penalty, h->reference,
+                                                 c->settings.beta, NULL, &flow, error);
+    if (status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_ERR_UNSUPPORTED ||
+        status == GRPOALIGN_NOT_CONVERGED) {
         grpoalign_flow_free(flow);
         return GRPOALIGN_OK; /* the end stays unknown */
     }
@@ -92,7 +97,9 @@ static grpoalign_status follow(const handles *h, const context *c, findings *fou
         result end = {0};
         status = result_take(&end, grpoalign_flow_end(flow), h->reference, c->outcomes, error);
         if (status >= 0) {
-            found->reached = end.report.status == GRPOALIGN_COLLAPSED ? -1 : find_point(found, end.policy, c->outcomes);
+            found->reached = end.report.status == GRPOALIGN_COLLAPSED
+                                 ? -1
+                                 : find_point(found, end.policy, c->outcomes);
             found->end = end.report.status == GRPOALIGN_COLLAPSED ? END_COLLAPSE
                          : found->reached >= 0                    ? END_POINT
                                                                   : END_UNKNOWN;
@@ -103,7 +110,8 @@ static grpoalign_status follow(const handles *h, const context *c, findings *fou
     return status;
 }
 
-static grpoalign_status find(const points_options *options, const context *c, findings *found, grpoalign_error *error)
+static grpoalign_status find(const points_options *options, const context *c, findings *found,
+                             grpoalign_error *error)
 {
     handles h;
     grpoalign_points *points = NULL, *folds = NULL;
@@ -112,7 +120,8 @@ static grpoalign_status find(const points_options *options, const context *c, fi
     how.stability = GRPOALIGN_STABILITY_SPECTRUM;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_points_new(h.model, h.penalty, h.reference, c->settings.beta, &how, &points, error);
+        status = grpoalign_points_new(h.model, h.penalty, h.reference, c->settings.beta, &how,
+                                      &points, error);
     }
     if (status >= 0) {
         status = take_list(points, h.reference, c->outcomes, &found->points, &found->count, error);
@@ -121,13 +130,15 @@ static grpoalign_status find(const points_options *options, const context *c, fi
         found->reached = -1;
     }
     if (status >= 0) {
-        status = grpoalign_critical_beta(h.model, h.penalty, h.reference, &found->critical_beta, error);
+        status =
+            grpoalign_critical_beta(h.model, h.penalty, h.reference, &found->critical_beta, error);
     }
     if (status >= 0 && options->folds) {
-        status = grpoalign_points_new_folds(h.model, h.penalty, h.reference, options->low, options->high, &how, &folds,
-                                            error);
+        status = grpoalign_points_new_folds(h.model, h.penalty, h.reference, options->low,
+                                            options->high, &how, &folds, error);
         if (status >= 0) {
-            status = take_list(folds, h.reference, c->outcomes, &found->folds, &found->fold_count, error);
+            status = take_list(folds, h.reference, c->outcomes, &found->folds, &found->fold_count,
+                               error);
             found->folds_complete = grpoalign_points_complete(folds);
         }
     }
@@ -150,15 +161,17 @@ static const char *end_name(int end)
     return end == END_POINT ? "point" : end == END_COLLAPSE ? "collapse" : "unknown";
 }
 
-static void write_json(const points_options *options, const context *c, const findings *found, text *out)
+static void write_json(const points_options *options, const context *c, const findings *found,
+                       text *out)
 {
     text_format(out, "{\"id\": %s, \"status\": \"ok\"", c->id != NULL ? c->id : "null");
     json_labels(out, c);
     text_string(out, ", \"points\": [");
     for (int64_t k = 0; k < found->count; k++) {
         const result *r = &found->points[k];
-        text_format(out, "%s{\"status\": \"%s\", \"from_reference\": %s, \"reached\": %s", k > 0 ? ", " : "",
-                    grpoalign_status_name(r->report.status), json_truth(k == found->from_reference),
+        text_format(out, "%s{\"status\": \"%s\", \"from_reference\": %s, \"reached\": %s",
+                    k > 0 ? ", " : "", grpoalign_status_name(r->report.status),
+                    json_truth(k == found->from_reference),
                     json_truth(found->end == END_UNKNOWN ? -1 : k == found->reached));
         json_result(out, r, c->outcomes);
         text_string(out, "}");
@@ -181,14 +194,17 @@ static void write_json(const points_options *options, const context *c, const fi
 
 enum { TABLE_ROWS = 20, TABLE_COLUMNS = 8 };
 
-static void write_table(const points_options *options, const context *c, const findings *found, text *out)
+static void write_table(const points_options *options, const context *c, const findings *found,
+                        text *out)
 {
     int64_t columns = found->count < TABLE_COLUMNS ? found->count : TABLE_COLUMNS;
     int64_t rows = c->outcomes < TABLE_ROWS ? c->outcomes : TABLE_ROWS;
     int width = 18;
     table_heading(out, c);
-    text_format(out, "  %lld stationary polic%s, %s\n", (long long)found->count, found->count == 1 ? "y" : "ies",
-                found->complete ? "proved to be all" : "as many as a search found (no proof that they are all)");
+    text_format(out, "  %lld stationary polic%s, %s\n", (long long)found->count,
+                found->count == 1 ? "y" : "ies",
+                found->complete ? "proved to be all"
+                                : "as many as a search found (no proof that they are all)");
     if (columns > 0) {
         for (int64_t o = 0; o < rows; o++) {
             int w = label_width(c, o);
@@ -233,12 +249,14 @@ static void write_table(const points_options *options, const context *c, const f
             text_format(out, "  and %lld outcomes more\n", (long long)(c->outcomes - rows));
         }
         if (columns < found->count) {
-            text_format(out, "  and %lld stationary policies more\n", (long long)(found->count - columns));
+            text_format(out, "  and %lld stationary policies more\n",
+                        (long long)(found->count - columns));
         }
     }
     text_string(out, "\n");
     if (found->from_reference >= 0) {
-        text_format(out, "  connected to the reference   %lld\n", (long long)found->from_reference + 1);
+        text_format(out, "  connected to the reference   %lld\n",
+                    (long long)found->from_reference + 1);
     }
     if (found->end == END_POINT) {
         text_format(out, "  training ends at             %lld\n", (long long)found->reached + 1);
@@ -247,10 +265,12 @@ static void write_table(const points_options *options, const context *c, const f
                     found->end == END_COLLAPSE ? "the best outcomes alone (collapse)" : "unknown");
     }
     if (found->critical_beta > 0.0) {
-        text_format(out, "  critical beta                %.9g, below it there is none\n", found->critical_beta);
+        text_format(out, "  critical beta                %.9g, below it there is none\n",
+                    found->critical_beta);
     }
     if (options->folds) {
-        text_format(out, "  folds (%s)%*s", found->folds_complete ? "all" : "of the branch from large beta",
+        text_format(out, "  folds (%s)%*s",
+                    found->folds_complete ? "all" : "of the branch from large beta",
                     found->folds_complete ? 18 : 1, "");
         for (int64_t k = 0; k < found->fold_count; k++) {
             text_format(out, "%s%.9g", k > 0 ? ", " : "", found->folds[k].report.beta);
@@ -260,7 +280,8 @@ static void write_table(const points_options *options, const context *c, const f
     text_string(out, "\n");
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static int act(void *user, const context *self, const char *place, const style *how, text *out,
+               text *aside)
 {
     const points_options *options = user;
     grpoalign_error error = {.message = "out of memory"};
@@ -293,7 +314,11 @@ int command_points(int argc, char **argv)
 {
     static const own_option options[] = {{"folds", 1}, {"no-flow", 0}, {NULL, 0}};
     points_options own = {0};
-    const action points_action = {
-        .command = "points", .help = HELP, .options = options, .option = option, .act = act, .user = &own};
+    const action points_action = {.command = "points",
+                                  .help = HELP,
+                                  .options = options,
+                                  .option = option,
+                                  .act = act,
+                                  .user = &own};
     return run_contexts(&points_action, argc, argv);
 }

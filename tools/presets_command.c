@@ -11,14 +11,15 @@
 #include "words.h"
 #include "write.h"
 
-static const char HELP[] = "usage: grpoalign presets [--format table|jsonl] [NAME...]\n"
-                           "\n"
-                           "Lists the presets, all or those named: what each trainer computes, what its KL term "
-                           "amounts to on policy, the stationary\n"
-                           "policy that follows, and the defaults. std0 and std1 are stds with divisors G and G - 1; u "
-                           "is the expected advantage.\n"
-                           "\n"
-                           "Exit status: 0; 2 wrong usage.\n";
+static const char HELP[] =
+    "usage: grpoalign presets [--format table|jsonl] [NAME...]\n"
+    "\n"
+    "Lists the presets, all or those named: what each trainer computes, what its KL term "
+    "amounts to on policy, the stationary\n"
+    "policy that follows, and the defaults. std0 and std1 are stds with divisors G and G - 1; u "
+    "is the expected advantage.\n"
+    "\n"
+    "Exit status: 0; 2 wrong usage.\n";
 
 /* The settings of a preset as a user gets them who asks for its penalty. */
 static settings settings_of(const grpoalign_convention *preset)
@@ -48,7 +49,8 @@ static void write_beta(text *out, const grpoalign_convention *p)
     }
 }
 
-static void write_row(const grpoalign_convention *p, const char *advantage, const char *stationary, text *out)
+static void write_row(const grpoalign_convention *p, const char *advantage, const char *stationary,
+                      text *out)
 {
     text_format(out, "%-23s ", p->name);
     write_group_size(out, p);
@@ -60,15 +62,20 @@ static void write_row(const grpoalign_convention *p, const char *advantage, cons
     }
 }
 
-static void write_json(const grpoalign_convention *p, const char *advantage, const char *stationary, text *out)
+static void write_json(const grpoalign_convention *p, const char *advantage, const char *stationary,
+                       text *out)
 {
     text_format(out, "{\"name\": \"%s\", \"trainer\": ", p->name);
     text_quoted(out, p->trainer);
-    text_format(out, ", \"scale\": \"%s\", \"ddof\": %d, \"epsilon\": ", scale_name(p->scale), (int)p->ddof);
+    text_format(out, ", \"scale\": \"%s\", \"ddof\": %d, \"epsilon\": ", scale_name(p->scale),
+                (int)p->ddof);
     text_number(out, p->epsilon);
-    text_format(out, ", \"baseline\": \"%s\", \"zero_variance\": \"%s\", \"penalty\": \"%s\", \"group_size\": ",
-                p->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? "leave_one_out" : "mean",
-                p->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP ? "drop" : "keep", grpoalign_penalty_name(p->penalty));
+    text_format(
+        out,
+        ", \"baseline\": \"%s\", \"zero_variance\": \"%s\", \"penalty\": \"%s\", \"group_size\": ",
+        p->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? "leave_one_out" : "mean",
+        p->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP ? "drop" : "keep",
+        grpoalign_penalty_name(p->penalty));
     text_format(out, p->group_size >= 2 ? "%d" : "null", (int)p->group_size);
     text_string(out, ", \"beta\": ");
     if (isnan(p->beta)) {
@@ -96,7 +103,10 @@ static int write_preset(const char *name, int format)
     grpoalign_convention preset = {.struct_size = sizeof preset};
     text out = {0};
     if (grpoalign_preset(name, &preset, NULL) < 0) {
-        fprintf(stderr, "grpoalign presets: unknown preset \"%s\": expected one that grpoalign presets lists\n", name);
+        fprintf(
+            stderr,
+            "grpoalign presets: unknown preset \"%s\": expected one that grpoalign presets lists\n",
+            name);
         return 2;
     }
     settings s = settings_of(&preset);
@@ -105,7 +115,8 @@ static int write_preset(const char *name, int format)
     text_stationary(&stationary, &s);
     int done = !advantage.failed && !stationary.failed;
     if (done) {
-        (format == FORMAT_TABLE ? write_row : write_json)(&preset, advantage.bytes, stationary.bytes, &out);
+        (format == FORMAT_TABLE ? write_row : write_json)(&preset, advantage.bytes,
+                                                          stationary.bytes, &out);
         done = !out.failed;
     }
     text_free(&advantage);
@@ -121,8 +132,9 @@ static int write_preset(const char *name, int format)
 
 int command_presets(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"format", required_argument, NULL, 'f'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     int format = isatty(STDOUT_FILENO) ? FORMAT_TABLE : FORMAT_JSONL, option, status = 0;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         if (option == 'h') {
@@ -139,7 +151,8 @@ int command_presets(int argc, char **argv)
         format = strcmp(optarg, "table") == 0 ? FORMAT_TABLE : FORMAT_JSONL;
     }
     if (format == FORMAT_TABLE) {
-        printf("%-23s %-4s%-7s%-44s %-28s %s\n", "preset", "G", "beta", "advantage", "penalty", "stationary policy");
+        printf("%-23s %-4s%-7s%-44s %-28s %s\n", "preset", "G", "beta", "advantage", "penalty",
+               "stationary policy");
     }
     if (optind == argc) {
         const char *name;

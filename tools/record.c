@@ -13,7 +13,8 @@ typedef struct reader {
 } reader;
 
 /* Fails with a reason; returns 0. */
-#define FAIL(r, name, ...) (*(r)->status = (name), text_clear((r)->message), text_format((r)->message, __VA_ARGS__), 0)
+#define FAIL(r, name, ...)                                                                         \
+    (*(r)->status = (name), text_clear((r)->message), text_format((r)->message, __VA_ARGS__), 0)
 
 static const char *kind_of(const json_t *value)
 {
@@ -38,11 +39,13 @@ static const char *kind_of(const json_t *value)
 
 static double *allocate(size_t count)
 {
-    return count <= SIZE_MAX / sizeof(double) ? malloc((count > 0 ? count : 1) * sizeof(double)) : NULL;
+    return count <= SIZE_MAX / sizeof(double) ? malloc((count > 0 ? count : 1) * sizeof(double))
+                                              : NULL;
 }
 
 /* An array of numbers into a new vector. */
-static int read_vector(reader *r, const char *key, const json_t *value, double **out, int64_t *count)
+static int read_vector(reader *r, const char *key, const json_t *value, double **out,
+                       int64_t *count)
 {
     if (!json_is_array(value)) {
         return FAIL(r, "shape", "%s is %s: expected an array of numbers", key, kind_of(value));
@@ -66,7 +69,8 @@ static int read_vector(reader *r, const char *key, const json_t *value, double *
 }
 
 /* An array of equally long arrays of numbers into a new row-major matrix. */
-static int read_matrix(reader *r, const char *key, const json_t *value, double **out, int64_t *rows, int64_t *columns)
+static int read_matrix(reader *r, const char *key, const json_t *value, double **out, int64_t *rows,
+                       int64_t *columns)
 {
     if (!json_is_array(value)) {
         return FAIL(r, "shape", "%s is %s: expected an array of rows", key, kind_of(value));
@@ -83,16 +87,18 @@ static int read_matrix(reader *r, const char *key, const json_t *value, double *
     for (size_t i = 0; i < n; i++) {
         const json_t *row = json_array_get(value, i);
         if (!json_is_array(row)) {
-            return FAIL(r, "shape", "%s[%zu] is %s: expected a row of numbers", key, i, kind_of(row));
+            return FAIL(r, "shape", "%s[%zu] is %s: expected a row of numbers", key, i,
+                        kind_of(row));
         }
         if (json_array_size(row) != m) {
-            return FAIL(r, "shape", "%s[%zu] has %zu entries: expected %zu as in row 0", key, i, json_array_size(row),
-                        m);
+            return FAIL(r, "shape", "%s[%zu] has %zu entries: expected %zu as in row 0", key, i,
+                        json_array_size(row), m);
         }
         for (size_t j = 0; j < m; j++) {
             const json_t *item = json_array_get(row, j);
             if (!json_is_number(item)) {
-                return FAIL(r, "shape", "%s[%zu][%zu] is %s: expected a number", key, i, j, kind_of(item));
+                return FAIL(r, "shape", "%s[%zu][%zu] is %s: expected a number", key, i, j,
+                            kind_of(item));
             }
             numbers[i * m + j] = json_number_value(item);
         }
@@ -135,7 +141,8 @@ static int read_setting(reader *r, const char *key, const json_t *value)
     int good = known > 0 && fits;
     if (!good) {
         char *dumped = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        (void)FAIL(r, "value", "%s is %.60s: expected %s", key, dumped != NULL ? dumped : "?", expected.bytes);
+        (void)FAIL(r, "value", "%s is %.60s: expected %s", key, dumped != NULL ? dumped : "?",
+                   expected.bytes);
         free(dumped);
     }
     text_free(&shown);
@@ -149,8 +156,8 @@ static int margins_from_wins(reader *r, double *wins, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
             if (!(wins[i * n + j] >= 0.0)) {
-                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0", (long long)i, (long long)j,
-                            wins[i * n + j]);
+                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0",
+                            (long long)i, (long long)j, wins[i * n + j]);
             }
         }
     }
@@ -170,8 +177,8 @@ static int margins_from_wins(reader *r, double *wins, int64_t n)
 
 /* The shapes, as far as they went into the context; -1 where a key is absent. */
 typedef struct shapes {
-    int64_t reference, logprobs, rewards, variances, support, margin_rows, margin_columns, wins_rows, wins_columns,
-        distribution_rows, distribution_columns;
+    int64_t reference, logprobs, rewards, variances, support, margin_rows, margin_columns,
+        wins_rows, wins_columns, distribution_rows, distribution_columns;
 } shapes;
 
 static int agree(reader *r, const char *key, int64_t size, const char *what)
@@ -184,8 +191,8 @@ static int agree(reader *r, const char *key, int64_t size, const char *what)
         return FAIL(r, "shape", "%s is empty: expected at least one %s", key, what);
     }
     if (*outcomes > 0 && size != *outcomes) {
-        return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key, (long long)size,
-                    what, (long long)*outcomes);
+        return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key,
+                    (long long)size, what, (long long)*outcomes);
     }
     *outcomes = size;
     return 1;
@@ -195,35 +202,40 @@ static int check_shapes(reader *r, const shapes *s)
 {
     context *c = r->context;
     if (s->margin_rows >= 0 && s->wins_rows >= 0) {
-        return FAIL(r, "contradiction", "margins and wins contradict each other: expected one of them");
+        return FAIL(r, "contradiction",
+                    "margins and wins contradict each other: expected one of them");
     }
     if ((s->support >= 0) != (s->distribution_rows >= 0)) {
         return FAIL(r, "contradiction", "support and distribution belong together: %s is missing",
                     s->support >= 0 ? "distribution" : "support");
     }
     if (s->margin_rows >= 0 && s->margin_rows != s->margin_columns) {
-        return FAIL(r, "shape", "margins is %lld x %lld: expected a square matrix", (long long)s->margin_rows,
-                    (long long)s->margin_columns);
+        return FAIL(r, "shape", "margins is %lld x %lld: expected a square matrix",
+                    (long long)s->margin_rows, (long long)s->margin_columns);
     }
     if (s->wins_rows >= 0 && s->wins_rows != s->wins_columns) {
-        return FAIL(r, "shape", "wins is %lld x %lld: expected a square matrix", (long long)s->wins_rows,
-                    (long long)s->wins_columns);
+        return FAIL(r, "shape", "wins is %lld x %lld: expected a square matrix",
+                    (long long)s->wins_rows, (long long)s->wins_columns);
     }
     if (s->support >= 0 && (s->support == 0 || s->support != s->distribution_columns)) {
-        return FAIL(r, "shape", "distribution has %lld columns and support %lld levels: expected the same, > 0",
+        return FAIL(r, "shape",
+                    "distribution has %lld columns and support %lld levels: expected the same, > 0",
                     (long long)s->distribution_columns, (long long)s->support);
     }
     c->levels = s->support;
     return agree(r, "margins", s->margin_rows, "rows") && agree(r, "wins", s->wins_rows, "rows") &&
-           agree(r, "rewards", s->rewards, "numbers") && agree(r, "distribution", s->distribution_rows, "rows") &&
-           agree(r, "reward_variances", s->variances, "numbers") && agree(r, "reference", s->reference, "numbers") &&
+           agree(r, "rewards", s->rewards, "numbers") &&
+           agree(r, "distribution", s->distribution_rows, "rows") &&
+           agree(r, "reward_variances", s->variances, "numbers") &&
+           agree(r, "reference", s->reference, "numbers") &&
            agree(r, "reference_logprobs", s->logprobs, "numbers");
 }
 
 /* Keys that hold answers, as in a file of golden cases. */
 static int is_answer(const char *key)
 {
-    static const char *const answers[] = {"policy", "advantage", "points", "complete", "critical_beta"};
+    static const char *const answers[] = {"policy", "advantage", "points", "complete",
+                                          "critical_beta"};
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         if (strcmp(key, answers[i]) == 0) {
             return 1;
@@ -264,7 +276,8 @@ static int read_object(reader *r, json_t *object)
         } else if (strcmp(key, "wins") == 0) {
             good = read_matrix(r, key, value, &wins, &s.wins_rows, &s.wins_columns);
         } else if (strcmp(key, "distribution") == 0) {
-            good = read_matrix(r, key, value, &c->distribution, &s.distribution_rows, &s.distribution_columns);
+            good = read_matrix(r, key, value, &c->distribution, &s.distribution_rows,
+                               &s.distribution_columns);
         } else {
             text ignored = {0};
             settings probe = {0};
@@ -292,7 +305,8 @@ int record_parse(const char *line, size_t length, context *out, const char **sta
     json_error_t error;
     size_t values = 1;
     memset(out, 0, sizeof *out);
-    for (const char *comma = line; (comma = memchr(comma, ',', length - (size_t)(comma - line))) != NULL; comma++) {
+    for (const char *comma = line;
+         (comma = memchr(comma, ',', length - (size_t)(comma - line))) != NULL; comma++) {
         values++;
     }
     if (values > RECORD_MOST_VALUES) {
@@ -304,10 +318,12 @@ int record_parse(const char *line, size_t length, context *out, const char **sta
         object = json_loadb(line, length, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     }
     if (object == NULL) {
-        return FAIL(&r, "json", "not a JSON object, at character %d: %s", error.position, error.text);
+        return FAIL(&r, "json", "not a JSON object, at character %d: %s", error.position,
+                    error.text);
     }
-    int good = json_is_object(object) ? read_object(&r, object)
-                                      : FAIL(&r, "json", "the record is %s: expected an object", kind_of(object));
+    int good = json_is_object(object)
+                   ? read_object(&r, object)
+                   : FAIL(&r, "json", "the record is %s: expected an object", kind_of(object));
     json_decref(object);
     return good;
 }

@@ -22,17 +22,20 @@ static int take_vector(double **vector, int64_t n)
     return *vector != NULL;
 }
 
-grpoalign_status result_take(result *self, const grpoalign_solution *solution, const grpoalign_reference *reference,
-                             int64_t n, grpoalign_error *error)
+grpoalign_status result_take(result *self, const grpoalign_solution *solution,
+                             const grpoalign_reference *reference, int64_t n,
+                             grpoalign_error *error)
 {
-    if (!take_vector(&self->policy, n) || !take_vector(&self->advantage, n) || !take_vector(&self->reference, n)) {
+    if (!take_vector(&self->policy, n) || !take_vector(&self->advantage, n) ||
+        !take_vector(&self->reference, n)) {
         return short_memory(error);
     }
     self->report.struct_size = sizeof self->report;
-    grpoalign_status got[] = {grpoalign_solution_policy(solution, self->policy, n, error),
-                              grpoalign_solution_advantage(solution, self->advantage, n, error),
-                              grpoalign_reference_probabilities(reference, self->reference, n, error),
-                              grpoalign_solution_report(solution, &self->report, error)};
+    grpoalign_status got[] = {
+        grpoalign_solution_policy(solution, self->policy, n, error),
+        grpoalign_solution_advantage(solution, self->advantage, n, error),
+        grpoalign_reference_probabilities(reference, self->reference, n, error),
+        grpoalign_solution_report(solution, &self->report, error)};
     for (size_t i = 0; i < sizeof got / sizeof *got; i++) {
         if (got[i] < 0) {
             return got[i];
@@ -47,7 +50,8 @@ grpoalign_status result_solve(result *self, const context *c, grpoalign_error *e
     grpoalign_solution *solution = NULL;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution, error);
+        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution,
+                                 error);
     }
     if (status >= 0) {
         status = result_take(self, solution, h.reference, c->outcomes, error);
@@ -79,10 +83,12 @@ int quantity_parse(const char *value, quantity *out)
         }
     }
     out->kind = SHOW_OUTCOME;
-    if (strncmp(value, "policy:", 7) != 0 || !parse_integer(value + 7, &out->outcome) || out->outcome < 0) {
+    if (strncmp(value, "policy:", 7) != 0 || !parse_integer(value + 7, &out->outcome) ||
+        out->outcome < 0) {
         return 0;
     }
-    (void)snprintf(out->label, sizeof out->label, "probability of outcome %lld", (long long)out->outcome);
+    (void)snprintf(out->label, sizeof out->label, "probability of outcome %lld",
+                   (long long)out->outcome);
     return 1;
 }
 
@@ -99,7 +105,8 @@ int quantity_is_logarithmic(const quantity *self)
 const char *quantity_lacks(const quantity *self, const context *c)
 {
     if (self->kind == SHOW_REWARD && c->rewards == NULL && c->support == NULL) {
-        return "--show expected_reward: margins have no reward to show; expected kl_ref_policy, kl_policy_ref, entropy "
+        return "--show expected_reward: margins have no reward to show; expected kl_ref_policy, "
+               "kl_policy_ref, entropy "
                "or policy:K";
     }
     if (self->kind == SHOW_OUTCOME && self->outcome >= c->outcomes) {
@@ -116,12 +123,15 @@ void json_result(text *out, const result *self, int64_t n)
     json_number(out, "normaliser", report->normaliser);
     json_number(out, "residual", report->residual);
     json_number(out, "policy_error", report->policy_error);
-    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"", (int)report->iterations,
-                (int)report->factorizations, grpoalign_method_name(report->method));
+    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"",
+                (int)report->iterations, (int)report->factorizations,
+                grpoalign_method_name(report->method));
     if (report->expectation != GRPOALIGN_EXPECTATION_AUTO) {
-        text_format(out, ", \"expectation\": \"%s\"", grpoalign_expectation_name(report->expectation));
+        text_format(out, ", \"expectation\": \"%s\"",
+                    grpoalign_expectation_name(report->expectation));
     }
-    text_format(out, ", \"stable\": %s, \"unique\": %s", json_truth(report->stable), json_truth(report->unique));
+    text_format(out, ", \"stable\": %s, \"unique\": %s", json_truth(report->stable),
+                json_truth(report->unique));
     if (!isnan(report->rate)) {
         json_number(out, "rate", report->rate);
     }
@@ -167,8 +177,8 @@ void table_heading(text *out, const context *c)
 {
     static const char *const models[] = {"", "pairwise", "group", "limit"};
     const settings *s = &c->settings;
-    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "", ": ",
-                models[s->model]);
+    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "",
+                ": ", models[s->model]);
     if (s->model == MODEL_GROUP) {
         text_format(out, " of %lld", (long long)s->group_size);
     }
@@ -196,7 +206,8 @@ void table_batch(text *out, const result *self)
     if (isnan(self->std)) {
         text_string(out, "without effect under this penalty\n");
     } else {
-        text_format(out, "%.6g; each as if unscaled with beta %.6g\n", self->std, self->report.beta);
+        text_format(out, "%.6g; each as if unscaled with beta %.6g\n", self->std,
+                    self->report.beta);
     }
 }
 
@@ -225,8 +236,8 @@ void table_label(text *out, const context *c, int64_t outcome, int width)
     }
     int used = 0;
     text_string(out, "  ");
-    for (const char *label = c->labels[outcome]; *label != '\0' && (used < width || !starts_character(*label));
-         label++) {
+    for (const char *label = c->labels[outcome];
+         *label != '\0' && (used < width || !starts_character(*label)); label++) {
         used += starts_character(*label);
         char byte = (unsigned char)*label < 0x20 ? ' ' : *label;
         text_add(out, &byte, 1);

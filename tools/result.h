@@ -12,9 +12,11 @@ typedef struct result {
     double std;       /* theirs; NaN where it has no effect */
 } result;
 
-/* Copies out of the handles; the arrays are made when they are NULL. Returns a status of the library. */
-grpoalign_status result_take(result *self, const grpoalign_solution *solution, const grpoalign_reference *reference,
-                             int64_t n, grpoalign_error *error);
+/* Copies out of the handles; the arrays are made when they are NULL. Returns a status of the
+ * library. */
+grpoalign_status result_take(result *self, const grpoalign_solution *solution,
+                             const grpoalign_reference *reference, int64_t n,
+                             grpoalign_error *error);
 /* Solves a context. Returns a status of the library. */
 grpoalign_status result_solve(result *self, const context *c, grpoalign_error *error);
 void result_free(result *self);

@@ -14,30 +14,42 @@
 static const char HELP[] =
     "usage: grpoalign simulate [options] [FILE...]\n"
     "\n"
-    "Trains a tabular softmax policy on each context by sampled GRPO, as trainers run it, several times over, and puts "
+    "Trains a tabular softmax policy on each context by sampled GRPO, as trainers run it, several "
+    "times over, and puts "
     "the\n"
-    "policy reached beside the one predicted. Records are those of `grpoalign solve`, but for the limit model, whose "
+    "policy reached beside the one predicted. Records are those of `grpoalign solve`, but for the "
+    "limit model, whose "
     "groups\n"
     "cannot be drawn.\n"
     "\n"
-    "  --estimator k1|k2|k3|abs|none     of the divergence of a completion, l = log pi/pi_ref: l, l^2/2,\n"
+    "  --estimator k1|k2|k3|abs|none     of the divergence of a completion, l = log pi/pi_ref: l, "
+    "l^2/2,\n"
     "                                    exp(-l) - 1 + l, |l|\n"
-    "  --placement loss|loss-ratio|reward|reward-before   a term of the loss; the same times pi/pi_old, with its\n"
-    "                                    gradient; in the advantage; in the reward before it is normalised.\n"
-    "                                    Both by default as the preset has them, else as the penalty says. They say\n"
+    "  --placement loss|loss-ratio|reward|reward-before   a term of the loss; the same times "
+    "pi/pi_old, with its\n"
+    "                                    gradient; in the advantage; in the reward before it is "
+    "normalised.\n"
+    "                                    Both by default as the preset has them, else as the "
+    "penalty says. They say\n"
     "                                    which penalty is predicted\n"
-    "  --clamp C                         of the estimate, without gradient beyond (default: the preset's, else none)\n"
+    "  --clamp C                         of the estimate, without gradient beyond (default: the "
+    "preset's, else none)\n"
     "  --groups N                        groups of a batch (default 128)\n"
-    "  --steps N --inner-steps N         batches (default 4000) and gradient steps on each (default 1)\n"
+    "  --steps N --inner-steps N         batches (default 4000) and gradient steps on each "
+    "(default 1)\n"
     "  --learning-rate R                 of the logits, for a mean over completions (default 0.5)\n"
     "  --schedule constant|linear|cosine|inverse   of the learning rate (default constant)\n"
     "  --clip C                          of the ratio pi/pi_old, to [1 - C, 1 + C] (default 0.2)\n"
-    "  --average-from SHARE              of the steps, after which policies are averaged (default 0.5)\n"
+    "  --average-from SHARE              of the steps, after which policies are averaged (default "
+    "0.5)\n"
     "  --repetitions N                   independent runs (default 16)\n"
-    "  --no-extrapolation                of the learning rate: by default each run is done with the rate and with half "
+    "  --no-extrapolation                of the learning rate: by default each run is done with "
+    "the rate and with half "
     "of it,\n"
-    "                                    and the part of the difference that is linear in the rate is taken off\n"
-    "  --level P                         confidence of the intervals of all outcomes together (default 0.95)\n"
+    "                                    and the part of the difference that is linear in the rate "
+    "is taken off\n"
+    "  --level P                         confidence of the intervals of all outcomes together "
+    "(default 0.95)\n"
     "  --seed N                          (default 1)\n"
     "\n";
 
@@ -55,7 +67,8 @@ typedef struct simulation {
     double *reached, *low, *high, *runs; /* runs: repetitions x outcomes */
     double clipped, silent;
     int64_t diverged; /* runs that left the numbers */
-    double foldings;  /* e-foldings of the slowest disturbance before the average begins; NaN where not known */
+    double foldings;  /* e-foldings of the slowest disturbance before the average begins; NaN where
+                         not known */
 } simulation;
 
 static void simulation_free(simulation *self)
@@ -67,9 +80,12 @@ static void simulation_free(simulation *self)
     free(self->runs);
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------------------------------ */
+/* ---- statistics
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
-/* The regularised incomplete beta function by Lentz's continued fraction, for x < (a + 1)/(a + b + 2). */
+/* The regularised incomplete beta function by Lentz's continued fraction, for x < (a + 1)/(a + b +
+ * 2). */
 static double beta_fraction(double a, double b, double x)
 {
     double c = 1.0, d = 1.0 - (a + b) * x / (a + 1.0), f;
@@ -95,7 +111,8 @@ static double beta_fraction(double a, double b, double x)
 static double outside(double t, double freedom)
 {
     double x = freedom / (freedom + t * t), a = 0.5 * freedom, b = 0.5;
-    return x < (a + 1.0) / (a + b + 2.0) ? beta_fraction(a, b, x) : 1.0 - beta_fraction(b, a, 1.0 - x);
+    return x < (a + 1.0) / (a + b + 2.0) ? beta_fraction(a, b, x)
+                                         : 1.0 - beta_fraction(b, a, 1.0 - x);
 }
 
 /* The t with P(|T| > t) = 1 - level. */
@@ -116,8 +133,8 @@ static double student_quantile(double level, double freedom)
     return high;
 }
 
-/* Means over the runs, and the intervals they leave: together they hold with the level (Sidak; of two probabilities that sum to 1
- * one is the other). */
+/* Means over the runs, and the intervals they leave: together they hold with the level (Sidak; of
+ * two probabilities that sum to 1 one is the other). */
 static void summarise(simulation *self, int64_t n, int64_t repetitions, double level)
 {
     double each = pow(level, 1.0 / (double)(n > 2 ? n : 1));
@@ -138,7 +155,9 @@ static void summarise(simulation *self, int64_t n, int64_t repetitions, double l
     }
 }
 
-/* ---- prediction -------------------------------------------------------------------------------------------------------------- */
+/* ---- prediction
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 /* The penalty that an estimator in its place amounts to on-policy, 0 where the library has none. */
 static int32_t penalty_of(const sim_recipe *recipe)
@@ -146,13 +165,14 @@ static int32_t penalty_of(const sim_recipe *recipe)
     static const int32_t table[4][5] = {
         [IN_LOSS] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL,
                      GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALTY_TOTAL_VARIATION},
-        [IN_LOSS_RATIO] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL, GRPOALIGN_PENALTY_SQUARED_LOG_RATIO,
-                           GRPOALIGN_PENALTY_DIRECT_KL, 0},
+        [IN_LOSS_RATIO] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL,
+                           GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, GRPOALIGN_PENALTY_DIRECT_KL, 0},
         [IN_REWARD] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_DIRECT_KL, 0, 0, 0},
         [IN_REWARD_BEFORE] = {GRPOALIGN_PENALTY_NONE, GRPOALIGN_PENALTY_KL_IN_REWARD, 0, 0, 0},
     };
     int32_t penalty = table[recipe->placement][recipe->estimator];
-    /* The library's clamp is the one trainers have; another has no prediction unless nothing reaches it. */
+    /* The library's clamp is the one trainers have; another has no prediction unless nothing
+     * reaches it. */
     if (penalty == GRPOALIGN_PENALTY_REVERSE_KL && isfinite(recipe->clamp)) {
         return recipe->clamp == 10.0 ? GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED : 0;
     }
@@ -162,7 +182,8 @@ static int32_t penalty_of(const sim_recipe *recipe)
 /* Whether the clamp, which the predicted penalty is without, reaches the policy predicted. */
 static int is_beyond_clamp(const context *c, const sim_recipe *recipe, const simulation *self)
 {
-    for (int64_t o = 0; recipe->placement == IN_LOSS_RATIO && isfinite(recipe->clamp) && o < c->outcomes; o++) {
+    for (int64_t o = 0;
+         recipe->placement == IN_LOSS_RATIO && isfinite(recipe->clamp) && o < c->outcomes; o++) {
         double l = log(self->predicted.policy[o] / self->predicted.reference[o]);
         if (!(expm1(-l) + l < recipe->clamp)) {
             return 1;
@@ -171,7 +192,8 @@ static int is_beyond_clamp(const context *c, const sim_recipe *recipe, const sim
     return 0;
 }
 
-/* What the library says: the stationary policy, and where there are several the one that the training flow reaches. */
+/* What the library says: the stationary policy, and where there are several the one that the
+ * training flow reaches. */
 static grpoalign_status predict(const context *c, simulation *self, grpoalign_error *error)
 {
     handles h;
@@ -184,11 +206,13 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
     as_trained.settings.penalty = self->penalty;
     as_trained.settings.has_alpha = 0;
     if (self->penalty == GRPOALIGN_PENALTY_KL_IN_REWARD) {
-        as_trained.settings.has_zero_variance = 0; /* rewards that contain a KL are hardly ever equal */
+        as_trained.settings.has_zero_variance =
+            0; /* rewards that contain a KL are hardly ever equal */
     }
     grpoalign_status status = handles_open(&as_trained, &h, error);
     if (status >= 0) {
-        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, &how, &solution, error);
+        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, &how, &solution,
+                                 error);
     }
     const grpoalign_solution *answer = solution;
     if (status == GRPOALIGN_ERR_UNSUPPORTED) {
@@ -197,7 +221,8 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
         return GRPOALIGN_OK;
     }
     if (status == GRPOALIGN_NOT_UNIQUE) {
-        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, NULL, &flow, error);
+        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, NULL, &flow,
+                                    error);
         answer = grpoalign_flow_end(flow) != NULL ? grpoalign_flow_end(flow) : solution;
     }
     if (status >= 0) {
@@ -210,7 +235,9 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
     return status;
 }
 
-/* ---- training ---------------------------------------------------------------------------------------------------------------- */
+/* ---- training
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 /* How trainers that say nothing else would put a penalty into practice: estimator and place. */
 static void put_into_practice(int32_t penalty, sim_recipe *recipe)
@@ -244,12 +271,13 @@ static void put_into_practice(int32_t penalty, sim_recipe *recipe)
 /* Whether training can put a penalty into practice. */
 static int is_practical(int32_t penalty)
 {
-    return penalty != GRPOALIGN_PENALTY_CHI_SQUARED && penalty != GRPOALIGN_PENALTY_JENSEN_SHANNON &&
-           penalty != GRPOALIGN_PENALTY_ALPHA;
+    return penalty != GRPOALIGN_PENALTY_CHI_SQUARED &&
+           penalty != GRPOALIGN_PENALTY_JENSEN_SHANNON && penalty != GRPOALIGN_PENALTY_ALPHA;
 }
 
-/* The recipe for a context: what the record and the options say of rewards; the KL term as options say, else as the preset has it
- * (unless another penalty than the preset's is asked for), else as the penalty says. */
+/* The recipe for a context: what the record and the options say of rewards; the KL term as options
+ * say, else as the preset has it (unless another penalty than the preset's is asked for), else as
+ * the penalty says. */
 static sim_recipe recipe_of(const simulate_options *options, const context *c)
 {
     static const int scales[] = {[GRPOALIGN_SCALE_STD] = OVER_STD,
@@ -281,11 +309,13 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
         usual.estimator = estimators[preset->estimator];
         usual.placement = places[preset->placement];
         usual.clamp = preset->clamp;
-        /* Estimators without effect are trained with the trainer's beta all the same, to show it. */
+        /* Estimators without effect are trained with the trainer's beta all the same, to show it.
+         */
         recipe.beta = recipe.beta > 0.0 ? recipe.beta : isfinite(preset->beta) ? preset->beta : 0.0;
     } else {
         put_into_practice(s->penalty, &usual);
-        if (options->has_placement && !options->has_estimator && options->recipe.placement == IN_REWARD) {
+        if (options->has_placement && !options->has_estimator &&
+            options->recipe.placement == IN_REWARD) {
             usual.estimator = s->penalty == GRPOALIGN_PENALTY_REVERSE_KL ? KL_K3 : KL_K1;
         }
     }
@@ -295,8 +325,8 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
     return recipe;
 }
 
-static int train(const simulate_options *options, const context *c, const sim_recipe *recipe, const double *reference,
-                 simulation *self)
+static int train(const simulate_options *options, const context *c, const sim_recipe *recipe,
+                 const double *reference, simulation *self)
 {
     size_t n = (size_t)c->outcomes;
     sim_task task = {.outcomes = c->outcomes,
@@ -322,7 +352,8 @@ static int train(const simulate_options *options, const context *c, const sim_re
         self->silent += out.silent / (double)options->repetitions;
         int diverged = out.diverged;
         if (good && !options->plain) {
-            /* The average is off in proportion to a constant learning rate (Richardson's extrapolation takes that off). */
+            /* The average is off in proportion to a constant learning rate (Richardson's
+             * extrapolation takes that off). */
             out.average = half;
             run.learning_rate *= 0.5;
             run.seed ^= UINT64_C(0x8000000000000000);
@@ -372,7 +403,9 @@ static double *reference_of(const context *c, grpoalign_status *status, grpoalig
     return out;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *const ESTIMATORS[] = {"none", "k1", "k2", "k3", "abs"};
 static const char *const PLACEMENTS[] = {"loss", "loss-ratio", "reward", "reward-before"};
@@ -393,7 +426,9 @@ static void write_json(const simulate_options *options, const context *c, const 
     text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
                 self->diverged > 0 ? "diverged" : "ok");
     if (self->diverged > 0) {
-        text_format(out, ", \"error\": \"%lld of %lld runs left the numbers: expected a smaller --learning-rate\"",
+        text_format(out,
+                    ", \"error\": \"%lld of %lld runs left the numbers: expected a smaller "
+                    "--learning-rate\"",
                     (long long)self->diverged, (long long)options->repetitions);
     }
     json_labels(out, c);
@@ -417,10 +452,10 @@ static void write_json(const simulate_options *options, const context *c, const 
         text_string(out, ", \"inside\": null");
     }
     json_number(out, "level", options->level);
-    text_format(out, ", \"repetitions\": %lld, \"steps\": %lld, \"completions\": %lld", (long long)options->repetitions,
-                (long long)recipe->steps,
-                (long long)(options->repetitions * recipe->steps * recipe->groups * recipe->group_size *
-                            (options->plain ? 1 : 2)));
+    text_format(out, ", \"repetitions\": %lld, \"steps\": %lld, \"completions\": %lld",
+                (long long)options->repetitions, (long long)recipe->steps,
+                (long long)(options->repetitions * recipe->steps * recipe->groups *
+                            recipe->group_size * (options->plain ? 1 : 2)));
     json_number(out, "foldings", self->foldings);
     text_format(out, ", \"diverged\": %lld", (long long)self->diverged);
     json_number(out, "clipped", self->clipped);
@@ -442,8 +477,8 @@ static void write_table(const simulate_options *options, const context *c, const
         int w = label_width(c, o);
         width = w > width ? w : width;
     }
-    text_format(out, "  %-*s%14s%14s%14s   %.4g %% interval\n", width, "outcome", "reference", "predicted", "reached",
-                100.0 * options->level);
+    text_format(out, "  %-*s%14s%14s%14s   %.4g %% interval\n", width, "outcome", "reference",
+                "predicted", "reached", 100.0 * options->level);
     for (int64_t o = 0; o < c->outcomes; o++) {
         int in = self->has_prediction && is_inside(self, o);
         inside += in;
@@ -452,13 +487,14 @@ static void write_table(const simulate_options *options, const context *c, const
         }
         table_label(out, c, o, width);
         if (self->has_prediction) {
-            text_format(out, "%14.6f%14.6f", self->predicted.reference[o], self->predicted.policy[o]);
+            text_format(out, "%14.6f%14.6f", self->predicted.reference[o],
+                        self->predicted.policy[o]);
         } else {
             text_format(out, "%14s%14s", "", "-");
         }
         if (isfinite(self->reached[o])) {
-            text_format(out, "%14.6f   [%.6f, %.6f]%s\n", self->reached[o], self->low[o], self->high[o],
-                        !self->has_prediction || in ? "" : "  outside");
+            text_format(out, "%14.6f   [%.6f, %.6f]%s\n", self->reached[o], self->low[o],
+                        self->high[o], !self->has_prediction || in ? "" : "  outside");
         } else {
             text_format(out, "%14s\n", "-");
         }
@@ -466,34 +502,40 @@ static void write_table(const simulate_options *options, const context *c, const
     if (shown < c->outcomes) {
         text_format(out, "  and %lld more\n", (long long)(c->outcomes - shown));
     }
-    text_format(out, "\n  %s in the %s: ", ESTIMATORS[recipe->estimator], PLACEMENTS[recipe->placement]);
+    text_format(out, "\n  %s in the %s: ", ESTIMATORS[recipe->estimator],
+                PLACEMENTS[recipe->placement]);
     if (self->has_prediction) {
-        text_format(out, "predicted with %s; %lld of %lld inside\n", grpoalign_penalty_name(self->penalty),
-                    (long long)inside, (long long)c->outcomes);
+        text_format(out, "predicted with %s; %lld of %lld inside\n",
+                    grpoalign_penalty_name(self->penalty), (long long)inside,
+                    (long long)c->outcomes);
     } else {
         text_string(out, "nothing to predict\n");
     }
     if (self->diverged > 0) {
-        text_format(out, "  %lld of %lld runs diverged: they left the numbers (a smaller --learning-rate?)\n",
-                    (long long)self->diverged, (long long)options->repetitions);
-    }
-    if (self->foldings < SETTLED) {
         text_format(
             out,
-            "  it had not settled: the slowest disturbance had fallen by e^%.2g when averaging began, better is "
-            "e^%g (--steps)\n",
-            self->foldings, SETTLED);
+            "  %lld of %lld runs diverged: they left the numbers (a smaller --learning-rate?)\n",
+            (long long)self->diverged, (long long)options->repetitions);
     }
-    text_format(
-        out, "  %lld runs of %lld batches of %lld groups; %.3g %% of gradients clipped, %.3g %% of groups silent\n\n",
-        (long long)options->repetitions, (long long)recipe->steps, (long long)recipe->groups, 100.0 * self->clipped,
-        100.0 * self->silent);
+    if (self->foldings < SETTLED) {
+        text_format(out,
+                    "  it had not settled: the slowest disturbance had fallen by e^%.2g when "
+                    "averaging began, better is "
+                    "e^%g (--steps)\n",
+                    self->foldings, SETTLED);
+    }
+    text_format(out,
+                "  %lld runs of %lld batches of %lld groups; %.3g %% of gradients clipped, %.3g %% "
+                "of groups silent\n\n",
+                (long long)options->repetitions, (long long)recipe->steps,
+                (long long)recipe->groups, 100.0 * self->clipped, 100.0 * self->silent);
 }
 
 /* Members of a group: 24 bytes each. */
 static const int64_t MOST_MEMBERS = 1000000;
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static int act(void *user, const context *self, const char *place, const style *how, text *out,
+               text *aside)
 {
     const simulate_options *options = user;
     grpoalign_error error = {.message = "out of memory"};
@@ -501,31 +543,35 @@ static int act(void *user, const context *self, const char *place, const style *
     simulation done = {0};
     (void)aside;
     if (self->settings.model == MODEL_LIMIT) {
-        write_error(out, how, self->id, "contradiction", place,
-                    "groups of the limit model are infinite and cannot be drawn: expected the group model");
+        write_error(
+            out, how, self->id, "contradiction", place,
+            "groups of the limit model are infinite and cannot be drawn: expected the group model");
         return 0;
     }
     sim_recipe recipe = recipe_of(options, self);
     if (recipe.group_size > MOST_MEMBERS) {
         text wrong = {0};
-        text_format(&wrong, "group_size is %lld: expected at most %lld here, where every member is drawn",
+        text_format(&wrong,
+                    "group_size is %lld: expected at most %lld here, where every member is drawn",
                     (long long)recipe.group_size, (long long)MOST_MEMBERS);
-        write_error(out, how, self->id, "too_large", place, wrong.bytes != NULL ? wrong.bytes : "group_size");
+        write_error(out, how, self->id, "too_large", place,
+                    wrong.bytes != NULL ? wrong.bytes : "group_size");
         text_free(&wrong);
         return 0;
     }
     if (!is_practical(self->settings.penalty) && !options->has_estimator) {
-        write_error(
-            out, how, self->id, "contradiction", place,
-            "no trainer has an estimator for this penalty: expected --estimator and --placement, or another penalty");
+        write_error(out, how, self->id, "contradiction", place,
+                    "no trainer has an estimator for this penalty: expected --estimator and "
+                    "--placement, or another penalty");
         return 0;
     }
     double *reference = reference_of(self, &status, &error);
     for (int64_t o = 0; status >= 0 && o < self->outcomes; o++) {
         if (!(reference[o] > 0.0)) {
             free(reference);
-            write_error(out, how, self->id, "probability", place,
-                        "reference must be > 0 for every outcome: the logits of the others are infinite");
+            write_error(
+                out, how, self->id, "probability", place,
+                "reference must be > 0 for every outcome: the logits of the others are infinite");
             return 0;
         }
     }
@@ -539,18 +585,23 @@ static int act(void *user, const context *self, const char *place, const style *
         (void)snprintf(error.message, sizeof error.message, "out of memory");
     }
     free(reference);
-    done.foldings = done.has_prediction ? -done.predicted.report.rate * time_before_average(options, &recipe) : NAN;
+    done.foldings = done.has_prediction
+                        ? -done.predicted.report.rate * time_before_average(options, &recipe)
+                        : NAN;
     if (status < 0) {
         write_library_error(out, how, self, status, place, error.message);
     } else {
-        (how->format == FORMAT_TABLE ? write_table : write_json)(options, self, &recipe, &done, out);
+        (how->format == FORMAT_TABLE ? write_table : write_json)(options, self, &recipe, &done,
+                                                                 out);
     }
     int settled = status >= 0 && done.diverged == 0;
     simulation_free(&done);
     return settled;
 }
 
-/* ---- options ----------------------------------------------------------------------------------------------------------------- */
+/* ---- options
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 /* The place of a name in a list, -1 if it is none. */
 static int find_name(const char *value, const char *const *names, int count)
@@ -595,8 +646,8 @@ static int option(void *user, const char *name, const char *value, text *expecte
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             text_string(expected, numbers[i].range);
-            return parse_number(value, numbers[i].target) && *numbers[i].target >= numbers[i].least &&
-                   *numbers[i].target <= numbers[i].most;
+            return parse_number(value, numbers[i].target) &&
+                   *numbers[i].target >= numbers[i].least && *numbers[i].target <= numbers[i].most;
         }
     }
     if (strcmp(name, "estimator") == 0) {
@@ -627,9 +678,10 @@ static int option(void *user, const char *name, const char *value, text *expecte
 int command_simulate(int argc, char **argv)
 {
     static const own_option options[] = {
-        {"estimator", 1},   {"placement", 1},   {"clamp", 1},        {"groups", 1},           {"steps", 1},
-        {"inner-steps", 1}, {"clip", 1},        {"level", 1},        {"learning-rate", 1},    {"schedule", 1},
-        {"seed", 1},        {"repetitions", 1}, {"average-from", 1}, {"no-extrapolation", 0}, {NULL, 0}};
+        {"estimator", 1},     {"placement", 1},        {"clamp", 1}, {"groups", 1},
+        {"steps", 1},         {"inner-steps", 1},      {"clip", 1},  {"level", 1},
+        {"learning-rate", 1}, {"schedule", 1},         {"seed", 1},  {"repetitions", 1},
+        {"average-from", 1},  {"no-extrapolation", 0}, {NULL, 0}};
     simulate_options own = {.recipe = {.groups = 128,
                                        .steps = 4000,
                                        .inner_steps = 1,
@@ -640,7 +692,11 @@ int command_simulate(int argc, char **argv)
                             .repetitions = 16,
                             .level = 0.95,
                             .seed = 1};
-    const action simulate_action = {
-        .command = "simulate", .help = HELP, .options = options, .option = option, .act = act, .user = &own};
+    const action simulate_action = {.command = "simulate",
+                                    .help = HELP,
+                                    .options = options,
+                                    .option = option,
+                                    .act = act,
+                                    .user = &own};
     return run_contexts(&simulate_action, argc, argv);
 }

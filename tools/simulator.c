@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- random numbers: xoshiro256++ (Blackman and Vigna), seeded by splitmix64 ------------------------------------------ */
+/* ---- random numbers: xoshiro256++ (Blackman and Vigna), seeded by splitmix64
+ * ------------------------------------------ */
 
 typedef struct generator {
     uint64_t s[4];
@@ -40,7 +41,8 @@ static double next_uniform(generator *g)
     return (double)(next_bits(g) >> 11) * 0x1p-53;
 }
 
-/* ---- drawing from a table: Walker's alias method ------------------------------------------------------------------------ */
+/* ---- drawing from a table: Walker's alias method
+ * ------------------------------------------------------------------------ */
 
 typedef struct alias {
     int64_t n;
@@ -101,18 +103,21 @@ static int64_t alias_draw(const alias *self, generator *g)
     return place - (double)cell < self->keep[cell] ? cell : self->other[cell];
 }
 
-/* ---- one run -------------------------------------------------------------------------------------------------------------- */
+/* ---- one run
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct trainer {
     const sim_task *task;
     const sim_recipe *recipe;
     generator random;
-    double *logits, *policy, *old_policy, *log_ratio, *gradient; /* per outcome; log_ratio is to the reference */
-    alias actions, *scores;                                      /* scores: one table per outcome, for random rewards */
-    int64_t *taken;                                              /* one group: outcomes, rewards, advantages */
+    double *logits, *policy, *old_policy, *log_ratio,
+        *gradient;          /* per outcome; log_ratio is to the reference */
+    alias actions, *scores; /* scores: one table per outcome, for random rewards */
+    int64_t *taken;         /* one group: outcomes, rewards, advantages */
     double *rewards, *advantages;
-    /* The batch, per outcome: how often it was drawn, and sums and numbers of its advantages by their sign. Completions of
-     * one outcome differ in nothing else. */
+    /* The batch, per outcome: how often it was drawn, and sums and numbers of its advantages by
+     * their sign. Completions of one outcome differ in nothing else. */
     double *drawn, *gain, *loss, *gains, *losses;
     double clipped;
     int64_t silent, kept; /* groups: without spread, all in all; of this batch, not dropped */
@@ -137,7 +142,8 @@ static void softmax(trainer *t)
 static double score(trainer *t, int64_t outcome)
 {
     const sim_task *task = t->task;
-    return task->support != NULL ? task->support[alias_draw(&t->scores[outcome], &t->random)] : task->rewards[outcome];
+    return task->support != NULL ? task->support[alias_draw(&t->scores[outcome], &t->random)]
+                                 : task->rewards[outcome];
 }
 
 /* Which of two completions wins: 1, -1, or 0 for a tie of rewards. */
@@ -148,11 +154,13 @@ static double compare(trainer *t, int64_t first, int64_t second)
         double margin = task->margins[first * task->outcomes + second];
         return next_uniform(&t->random) < 0.5 * (1.0 + margin) ? 1.0 : -1.0;
     }
-    return (double)((task->rewards[first] > task->rewards[second]) - (task->rewards[first] < task->rewards[second]));
+    return (double)((task->rewards[first] > task->rewards[second]) -
+                    (task->rewards[first] < task->rewards[second]));
 }
 
 typedef struct moments {
-    double least, factor; /* rewards are taken less the least of them, and times a power of two where squares need it */
+    double least, factor; /* rewards are taken less the least of them, and times a power of two
+                             where squares need it */
     double mean, squares; /* of those; squares: the sum of squared deviations */
     int spread;
 } moments;
@@ -166,7 +174,8 @@ static double measured(const moments *m, double reward)
     if (m->factor == 1.0) {
         return reward - m->least;
     }
-    return m->factor < 1.0 ? reward * m->factor - m->least * m->factor : (reward - m->least) * m->factor;
+    return m->factor < 1.0 ? reward * m->factor - m->least * m->factor
+                           : (reward - m->least) * m->factor;
 }
 
 /* Of a group's rewards, without member `but` (-1: of all). */
@@ -201,7 +210,8 @@ static moments moments_of(const double *rewards, int64_t size, int64_t but)
     return m;
 }
 
-/* A centred reward over the divisor that its moments give; epsilon is in units of the reward, or of its square. */
+/* A centred reward over the divisor that its moments give; epsilon is in units of the reward, or of
+ * its square. */
 static double over_std(const sim_recipe *recipe, const moments *m, double centred, double count)
 {
     double std = sqrt(m->squares / count);
@@ -209,7 +219,8 @@ static double over_std(const sim_recipe *recipe, const moments *m, double centre
                           : centred / (std + recipe->epsilon * m->factor);
 }
 
-/* Advantages of one group from its rewards, as the trainers' documentation has them. Returns whether the rewards differ. */
+/* Advantages of one group from its rewards, as the trainers' documentation has them. Returns
+ * whether the rewards differ. */
 static int normalise(const sim_recipe *recipe, const double *rewards, double *advantages)
 {
     int64_t size = recipe->group_size;
@@ -220,7 +231,8 @@ static int normalise(const sim_recipe *recipe, const double *rewards, double *ad
             moments others = moments_of(rewards, size, i);
             double centred = measured(&others, rewards[i]) - others.mean;
             /* Two others have the sample std; one alone, or equal ones, divide by nothing. */
-            advantages[i] = others.spread ? over_std(recipe, &others, centred, members - 2.0) : centred / others.factor;
+            advantages[i] = others.spread ? over_std(recipe, &others, centred, members - 2.0)
+                                          : centred / others.factor;
             continue;
         }
         double reward = measured(&all, rewards[i]), centred = reward - all.mean;
@@ -229,8 +241,9 @@ static int normalise(const sim_recipe *recipe, const double *rewards, double *ad
         }
         advantages[i] = !all.spread                     ? 0.0
                         : recipe->scale == OVER_NOTHING ? centred / all.factor
-                        : recipe->scale == OVER_MEAN ? centred / (all.mean + (all.least + recipe->epsilon) * all.factor)
-                                                     : over_std(recipe, &all, centred, members - (double)recipe->ddof);
+                        : recipe->scale == OVER_MEAN
+                            ? centred / (all.mean + (all.least + recipe->epsilon) * all.factor)
+                            : over_std(recipe, &all, centred, members - (double)recipe->ddof);
     }
     return all.spread;
 }
@@ -244,7 +257,11 @@ static int is_clamped(const sim_recipe *recipe, double estimate)
 static double divergence(const sim_recipe *recipe, double l)
 {
     int e = recipe->estimator;
-    double k = e == KL_K1 ? l : e == KL_K2 ? 0.5 * l * l : e == KL_K3 ? expm1(-l) + l : e == KL_ABS ? fabs(l) : 0.0;
+    double k = e == KL_K1    ? l
+               : e == KL_K2  ? 0.5 * l * l
+               : e == KL_K3  ? expm1(-l) + l
+               : e == KL_ABS ? fabs(l)
+                             : 0.0;
     return is_clamped(recipe, k) ? copysign(recipe->clamp, k) : k;
 }
 
@@ -255,8 +272,8 @@ static double divergence_slope(const sim_recipe *recipe, double l)
            : e == KL_K1                                                              ? 1.0
            : e == KL_K2                                                              ? l
            : e == KL_K3                                                              ? -expm1(-l)
-           : e == KL_ABS                                                             ? (double)((l > 0.0) - (l < 0.0))
-                                                                                     : 0.0;
+           : e == KL_ABS ? (double)((l > 0.0) - (l < 0.0))
+                         : 0.0;
 }
 
 /* Returns whether the group is kept. */
@@ -325,14 +342,17 @@ static void step(trainer *t, double learning_rate)
         return;
     }
     for (int64_t o = 0; o < n; o++) {
-        /* -min(ratio A, clip(ratio) A): no gradient where the ratio has gone too far in the direction of A. */
+        /* -min(ratio A, clip(ratio) A): no gradient where the ratio has gone too far in the
+         * direction of A. */
         double ratio = t->policy[o] / t->old_policy[o];
         int too_high = ratio > 1.0 + recipe->clip, too_low = ratio < 1.0 - recipe->clip;
         double push = ratio * ((too_high ? 0.0 : t->gain[o]) + (too_low ? 0.0 : t->loss[o]));
         t->clipped += (too_high ? t->gains[o] : 0.0) + (too_low ? t->losses[o] : 0.0);
         if (recipe->placement == IN_LOSS || recipe->placement == IN_LOSS_RATIO) {
-            double l = t->log_ratio[o], slope = divergence_slope(recipe, l), k = divergence(recipe, l);
-            int clamped = fabs(k) >= recipe->clamp; /* the product with the ratio is what is cut off */
+            double l = t->log_ratio[o], slope = divergence_slope(recipe, l),
+                   k = divergence(recipe, l);
+            int clamped =
+                fabs(k) >= recipe->clamp; /* the product with the ratio is what is cut off */
             push -= recipe->beta * t->drawn[o] *
                     (recipe->placement == IN_LOSS ? slope
                      : clamped                    ? 0.0
@@ -347,7 +367,8 @@ static void step(trainer *t, double learning_rate)
     softmax(t);
 }
 
-/* Trainers' schedules, and 1/t^(2/3), whose average converges fastest to where the noise of the samples would hide it. */
+/* Trainers' schedules, and 1/t^(2/3), whose average converges fastest to where the noise of the
+ * samples would hide it. */
 double sim_learning_rate(const sim_recipe *recipe, int64_t step_number)
 {
     double share = (double)step_number / (double)recipe->steps;
@@ -383,7 +404,8 @@ static int trainer_new(trainer *t, const sim_task *task, const sim_recipe *recip
     t->taken = malloc(size * sizeof *t->taken);
     t->rewards = malloc(size * sizeof(double));
     t->advantages = malloc(size * sizeof(double));
-    good = good && t->taken && t->rewards && t->advantages && alias_new(&t->actions, task->outcomes);
+    good =
+        good && t->taken && t->rewards && t->advantages && alias_new(&t->actions, task->outcomes);
     if (good && task->support != NULL) {
         t->scores = calloc(n, sizeof *t->scores);
         good = t->scores != NULL;
@@ -404,8 +426,9 @@ static void trainer_free(trainer *t)
     }
     free(t->scores);
     alias_free(&t->actions);
-    double *vectors[] = {t->logits, t->policy, t->old_policy, t->log_ratio, t->gradient, t->drawn,
-                         t->gain,   t->loss,   t->gains,      t->losses,    t->rewards,  t->advantages};
+    double *vectors[] = {t->logits,   t->policy, t->old_policy, t->log_ratio,
+                         t->gradient, t->drawn,  t->gain,       t->loss,
+                         t->gains,    t->losses, t->rewards,    t->advantages};
     for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++) {
         free(vectors[k]);
     }

@@ -1,18 +1,20 @@
 /*
- * Sampled GRPO on a tabular softmax policy, the way trainers run it: sample groups, score them, normalise within the group,
- * take clipped policy-gradient steps with a KL estimator, and again. It shares nothing with the library: no expectation over
- * groups, no stationarity condition.
+ * Sampled GRPO on a tabular softmax policy, the way trainers run it: sample groups, score them,
+ * normalise within the group, take clipped policy-gradient steps with a KL estimator, and again. It
+ * shares nothing with the library: no expectation over groups, no stationarity condition.
  */
 #ifndef GPA_SIMULATOR_H
 #define GPA_SIMULATOR_H
 
 #include <stdint.h>
 
-/* Estimators of the divergence of a completion, l = log pi/pi_ref: k1 = l, k2 = l^2/2, k3 = exp(-l) - 1 + l, |l|. */
+/* Estimators of the divergence of a completion, l = log pi/pi_ref: k1 = l, k2 = l^2/2, k3 = exp(-l)
+ * - 1 + l, |l|. */
 enum { KL_NONE, KL_K1, KL_K2, KL_K3, KL_ABS };
 
-/* Where the estimator enters: a term of the loss; the same times the differentiable ratio pi/pi_old; subtracted from the
- * normalised advantage, without gradient; subtracted from the reward before it is normalised. */
+/* Where the estimator enters: a term of the loss; the same times the differentiable ratio
+ * pi/pi_old; subtracted from the normalised advantage, without gradient; subtracted from the reward
+ * before it is normalised. */
 enum { IN_LOSS, IN_LOSS_RATIO, IN_REWARD, IN_REWARD_BEFORE };
 
 /* What the centred reward is divided by. */
@@ -20,7 +22,8 @@ enum { OVER_STD, OVER_NOTHING, OVER_STD_OF_OTHERS, OVER_MEAN };
 
 enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_INVERSE };
 
-/* What is trained on. Rewards are fixed, or drawn from a distribution over levels, or a comparison decides (groups of two). */
+/* What is trained on. Rewards are fixed, or drawn from a distribution over levels, or a comparison
+ * decides (groups of two). */
 typedef struct sim_task {
     int64_t outcomes;
     const double *reference;    /* probabilities */

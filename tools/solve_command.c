@@ -8,15 +8,18 @@
 #include "result.h"
 #include "write.h"
 
-static const char HELP[] =
-    "usage: grpoalign solve [options] [FILE...]\n"
-    "\n"
-    "Reads one context per line (JSON Lines) from each FILE, or from standard input (also as -), and writes one\n"
-    "result per line. Keys of a record: id; reference or reference_logprobs (else uniform); model; rewards, or\n"
-    "margins or wins (pairwise), or support and distribution (group); reward_variances (limit); and settings by the\n"
-    "names of the options below, with _ for -. With the std of a batch as scale all contexts of a FILE are solved\n"
-    "together.\n"
-    "\n";
+static const char HELP[] = "usage: grpoalign solve [options] [FILE...]\n"
+                           "\n"
+                           "Reads one context per line (JSON Lines) from each FILE, or from "
+                           "standard input (also as -), and writes one\n"
+                           "result per line. Keys of a record: id; reference or reference_logprobs "
+                           "(else uniform); model; rewards, or\n"
+                           "margins or wins (pairwise), or support and distribution (group); "
+                           "reward_variances (limit); and settings by the\n"
+                           "names of the options below, with _ for -. With the std of a batch as "
+                           "scale all contexts of a FILE are solved\n"
+                           "together.\n"
+                           "\n";
 
 static void write_json(const context *c, const result *r, text *out)
 {
@@ -93,8 +96,8 @@ static void write_table(const context *c, const result *r, text *out)
         text_format(out, "%13.5g\n", r->advantage[o]);
     }
     if (shown < c->outcomes) {
-        text_format(out, "  and %lld more: reference %.6g, policy %.6g\n", (long long)(c->outcomes - shown),
-                    rest_reference, rest);
+        text_format(out, "  and %lld more: reference %.6g, policy %.6g\n",
+                    (long long)(c->outcomes - shown), rest_reference, rest);
     }
     free(order);
     text_string(out, "\n");
@@ -102,7 +105,9 @@ static void write_table(const context *c, const result *r, text *out)
         text_format(out, "  expected reward      %.6g -> %.6g\n", report->expected_reward_reference,
                     report->expected_reward);
     }
-    text_format(out, "  KL(pi_ref||pi)       %.6g\n  KL(pi||pi_ref)       %.6g\n  entropy              %.6g nats\n",
+    text_format(out,
+                "  KL(pi_ref||pi)       %.6g\n  KL(pi||pi_ref)       %.6g\n  entropy              "
+                "%.6g nats\n",
                 report->kl_ref_policy, report->kl_policy_ref, report->entropy);
     text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n",
                 grpoalign_status_name(report->status),

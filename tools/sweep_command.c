@@ -14,30 +14,40 @@
 static const char HELP[] =
     "usage: grpoalign sweep [options] [FILE...]\n"
     "\n"
-    "The stationary policy of each context over a grid of settings. Records are those of `grpoalign solve`; what the "
+    "The stationary policy of each context over a grid of settings. Records are those of "
+    "`grpoalign solve`; what the "
     "grid\n"
     "gives replaces what they say.\n"
     "\n"
-    "Axes of the grid; VALUES is a list 0.1,0.2,0.5, or LOW:HIGH:logN or LOW:HIGH:linN for N values:\n"
+    "Axes of the grid; VALUES is a list 0.1,0.2,0.5, or LOW:HIGH:logN or LOW:HIGH:linN for N "
+    "values:\n"
     "  --beta VALUES   --group-size VALUES   --penalty NAMES   --scale NAMES\n"
-    "  --reference-probability VALUES    two outcomes: of the better one (the second, between equals)\n"
-    "  --margin VALUES                   pairwise, two outcomes: P(second beats first) - P(first beats second)\n"
+    "  --reference-probability VALUES    two outcomes: of the better one (the second, between "
+    "equals)\n"
+    "  --margin VALUES                   pairwise, two outcomes: P(second beats first) - P(first "
+    "beats second)\n"
     "\n"
-    "  --all                             all stationary policies, not only the one the reference leads to\n"
+    "  --all                             all stationary policies, not only the one the reference "
+    "leads to\n"
     "  --summary                         CSV: a row per stationary policy, without its outcomes\n"
-    "  --plot FILE.svg                   draw it along the axis with the most values: along beta the whole curve of\n"
-    "                                    stationary policies, dashed where they repel training. Needs gnuplot\n"
-    "  --mean                            draw the mean over contexts of the policies that the references lead to\n"
-    "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, kl_policy_ref, "
+    "  --plot FILE.svg                   draw it along the axis with the most values: along beta "
+    "the whole curve of\n"
+    "                                    stationary policies, dashed where they repel training. "
+    "Needs gnuplot\n"
+    "  --mean                            draw the mean over contexts of the policies that the "
+    "references lead to\n"
+    "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, "
+    "kl_policy_ref, "
     "entropy,\n"
     "                                    or policy:K for the probability of outcome K (from 0)\n"
     "\n";
 
 enum { AXIS_BETA, AXIS_GROUP_SIZE, AXIS_REFERENCE, AXIS_MARGIN, AXES };
 
-static const char *const AXIS_NAMES[AXES] = {"beta", "group-size", "reference-probability", "margin"};
-static const char *const AXIS_LABELS[AXES] = {"regularisation β", "group size G", "reference probability",
-                                              "confidence margin γ"};
+static const char *const AXIS_NAMES[AXES] = {"beta", "group-size", "reference-probability",
+                                             "margin"};
+static const char *const AXIS_LABELS[AXES] = {"regularisation β", "group size G",
+                                              "reference probability", "confidence margin γ"};
 
 /* Of one setting. */
 enum { MOST_WORDS = 10 };
@@ -59,7 +69,9 @@ typedef struct drawn {
     int64_t cell, style;
 } drawn;
 
-/* ---- options ------------------------------------------------------------------------------------------------------- */
+/* ---- options
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* Words of a setting, separated by commas, each once. */
 static int parse_list(const char *name, const char *value, int32_t *out, int *count, text *expected)
@@ -80,8 +92,8 @@ static int parse_list(const char *name, const char *value, int32_t *out, int *co
         int32_t found = strcmp(name, "scale") == 0 ? probe.scale : probe.penalty;
         if (is_in_batch(&probe)) {
             text_clear(expected);
-            text_string(expected,
-                        "std, none, std_of_others or mean: the std of a batch couples the contexts of a file");
+            text_string(expected, "std, none, std_of_others or mean: the std of a batch couples "
+                                  "the contexts of a file");
             return 0;
         }
         for (int k = 0; k < *count; k++) {
@@ -123,16 +135,18 @@ static int axis_takes(int axis, const grid *values)
 
 static int option(void *user, const char *name, const char *value, text *expected)
 {
-    static const char *const ranges[AXES] = {"numbers > 0", "integers from 2 on", "numbers in [0, 1]",
-                                             "numbers in [-1, 1]"};
+    static const char *const ranges[AXES] = {"numbers > 0", "integers from 2 on",
+                                             "numbers in [0, 1]", "numbers in [-1, 1]"};
     sweep *self = user;
     for (int axis = 0; axis < AXES; axis++) {
         if (strcmp(name, AXIS_NAMES[axis]) == 0) {
-            text_format(expected, "%s: a list a,b,c or LOW:HIGH:logN or LOW:HIGH:linN", ranges[axis]);
+            text_format(expected, "%s: a list a,b,c or LOW:HIGH:logN or LOW:HIGH:linN",
+                        ranges[axis]);
             grid_free(&self->axes[axis]);
             /* A grid is rounded to integers, a list must have them. */
             return parse_grid(value, &self->axes[axis]) &&
-                   (axis != AXIS_GROUP_SIZE || strchr(value, ':') != NULL || are_integers(&self->axes[axis])) &&
+                   (axis != AXIS_GROUP_SIZE || strchr(value, ':') != NULL ||
+                    are_integers(&self->axes[axis])) &&
                    axis_takes(axis, &self->axes[axis]);
         }
     }
@@ -194,10 +208,11 @@ static int begin(void *user, style *how, text *out, text *wrong)
         self->plot.log_y = quantity_is_logarithmic(&self->show);
     }
     if (how->format == FORMAT_CSV) {
-        static const char summary[] =
-            "id,status,error,model,group_size,scale,penalty,reference_probability,margin,beta,point,"
-            "from_reference,points,complete,stable,unique,expected_reward,kl_ref_policy,kl_policy_ref,entropy,"
-            "residual,policy_error";
+        static const char summary[] = "id,status,error,model,group_size,scale,penalty,reference_"
+                                      "probability,margin,beta,point,"
+                                      "from_reference,points,complete,stable,unique,expected_"
+                                      "reward,kl_ref_policy,kl_policy_ref,entropy,"
+                                      "residual,policy_error";
         text_string(out, summary);
         text_string(out, self->summary ? "\n" : ",outcome,reference,policy,advantage\n");
         how->columns = self->summary ? 22 : 26;
@@ -205,7 +220,8 @@ static int begin(void *user, style *how, text *out, text *wrong)
     return 1;
 }
 
-/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another scale is swept. */
+/* Epsilon belongs to a divisor, ddof and its place to the std: they are left out where another
+ * scale is swept. */
 static void fit_to_scale(settings *s)
 {
     int is_std = s->scale == GRPOALIGN_SCALE_STD, divides = s->scale != GRPOALIGN_SCALE_NONE;
@@ -233,17 +249,22 @@ static void prepare(void *user, settings *s)
         s->has_penalty = 1;
         s->penalty = self->penalties[0];
     }
-    if (self->scale_count > 0 && !(self->scale_count > 1 && s->has_model && s->model == MODEL_PAIRWISE)) {
+    if (self->scale_count > 0 &&
+        !(self->scale_count > 1 && s->has_model && s->model == MODEL_PAIRWISE)) {
         s->has_scale = 1;
-        /* Every setting goes with the std; each cell takes its own scale, and what goes with that. */
+        /* Every setting goes with the std; each cell takes its own scale, and what goes with that.
+         */
         s->scale = self->scale_count > 1 ? GRPOALIGN_SCALE_STD : self->scales[0];
         fit_to_scale(s);
     }
 }
 
-/* ---- cells ------------------------------------------------------------------------------------------------------------ */
+/* ---- cells
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
-/* A combination of everything but beta: a context of its own, with parts borrowed from the one it comes from. */
+/* A combination of everything but beta: a context of its own, with parts borrowed from the one it
+ * comes from. */
 typedef struct cell {
     context context;
     double reference[2], margins[4];
@@ -257,14 +278,16 @@ static const char *misfit(const sweep *self, const context *c)
     if (self->axes[AXIS_REFERENCE].count > 0 && c->outcomes != 2) {
         return "--reference-probability is for contexts of two outcomes";
     }
-    if (self->axes[AXIS_MARGIN].count > 0 && (c->outcomes != 2 || c->settings.model != MODEL_PAIRWISE)) {
+    if (self->axes[AXIS_MARGIN].count > 0 &&
+        (c->outcomes != 2 || c->settings.model != MODEL_PAIRWISE)) {
         return "--margin is for pairwise contexts of two outcomes";
     }
     if (self->plot_file == NULL) {
         return NULL;
     }
     context shown = *c;
-    shown.rewards = self->axes[AXIS_MARGIN].count > 0 ? NULL : c->rewards; /* the axis replaces them */
+    shown.rewards =
+        self->axes[AXIS_MARGIN].count > 0 ? NULL : c->rewards; /* the axis replaces them */
     return quantity_lacks(&self->show, &shown);
 }
 
@@ -276,7 +299,8 @@ static int64_t at_least_one(int64_t count)
 static int64_t combinations(const sweep *self)
 {
     return at_least_one(self->penalty_count) * at_least_one(self->scale_count) *
-           at_least_one(self->axes[AXIS_GROUP_SIZE].count) * at_least_one(self->axes[AXIS_REFERENCE].count) *
+           at_least_one(self->axes[AXIS_GROUP_SIZE].count) *
+           at_least_one(self->axes[AXIS_REFERENCE].count) *
            at_least_one(self->axes[AXIS_MARGIN].count);
 }
 
@@ -342,7 +366,8 @@ static void make_cell(const sweep *self, const context *from, int64_t number, ce
     }
 }
 
-/* What tells the line of a cell from the others: the axes with several values but the one drawn along. */
+/* What tells the line of a cell from the others: the axes with several values but the one drawn
+ * along. */
 static void name_series(const sweep *self, const drawn *point, text *out)
 {
     static const char *const symbols[AXES] = {"β", "G", "π_{ref}", "γ"};
@@ -372,7 +397,9 @@ static void name_series(const sweep *self, const drawn *point, text *out)
     }
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* One solution of a cell. */
 typedef struct place_in_cell {
@@ -384,15 +411,17 @@ static const char *const MODELS[] = {"", "pairwise", "group", "limit"};
 
 static const char *scale_of(const settings *s)
 {
-    return s->model == MODEL_PAIRWISE ? "" : scale_name(s->has_scale ? s->scale : GRPOALIGN_SCALE_STD);
+    return s->model == MODEL_PAIRWISE ? ""
+                                      : scale_name(s->has_scale ? s->scale : GRPOALIGN_SCALE_STD);
 }
 
 static void write_json(const cell *here, const result *r, const place_in_cell *at, text *out)
 {
     const context *c = &here->context;
     const settings *s = &c->settings;
-    text_format(out, "{\"id\": %s, \"status\": \"%s\", \"model\": \"%s\"", c->id != NULL ? c->id : "null",
-                grpoalign_status_name(r->report.status), MODELS[s->model]);
+    text_format(out, "{\"id\": %s, \"status\": \"%s\", \"model\": \"%s\"",
+                c->id != NULL ? c->id : "null", grpoalign_status_name(r->report.status),
+                MODELS[s->model]);
     if (s->model == MODEL_GROUP) {
         text_format(out, ", \"group_size\": %lld", (long long)s->group_size);
     }
@@ -412,7 +441,8 @@ static void write_json(const cell *here, const result *r, const place_in_cell *a
     }
     text_format(out, ", \"from_reference\": %s", json_truth(at->from_reference));
     if (at->points >= 0) {
-        text_format(out, ", \"points\": %lld, \"complete\": %s", (long long)at->points, json_truth(at->complete));
+        text_format(out, ", \"points\": %lld, \"complete\": %s", (long long)at->points,
+                    json_truth(at->complete));
     }
     json_labels(out, c);
     json_result(out, r, c->outcomes);
@@ -424,7 +454,8 @@ static void csv_truth(text *out, int32_t value)
     csv_text(out, value < 0 ? "" : json_truth(value));
 }
 
-static void write_csv(const sweep *self, const cell *here, const result *r, const place_in_cell *at, text *out)
+static void write_csv(const sweep *self, const cell *here, const result *r, const place_in_cell *at,
+                      text *out)
 {
     const context *c = &here->context;
     const settings *s = &c->settings;
@@ -490,7 +521,8 @@ static double x_of(const sweep *self, const cell *here, double beta)
 static void put_aside(const sweep *self, const cell *here, const result *r, int hidden, text *aside)
 {
     const grpoalign_report *report = &r->report;
-    const double measures[4] = {report->expected_reward, report->kl_ref_policy, report->kl_policy_ref, report->entropy};
+    const double measures[4] = {report->expected_reward, report->kl_ref_policy,
+                                report->kl_policy_ref, report->entropy};
     int attracts = report->stable != 0 && report->status != GRPOALIGN_NOT_CONVERGED;
     drawn point = {.x = x_of(self, here, report->beta),
                    .y = hidden ? NAN : quantity_of(&self->show, measures, r->policy),
@@ -500,7 +532,9 @@ static void put_aside(const sweep *self, const cell *here, const result *r, int 
     text_add(aside, (const char *)&point, sizeof point);
 }
 
-/* ---- solving ------------------------------------------------------------------------------------------------------------ */
+/* ---- solving
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct work {
     const sweep *sweep;
@@ -512,11 +546,13 @@ typedef struct work {
     int grid_is_drawn; /* the solutions of the grid are what is drawn */
 } work;
 
-static grpoalign_status write_solution(const work *self, const grpoalign_solution *solution, const place_in_cell *at)
+static grpoalign_status write_solution(const work *self, const grpoalign_solution *solution,
+                                       const place_in_cell *at)
 {
     const cell *here = self->cell;
     result r = {0};
-    grpoalign_status status = result_take(&r, solution, self->handles->reference, here->context.outcomes, self->error);
+    grpoalign_status status =
+        result_take(&r, solution, self->handles->reference, here->context.outcomes, self->error);
     if (status >= 0) {
         if (self->how->format == FORMAT_CSV) {
             write_csv(self->sweep, here, &r, at, self->out);
@@ -535,8 +571,8 @@ static grpoalign_status along_path(const work *self, const double *betas, int64_
 {
     const handles *h = self->handles;
     grpoalign_points *path = NULL;
-    grpoalign_status status =
-        grpoalign_points_new_path(h->model, h->penalty, h->reference, betas, count, NULL, &path, self->error);
+    grpoalign_status status = grpoalign_points_new_path(h->model, h->penalty, h->reference, betas,
+                                                        count, NULL, &path, self->error);
     for (int64_t k = 0; status >= 0 && k < count; k++) {
         const place_in_cell at = {.points = -1, .from_reference = 1};
         status = write_solution(self, grpoalign_points_solution(path, k), &at);
@@ -551,7 +587,8 @@ static grpoalign_status write_end(const work *self, double beta, int complete)
     const handles *h = self->handles;
     const place_in_cell at = {.points = 0, .from_reference = 1, .complete = complete};
     grpoalign_solution *end = NULL;
-    grpoalign_status status = grpoalign_solve(h->model, h->penalty, h->reference, beta, NULL, &end, self->error);
+    grpoalign_status status =
+        grpoalign_solve(h->model, h->penalty, h->reference, beta, NULL, &end, self->error);
     if (status >= 0) {
         status = write_solution(self, end, &at);
     }
@@ -565,12 +602,14 @@ static grpoalign_status all_points(const work *self, const double *betas, int64_
     grpoalign_status status = GRPOALIGN_OK;
     for (int64_t i = 0; status >= 0 && i < count; i++) {
         grpoalign_points *points = NULL;
-        status = grpoalign_points_new(h->model, h->penalty, h->reference, betas[i], NULL, &points, self->error);
+        status = grpoalign_points_new(h->model, h->penalty, h->reference, betas[i], NULL, &points,
+                                      self->error);
         int64_t found = grpoalign_points_count(points);
         for (int64_t k = 0; status >= 0 && k < found; k++) {
             const place_in_cell at = {.point = k,
                                       .points = found,
-                                      .from_reference = k == grpoalign_points_from_reference(points),
+                                      .from_reference =
+                                          k == grpoalign_points_from_reference(points),
                                       .complete = grpoalign_points_complete(points)};
             status = write_solution(self, grpoalign_points_solution(points, k), &at);
         }
@@ -593,12 +632,12 @@ static grpoalign_status curve(const work *self, const grid *betas)
         low = fmin(low, betas->values[i]);
         high = fmax(high, betas->values[i]);
     }
-    grpoalign_status status = grpoalign_points_new_curve(h->model, h->penalty, h->reference, low, high, resolution,
-                                                         NULL, &points, self->error);
+    grpoalign_status status = grpoalign_points_new_curve(
+        h->model, h->penalty, h->reference, low, high, resolution, NULL, &points, self->error);
     for (int64_t k = 0; status >= 0 && k < grpoalign_points_count(points); k++) {
         result r = {0};
-        status = result_take(&r, grpoalign_points_solution(points, k), h->reference, self->cell->context.outcomes,
-                             self->error);
+        status = result_take(&r, grpoalign_points_solution(points, k), h->reference,
+                             self->cell->context.outcomes, self->error);
         if (status >= 0) {
             /* The curve may leave the interval and come back. */
             int outside = r.report.beta < low * (1.0 - 1e-9) || r.report.beta > high * (1.0 + 1e-9);
@@ -610,7 +649,8 @@ static grpoalign_status curve(const work *self, const grid *betas)
     return status;
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out, text *aside)
+static int act(void *user, const context *self, const char *place, const style *how, text *out,
+               text *aside)
 {
     const sweep *what = user;
     const grid *betas = &what->axes[AXIS_BETA];
@@ -637,7 +677,8 @@ static int act(void *user, const context *self, const char *place, const style *
                     .grid_is_drawn = what->plot_file != NULL && !drawn_as_curve};
         status = handles_open(&here.context, &h, &error);
         if (status >= 0) {
-            status = (what->all ? all_points : along_path)(&now, values, at_least_one(betas->count));
+            status =
+                (what->all ? all_points : along_path)(&now, values, at_least_one(betas->count));
         }
         if (status >= 0 && drawn_as_curve) {
             status = curve(&now, betas);
@@ -651,7 +692,9 @@ static int act(void *user, const context *self, const char *place, const style *
     return status >= 0;
 }
 
-/* ---- drawing ------------------------------------------------------------------------------------------------------------- */
+/* ---- drawing
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void collect(void *user, const text *aside)
 {
@@ -694,7 +737,9 @@ static int finish(void *user, int whole, text *wrong)
         text_format(wrong, "%s is not written: the results did not all go out", self->plot_file);
         good = 0;
     } else if (self->plot_file != NULL && self->contexts > 1 && !self->mean) {
-        text_format(wrong, "%s is not written: it would show one context, and there were %lld; --mean draws their mean",
+        text_format(wrong,
+                    "%s is not written: it would show one context, and there were %lld; --mean "
+                    "draws their mean",
                     self->plot_file, (long long)self->contexts);
         good = 0;
     } else if (self->plot_file != NULL) {

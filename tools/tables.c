@@ -9,7 +9,8 @@
 
 #include <csv.h>
 
-/* ---- names to numbers ------------------------------------------------------------------------------------- */
+/* ---- names to numbers
+ * ------------------------------------------------------------------------------------- */
 
 typedef struct names {
     char **keys;
@@ -87,12 +88,13 @@ static void names_free(names *self)
     memset(self, 0, sizeof *self);
 }
 
-/* ---- a table, row by row ------------------------------------------------------------------------------------ */
+/* ---- a table, row by row
+ * ------------------------------------------------------------------------------------ */
 
 /* Two numbers per side or one reward with its weights: what a row says of its context. */
 typedef struct entry {
     int64_t first, second; /* outcomes; second is for battles */
-    double a, b, c;        /* rollouts: reward, count, reference or logprob; battles: wins, losses, ties */
+    double a, b, c; /* rollouts: reward, count, reference or logprob; battles: wins, losses, ties */
 } entry;
 
 typedef struct gathered {
@@ -115,7 +117,8 @@ typedef struct table {
     names header;
     int have_header, battles, counted; /* counted: battles already added up */
     /* positions of the columns, -1 where absent */
-    int64_t prompt, reward, logprob, outcome, count, reference, first, second, winner, wins, losses, ties;
+    int64_t prompt, reward, logprob, outcome, count, reference, first, second, winner, wins, losses,
+        ties;
     names prompts;
     gathered *contexts;
     size_t room;
@@ -128,22 +131,23 @@ typedef struct table {
     long fatal_line;
 } table;
 
-static void fail_table(table *self, const char *status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void fail_table(table *self, const char *status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static void fail_context(table *self, gathered *into, const char *status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-#define KEEP_FIRST(target, state, at, ...)                                                                             \
-    do {                                                                                                               \
-        if ((target)->length == 0) {                                                                                   \
-            va_list arguments;                                                                                         \
-            char message[512];                                                                                         \
-            va_start(arguments, format);                                                                               \
-            (void)vsnprintf(message, sizeof message, format, arguments);                                               \
-            va_end(arguments);                                                                                         \
-            text_string((target), message);                                                                            \
-            (void)snprintf((state), sizeof(state), "%s", status);                                                      \
-            (at) = self->row_line;                                                                                     \
-        }                                                                                                              \
+#define KEEP_FIRST(target, state, at, ...)                                                         \
+    do {                                                                                           \
+        if ((target)->length == 0) {                                                               \
+            va_list arguments;                                                                     \
+            char message[512];                                                                     \
+            va_start(arguments, format);                                                           \
+            (void)vsnprintf(message, sizeof message, format, arguments);                           \
+            va_end(arguments);                                                                     \
+            text_string((target), message);                                                        \
+            (void)snprintf((state), sizeof(state), "%s", status);                                  \
+            (at) = self->row_line;                                                                 \
+        }                                                                                          \
     } while (0)
 
 static void fail_table(table *self, const char *status, const char *format, ...)
@@ -171,7 +175,8 @@ static int64_t need_column(table *self, const char *name, const char *option)
 {
     int64_t at = column_at(self, name);
     if (at < 0) {
-        fail_table(self, "column", "there is no column \"%.60s\" (--%s): the header names %zu others", name, option,
+        fail_table(self, "column",
+                   "there is no column \"%.60s\" (--%s): the header names %zu others", name, option,
                    self->header.count);
     }
     return at;
@@ -185,11 +190,13 @@ static int64_t optional_column(table *self, const char *name, const char *option
 static void find_columns(table *self)
 {
     const columns *wanted = self->wanted;
-    self->prompt = self->reward = self->logprob = self->outcome = self->count = self->reference = -1;
+    self->prompt = self->reward = self->logprob = self->outcome = self->count = self->reference =
+        -1;
     self->first = self->second = self->winner = self->wins = self->losses = self->ties = -1;
     if (self->battles) {
         self->prompt = optional_column(self, wanted->prompt, "prompt");
-        self->count = wanted->weight != NULL ? need_column(self, wanted->weight, "weight") : column_at(self, "weight");
+        self->count = wanted->weight != NULL ? need_column(self, wanted->weight, "weight")
+                                             : column_at(self, "weight");
         self->first = column_at(self, "model_a");
         self->second = column_at(self, "model_b");
         self->winner = column_at(self, "winner");
@@ -260,14 +267,16 @@ static int add_entry(gathered *into, entry added)
 static void take_battle(table *self, gathered *into)
 {
     const char *one = self->fields[self->first], *two = self->fields[self->second];
-    entry added = {names_number(&into->outcomes, one), names_number(&into->outcomes, two), 0.0, 0.0, 0.0};
+    entry added = {names_number(&into->outcomes, one), names_number(&into->outcomes, two), 0.0, 0.0,
+                   0.0};
     double weight = number_at(self, into, self->count, 1.0, 0.0);
     if (added.first < 0 || added.second < 0) {
         fail_table(self, "memory", "out of memory");
         return;
     }
     if (added.first == added.second) {
-        fail_context(self, into, "value", "\"%.60s\" plays itself: expected two different names", one);
+        fail_context(self, into, "value", "\"%.60s\" plays itself: expected two different names",
+                     one);
     }
     if (self->counted) {
         added.a = weight * number_at(self, into, self->wins, 0.0, 0.0);
@@ -282,7 +291,8 @@ static void take_battle(table *self, gathered *into)
         } else if (strncmp(winner, "tie", 3) == 0) {
             added.c = weight;
         } else {
-            fail_context(self, into, "value", "winner is \"%.60s\": expected model_a, model_b or tie", winner);
+            fail_context(self, into, "value",
+                         "winner is \"%.60s\": expected model_a, model_b or tie", winner);
         }
     }
     if (!add_entry(into, added)) {
@@ -404,7 +414,8 @@ static size_t read_piece(FILE *file, char *piece, size_t room)
     return length;
 }
 
-/* Feeds the file to the parser a line, or a piece of one, at a time, so that rows know their line. */
+/* Feeds the file to the parser a line, or a piece of one, at a time, so that rows know their line.
+ */
 static void parse_table(table *self, FILE *file)
 {
     struct csv_parser parser;
@@ -419,7 +430,8 @@ static void parse_table(table *self, FILE *file)
     self->line = 0;
     self->row_line = 1;
     size_t length;
-    for (int at_start = 1; self->fatal.length == 0 && (length = read_piece(file, piece, PIECE)) > 0;) {
+    for (int at_start = 1;
+         self->fatal.length == 0 && (length = read_piece(file, piece, PIECE)) > 0;) {
         const char *bytes = piece;
         if (memchr(piece, '\0', length) != NULL) {
             self->row_line = self->line + at_start;
@@ -434,10 +446,11 @@ static void parse_table(table *self, FILE *file)
         }
         first = 0;
         if (csv_parse(&parser, bytes, length, on_field, on_row, self) != length) {
-            fail_table(self, csv_error(&parser) == CSV_EPARSE ? "csv" : "memory", "%s",
-                       csv_error(&parser) == CSV_EPARSE
-                           ? "a quote stands inside a field or is not closed: expected \"\" inside quotes"
-                           : "out of memory");
+            fail_table(
+                self, csv_error(&parser) == CSV_EPARSE ? "csv" : "memory", "%s",
+                csv_error(&parser) == CSV_EPARSE
+                    ? "a quote stands inside a field or is not closed: expected \"\" inside quotes"
+                    : "out of memory");
         } else if (csv_get_buffer_size(&parser) > MOST_FIELD_BYTES) {
             fail_table(self, "too_large", "a field is longer than %zu bytes", MOST_FIELD_BYTES);
         }
@@ -458,7 +471,8 @@ static void parse_table(table *self, FILE *file)
     free(piece);
 }
 
-/* ---- from rows to a context ---------------------------------------------------------------------------------- */
+/* ---- from rows to a context
+ * ---------------------------------------------------------------------------------- */
 
 static int take_labels(const gathered *g, context *out)
 {
@@ -506,8 +520,8 @@ static int compare_doubles(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Outcomes drawn with different rewards: a distribution over the levels seen (pairwise: groups of two), or mean and
- * variance for the limit. */
+/* Outcomes drawn with different rewards: a distribution over the levels seen (pairwise: groups of
+ * two), or mean and variance for the limit. */
 static int spread_rewards(table *self, gathered *g, context *out, double *weight)
 {
     size_t n = g->outcomes.count;
@@ -550,7 +564,8 @@ static int spread_rewards(table *self, gathered *g, context *out, double *weight
     }
     for (size_t e = 0; e < g->count; e++) {
         size_t o = (size_t)g->entries[e].first;
-        const double *level = bsearch(&g->entries[e].a, levels, count, sizeof *levels, compare_doubles);
+        const double *level =
+            bsearch(&g->entries[e].a, levels, count, sizeof *levels, compare_doubles);
         out->distribution[o * count + (size_t)(level - levels)] += g->entries[e].b / weight[o];
     }
     free(out->rewards);
@@ -586,8 +601,10 @@ static int build_rollouts(table *self, gathered *g, context *out)
         const entry *row = &g->entries[e];
         size_t o = (size_t)row->first;
         if (seen[o] && fabs(row->c - reference[o]) > 1e-9 * fmax(1.0, fabs(row->c))) {
-            fail_context(self, g, "value", "outcome \"%.60s\" has %s %.17g and %.17g: expected one value",
-                         g->outcomes.keys[o], self->logprob >= 0 ? "log-probabilities" : "reference probabilities",
+            fail_context(self, g, "value",
+                         "outcome \"%.60s\" has %s %.17g and %.17g: expected one value",
+                         g->outcomes.keys[o],
+                         self->logprob >= 0 ? "log-probabilities" : "reference probabilities",
                          reference[o], row->c);
         }
         spread = spread || (seen[o] && row->a != out->rewards[o]);
@@ -608,7 +625,8 @@ static int build_rollouts(table *self, gathered *g, context *out)
     if (spread) {
         for (size_t o = 0; o < n; o++) {
             if (!(weight[o] > 0.0)) {
-                fail_context(self, g, "value", "outcome \"%.60s\" has several rewards and no count above 0",
+                fail_context(self, g, "value",
+                             "outcome \"%.60s\" has several rewards and no count above 0",
                              g->outcomes.keys[o]);
             }
         }
@@ -636,20 +654,24 @@ static int hand_on(table *self, size_t at, const settings *defaults, context_sin
         fail_context(self, g, "memory", "out of memory");
     }
     if (self->battles && built.settings.has_model && built.settings.model != MODEL_PAIRWISE) {
-        fail_context(self, g, "contradiction", "battles are pairwise preferences: expected no other --model");
+        fail_context(self, g, "contradiction",
+                     "battles are pairwise preferences: expected no other --model");
     }
     built.settings.has_model = built.settings.has_model || self->battles;
     built.settings.model = self->battles ? MODEL_PAIRWISE : built.settings.model;
-    int good = g->wrong.length == 0 && (self->battles ? build_battles : build_rollouts)(self, g, &built);
-    text_format(&place, "%s:%ld", self->name, good ? g->line : (g->wrong_line > 0 ? g->wrong_line : g->line));
-    int more = sink(user, &built, place.bytes, good ? NULL : g->status, good ? NULL : g->wrong.bytes);
+    int good =
+        g->wrong.length == 0 && (self->battles ? build_battles : build_rollouts)(self, g, &built);
+    text_format(&place, "%s:%ld", self->name,
+                good ? g->line : (g->wrong_line > 0 ? g->wrong_line : g->line));
+    int more =
+        sink(user, &built, place.bytes, good ? NULL : g->status, good ? NULL : g->wrong.bytes);
     context_free(&built);
     text_free(&place);
     return more;
 }
 
-static int read_table(FILE *file, const char *name, int battles, const columns *wanted, const settings *defaults,
-                      context_sink sink, void *user)
+static int read_table(FILE *file, const char *name, int battles, const columns *wanted,
+                      const settings *defaults, context_sink sink, void *user)
 {
     table *self = calloc(1, sizeof *self);
     context nothing;
@@ -687,14 +709,14 @@ static int read_table(FILE *file, const char *name, int battles, const columns *
     return whole;
 }
 
-int read_rollouts(FILE *file, const char *name, const columns *wanted, const settings *defaults, context_sink sink,
-                  void *user)
+int read_rollouts(FILE *file, const char *name, const columns *wanted, const settings *defaults,
+                  context_sink sink, void *user)
 {
     return read_table(file, name, 0, wanted, defaults, sink, user);
 }
 
-int read_battles(FILE *file, const char *name, const columns *wanted, const settings *defaults, context_sink sink,
-                 void *user)
+int read_battles(FILE *file, const char *name, const columns *wanted, const settings *defaults,
+                 context_sink sink, void *user)
 {
     return read_table(file, name, 1, wanted, defaults, sink, user);
 }

@@ -5,14 +5,16 @@ void text_advantage(text *out, const settings *s)
     int32_t scale = s->has_scale ? s->scale : GRPOALIGN_SCALE_STD;
     int others = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
     double epsilon = s->has_epsilon ? s->epsilon : 0.0;
-    int inside = epsilon > 0.0 && s->has_epsilon_place && s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
+    int inside =
+        epsilon > 0.0 && s->has_epsilon_place && s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
     int limit = s->has_model && s->model == MODEL_LIMIT;
     text_string(out, others && !limit ? "(r - mean of others)" : "(r - mean)");
     if (scale != GRPOALIGN_SCALE_NONE) {
         text_string(out, inside ? " / sqrt(" : epsilon > 0.0 ? " / (" : " / ");
         if (is_in_batch(s)) {
-            text_string(out, scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES ? "std(advantages of the batch)"
-                                                                                      : "std(rewards of the batch)");
+            text_string(out, scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES
+                                 ? "std(advantages of the batch)"
+                                 : "std(rewards of the batch)");
         } else if (scale == GRPOALIGN_SCALE_MEAN) {
             text_string(out, "mean");
         } else if (limit) {
@@ -58,7 +60,8 @@ void text_stationary(text *out, const settings *s)
         text_string(out, "pi ~ pi_ref exp(r/beta)");
         break;
     case GRPOALIGN_PENALTY_NONE:
-        text_string(out, s->model == MODEL_PAIRWISE ? "the outcomes that nothing beats" : "the best outcomes alone");
+        text_string(out, s->model == MODEL_PAIRWISE ? "the outcomes that nothing beats"
+                                                    : "the best outcomes alone");
         break;
     case GRPOALIGN_PENALTY_TOTAL_VARIATION:
         text_format(out, "%s - beta sign(pi - pi_ref) alike", u);

@@ -18,9 +18,11 @@ void write_error(text *out, const style *how, const char *id, const char *status
         csv_id(out, id);
         csv_text(out, status);
         csv_text(out, reason);
-        text_format(out, "%.*s\n", how->columns - 3, ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,");
+        text_format(out, "%.*s\n", how->columns - 3,
+                    ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,");
     } else {
-        text_format(out, "{\"id\": %s, \"status\": \"%s\", \"error\": ", id != NULL ? id : "null", status);
+        text_format(out, "{\"id\": %s, \"status\": \"%s\", \"error\": ", id != NULL ? id : "null",
+                    status);
         text_quoted(out, reason);
         text_string(out, "}\n");
     }
@@ -68,7 +70,8 @@ void text_id(text *out, const char *id)
         text_add(out, id != NULL ? id : "", length);
         return;
     }
-    /* text_quoted escapes quotes and backslashes by a backslash, controls as \u00 and two digits, and nothing else. */
+    /* text_quoted escapes quotes and backslashes by a backslash, controls as \u00 and two digits,
+     * and nothing else. */
     for (const char *at = id + 1; at < id + length - 1; at++) {
         if (at[0] != '\\') {
             text_add(out, at, 1);
@@ -113,13 +116,14 @@ const char *json_truth(int32_t value)
 }
 
 /* The library names its arguments; a record's keys are called otherwise here and there. */
-void write_library_error(text *out, const style *how, const context *c, grpoalign_status status, const char *place,
-                         const char *message)
+void write_library_error(text *out, const style *how, const context *c, grpoalign_status status,
+                         const char *place, const char *message)
 {
     static const struct {
         const char *argument, *key;
-    } names[] = {
-        {"log_probabilities", "reference_logprobs"}, {"probabilities", "reference"}, {"variances", "reward_variances"}};
+    } names[] = {{"log_probabilities", "reference_logprobs"},
+                 {"probabilities", "reference"},
+                 {"variances", "reward_variances"}};
     text renamed = {0};
     for (size_t i = 0; i < sizeof names / sizeof *names && renamed.length == 0; i++) {
         size_t length = strlen(names[i].argument);
@@ -128,6 +132,7 @@ void write_library_error(text *out, const style *how, const context *c, grpoalig
             text_string(&renamed, message + length);
         }
     }
-    write_error(out, how, c->id, grpoalign_status_name(status), place, renamed.length > 0 ? renamed.bytes : message);
+    write_error(out, how, c->id, grpoalign_status_name(status), place,
+                renamed.length > 0 ? renamed.bytes : message);
     text_free(&renamed);
 }

@@ -5,7 +5,8 @@
 #include "context.h"
 #include "text.h"
 
-/* How results are written. Rows of CSV start with id, status and error; all have as many columns as the header. */
+/* How results are written. Rows of CSV start with id, status and error; all have as many columns as
+ * the header. */
 enum { FORMAT_JSONL, FORMAT_TABLE, FORMAT_CSV };
 
 typedef struct style {
@@ -18,10 +19,11 @@ void write_error(text *out, const style *how, const char *id, const char *status
                  const char *message);
 
 /* The same for a status of the library, whose arguments are called as the record's keys. */
-void write_library_error(text *out, const style *how, const context *c, grpoalign_status status, const char *place,
-                         const char *message);
+void write_library_error(text *out, const style *how, const context *c, grpoalign_status status,
+                         const char *place, const char *message);
 
-/* A field of CSV with the comma before it; text is quoted where it must be, a number that does not exist is left out. */
+/* A field of CSV with the comma before it; text is quoted where it must be, a number that does not
+ * exist is left out. */
 void csv_text(text *out, const char *value);
 void csv_number(text *out, double value);
 void csv_integer(text *out, int64_t value);

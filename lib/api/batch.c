@@ -12,7 +12,8 @@
 
 _Static_assert(sizeof(grpoalign_batch_options) == 24, "layout of version 0.1");
 
-static const grpoalign_batch_options BATCH_DEFAULTS = {.struct_size = sizeof(grpoalign_batch_options)};
+static const grpoalign_batch_options BATCH_DEFAULTS = {.struct_size =
+                                                           sizeof(grpoalign_batch_options)};
 
 void grpoalign_batch_options_init(grpoalign_batch_options *options, uint32_t size)
 {
@@ -35,18 +36,22 @@ typedef struct call {
     gra_answer *answers;
 } call;
 
-static grpoalign_status load_batch_options(call *self, const grpoalign_batch_options *batch, grpoalign_error *error)
+static grpoalign_status load_batch_options(call *self, const grpoalign_batch_options *batch,
+                                           grpoalign_error *error)
 {
     self->batch = BATCH_DEFAULTS;
     GRA_TRY(gra_load_options(&self->batch, sizeof self->batch, batch, BATCH, error));
     const grpoalign_batch_options *loaded = &self->batch;
-    if (loaded->std != GRPOALIGN_BATCH_STD_OF_REWARDS && loaded->std != GRPOALIGN_BATCH_STD_OF_ADVANTAGES) {
+    if (loaded->std != GRPOALIGN_BATCH_STD_OF_REWARDS &&
+        loaded->std != GRPOALIGN_BATCH_STD_OF_ADVANTAGES) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BATCH, -1,
-                        "batch.std must be 0 or 1 (of rewards, of advantages) (got %d)", (int)loaded->std);
+                        "batch.std must be 0 or 1 (of rewards, of advantages) (got %d)",
+                        (int)loaded->std);
     }
     if (!isfinite(loaded->epsilon) || loaded->epsilon < 0.0) {
-        return gra_fail(error, isfinite(loaded->epsilon) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE, BATCH, -1,
-                        "batch.epsilon must be finite and >= 0 (got %g)", loaded->epsilon);
+        return gra_fail(
+            error, isfinite(loaded->epsilon) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE,
+            BATCH, -1, "batch.epsilon must be finite and >= 0 (got %g)", loaded->epsilon);
     }
     self->weights = gra_arena_doubles(&self->arena, self->count);
     if (self->weights == NULL) {
@@ -55,8 +60,10 @@ static grpoalign_status load_batch_options(call *self, const grpoalign_batch_opt
     for (int64_t k = 0; k < self->count; k++) {
         double weight = loaded->weights != NULL ? loaded->weights[k] : 1.0;
         if (!(weight > 0.0 && weight <= 1e150)) {
-            return gra_fail(error, isfinite(weight) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE, BATCH, k,
-                            "batch.weights[%lld] must be > 0 and at most 1e150 (got %g)", (long long)k, weight);
+            return gra_fail(error,
+                            isfinite(weight) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE,
+                            BATCH, k, "batch.weights[%lld] must be > 0 and at most 1e150 (got %g)",
+                            (long long)k, weight);
         }
         self->weights[k] = weight;
     }
@@ -80,15 +87,18 @@ static grpoalign_status in_context(grpoalign_status status, int64_t k, grpoalign
     return status;
 }
 
-static grpoalign_status check_context(const grpoalign_model *model, const gra_penalty *law, grpoalign_error *error)
+static grpoalign_status check_context(const grpoalign_model *model, const gra_penalty *law,
+                                      grpoalign_error *error)
 {
     if (model->unscaled == 0.0) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, MODELS, -1,
-                        "the model must have rewards and options.scale none: the std of the batch is its scale");
+                        "the model must have rewards and options.scale none: the std of the batch "
+                        "is its scale");
     }
     if (model->dropping > 0 && law->form != GRA_ABSENT) {
-        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, MODELS, -1,
-                        "groups without spread that are dropped (zero_variance) are not solved in batches");
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, MODELS, -1,
+            "groups without spread that are dropped (zero_variance) are not solved in batches");
     }
     return GRPOALIGN_OK;
 }
@@ -100,12 +110,13 @@ static int has_divisor(const gra_penalty *law)
 }
 
 static grpoalign_status open_context(call *self, int64_t k, const grpoalign_model *model,
-                                     const grpoalign_penalty *penalty, const grpoalign_reference *reference,
+                                     const grpoalign_penalty *penalty,
+                                     const grpoalign_reference *reference,
                                      const grpoalign_solve_options *options, grpoalign_error *error)
 {
     gra_session *session = &self->sessions[k];
-    grpoalign_status status =
-        gra_session_open(session, model, penalty, reference, self->beta, BETA, options, OPTIONS, error);
+    grpoalign_status status = gra_session_open(session, model, penalty, reference, self->beta, BETA,
+                                               options, OPTIONS, error);
     if (status >= 0 && has_divisor(&penalty->law)) {
         session->options.stability = GRPOALIGN_STABILITY_SKIP; /* it is the batch's */
     }
@@ -113,25 +124,30 @@ static grpoalign_status open_context(call *self, int64_t k, const grpoalign_mode
 }
 
 static grpoalign_status open_contexts(call *self, const grpoalign_model *const *models,
-                                      const grpoalign_penalty *penalty, const grpoalign_reference *const *references,
-                                      const grpoalign_solve_options *options, grpoalign_error *error)
+                                      const grpoalign_penalty *penalty,
+                                      const grpoalign_reference *const *references,
+                                      const grpoalign_solve_options *options,
+                                      grpoalign_error *error)
 {
     for (int64_t k = 0; k < self->count; k++) {
-        GRA_TRY(in_context(open_context(self, k, models[k], penalty, references[k], options, error), k, error));
+        GRA_TRY(in_context(open_context(self, k, models[k], penalty, references[k], options, error),
+                           k, error));
     }
     self->law = &penalty->law;
     if (self->law->form == GRA_ABSENT) {
         self->beta = 1.0; /* it has no meaning */
     }
     if (has_divisor(self->law) && !gra_penalty_holds(self->law)) {
-        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PENALTY, -1,
-                        "batches are solved with penalties whose slack holds every outcome, not with %s",
-                        grpoalign_penalty_name(self->law->kind));
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, PENALTY, -1,
+            "batches are solved with penalties whose slack holds every outcome, not with %s",
+            grpoalign_penalty_name(self->law->kind));
     }
     return GRPOALIGN_OK;
 }
 
-/* Variances within the classes, in the unit; NULL where there are none or (*short_memory) no room. */
+/* Variances within the classes, in the unit; NULL where there are none or (*short_memory) no room.
+ */
 static double *class_variances(const call *self, gra_session *session, int *short_memory)
 {
     const grpoalign_model *model = session->model;
@@ -173,7 +189,8 @@ static double find_unit(const call *self)
     for (int64_t k = 0; k < self->count; k++) {
         const gra_session *session = &self->sessions[k];
         const grpoalign_model *model = session->model;
-        double from = of_advantages ? best_reward(session) : first; /* offsets count between rewards alone */
+        double from =
+            of_advantages ? best_reward(session) : first; /* offsets count between rewards alone */
         for (int64_t o = 0; o < model->outcomes; o++) {
             if (!session->reference->support[o]) {
                 continue;
@@ -204,15 +221,16 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
         int of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES;
         double size = (double)model->group_size, own = model->unscaled, share = 1.0;
         if (of_advantages && model->group_size > 0) {
-            share = own * own * size / (size - 1.0); /* of r less its baseline: 1 - 1/G, or G/(G-1) */
+            share =
+                own * own * size / (size - 1.0); /* of r less its baseline: 1 - 1/G, or G/(G-1) */
         }
-        contexts[k] =
-            (gra_batch_context){.problem = &session->problem,
-                                .weight = self->weights[k],
-                                .strength = own,
-                                .share = share,
-                                .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
-                                .variance = class_variances(self, session, &short_memory)};
+        contexts[k] = (gra_batch_context){
+            .problem = &session->problem,
+            .weight = self->weights[k],
+            .strength = own,
+            .share = share,
+            .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
+            .variance = class_variances(self, session, &short_memory)};
         if (session->structure.kind == GRA_AFFINE) {
             contexts[k].gap_unit = session->structure.affine.constant / own / self->unit;
         }
@@ -220,13 +238,14 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
     if (short_memory) {
         return gra_fail_memory(error);
     }
-    self->divided = (gra_batch){.contexts = contexts,
-                                .count = self->count,
-                                .of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES,
-                                .beta = self->beta,
-                                .epsilon = self->batch.epsilon / self->unit,
-                                .arena = &self->arena,
-                                .error = error};
+    self->divided =
+        (gra_batch){.contexts = contexts,
+                    .count = self->count,
+                    .of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES,
+                    .beta = self->beta,
+                    .epsilon = self->batch.epsilon / self->unit,
+                    .arena = &self->arena,
+                    .error = error};
     return gra_solve_batch(&self->divided, answer);
 }
 
@@ -234,7 +253,8 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
 static const double LEAST_BETA = 1e-304;
 
 /* The answer of a context once the divisor is known. */
-static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_answer *divisor, grpoalign_error *error)
+static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_answer *divisor,
+                                       grpoalign_error *error)
 {
     gra_session *session = &self->sessions[k];
     gra_answer *answer = &self->answers[k];
@@ -254,8 +274,8 @@ static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_an
     return gra_solve_classes(&session->problem, answer);
 }
 
-static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_answer *divisor, grpoalign_solution **out,
-                                       grpoalign_error *error)
+static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_answer *divisor,
+                                       grpoalign_solution **out, grpoalign_error *error)
 {
     gra_answer *answer = &self->answers[k];
     int flat = self->sessions[k].structure.kind == GRA_FLAT;
@@ -273,8 +293,8 @@ static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_an
     return status;
 }
 
-static grpoalign_status write_solutions(call *self, const gra_batch_answer *divisor, grpoalign_points **out,
-                                        grpoalign_error *error)
+static grpoalign_status write_solutions(call *self, const gra_batch_answer *divisor,
+                                        grpoalign_points **out, grpoalign_error *error)
 {
     grpoalign_status worst = GRPOALIGN_OK;
     grpoalign_points *points = gra_points_allocate(self->count);
@@ -282,7 +302,8 @@ static grpoalign_status write_solutions(call *self, const gra_batch_answer *divi
         return gra_fail_memory(error);
     }
     for (int64_t k = 0; k < self->count; k++) {
-        grpoalign_status status = in_context(write_solution(self, k, divisor, &points->items[k], error), k, error);
+        grpoalign_status status =
+            in_context(write_solution(self, k, divisor, &points->items[k], error), k, error);
         if (status < 0) {
             grpoalign_points_free(points);
             return status;
@@ -294,7 +315,8 @@ static grpoalign_status write_solutions(call *self, const gra_batch_answer *divi
 }
 
 /* Without a divisor every context is on its own. */
-static grpoalign_status solve_contexts(call *self, grpoalign_points **out, double *std, grpoalign_error *error)
+static grpoalign_status solve_contexts(call *self, grpoalign_points **out, double *std,
+                                       grpoalign_error *error)
 {
     gra_batch_answer divisor = {.std = NAN, .divisor = 1.0, .unique = 1, .stable = -1};
     self->answers = gra_arena_take(&self->arena, self->count, sizeof *self->answers);
@@ -309,8 +331,8 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
     int settled = has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED && divisor.moves;
     if (settled && !(effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BETA, -1,
-                        "beta times the std of the batch must be from %g to %g (got %g)", LEAST_BETA, 1.0 / LEAST_BETA,
-                        effective);
+                        "beta times the std of the batch must be from %g to %g (got %g)",
+                        LEAST_BETA, 1.0 / LEAST_BETA, effective);
     }
     for (int64_t k = 0; k < self->count; k++) {
         GRA_TRY(in_context(settle_context(self, k, &divisor, error), k, error));
@@ -326,11 +348,12 @@ static grpoalign_status solve_contexts(call *self, grpoalign_points **out, doubl
     return status;
 }
 
-grpoalign_status grpoalign_points_new_batch(const grpoalign_model *const *models, const grpoalign_penalty *penalty,
-                                            const grpoalign_reference *const *references, int64_t count, double beta,
-                                            const grpoalign_batch_options *batch,
-                                            const grpoalign_solve_options *options, grpoalign_points **out, double *std,
-                                            grpoalign_error *error)
+grpoalign_status
+grpoalign_points_new_batch(const grpoalign_model *const *models, const grpoalign_penalty *penalty,
+                           const grpoalign_reference *const *references, int64_t count, double beta,
+                           const grpoalign_batch_options *batch,
+                           const grpoalign_solve_options *options, grpoalign_points **out,
+                           double *std, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", OUT, error));
@@ -342,11 +365,13 @@ grpoalign_status grpoalign_points_new_batch(const grpoalign_model *const *models
     own.struct_size = sizeof own;
     own.start = NULL; /* contexts are of different sizes */
     if (count < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, COUNT, -1, "count must be >= 1 (got %lld)", (long long)count);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, COUNT, -1, "count must be >= 1 (got %lld)",
+                        (long long)count);
     }
     call self = {.count = count, .arena = GRA_ARENA_INIT, .beta = beta};
     self.sessions = gra_alloc(count, sizeof *self.sessions);
-    grpoalign_status status = self.sessions != NULL ? load_batch_options(&self, batch, error) : gra_fail_memory(error);
+    grpoalign_status status =
+        self.sessions != NULL ? load_batch_options(&self, batch, error) : gra_fail_memory(error);
     status = status < 0 ? status : open_contexts(&self, models, penalty, references, &own, error);
     status = status < 0 ? status : solve_contexts(&self, out, std, error);
     for (int64_t k = 0; self.sessions != NULL && k < count; k++) {

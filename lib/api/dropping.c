@@ -1,10 +1,12 @@
 /*
- * Groups without spread dropped, penalty and all. An outcome's own group is kept with probability 1 - W^(G-1), W being the
- * probability of the rewards equal to its own, so that training balances
+ * Groups without spread dropped, penalty and all. An outcome's own group is kept with probability 1
+ * - W^(G-1), W being the probability of the rewards equal to its own, so that training balances
  *
- *     u_o - beta (1 - W^(G-1)) g(l_o)   against a constant, and so   [u_o + beta W^(G-1) g(l_o)] - beta g(l_o).
+ *     u_o - beta (1 - W^(G-1)) g(l_o)   against a constant, and so   [u_o + beta W^(G-1) g(l_o)] -
+ * beta g(l_o).
  *
- * The bracket is a model's advantage like another, at one beta and with one reference and penalty: this one's.
+ * The bracket is a model's advantage like another, at one beta and with one reference and penalty:
+ * this one's.
  */
 #include "api/session.h"
 
@@ -31,9 +33,11 @@ static void dropping_release(grpoalign_model *self)
 static const double LEAST = 1e-300;
 
 /* beta W^(G-1) g(log ratio), and its derivatives in W and in the log ratio. */
-static double returned(const dropping *self, double mass, double log_ratio, double *by_mass, double *by_ratio)
+static double returned(const dropping *self, double mass, double log_ratio, double *by_mass,
+                       double *by_ratio)
 {
-    double n = (double)self->inner->dropping - 1.0, slope, slack = self->law->score(self->law, log_ratio, &slope);
+    double n = (double)self->inner->dropping - 1.0, slope,
+           slack = self->law->score(self->law, log_ratio, &slope);
     double g = self->law->unit_slack - slack, power = pow(mass, n);
     *by_mass = self->beta * n * pow(mass, n - 1.0) * g;
     *by_ratio = -self->beta * power * slope;
@@ -57,8 +61,9 @@ static double log_ratio_of(const dropping *self, const double *policy, int64_t o
     return log(fmax(policy[o], LEAST)) - self->reference->logarithm[o];
 }
 
-static grpoalign_status dropping_advantage(const grpoalign_model *model, const double *policy, double *advantage,
-                                           gra_arena *arena, grpoalign_error *error)
+static grpoalign_status dropping_advantage(const grpoalign_model *model, const double *policy,
+                                           double *advantage, gra_arena *arena,
+                                           grpoalign_error *error)
 {
     const dropping *self = (const dropping *)model;
     double *mass = masses(self, policy, arena), by_mass, by_ratio;
@@ -68,14 +73,16 @@ static grpoalign_status dropping_advantage(const grpoalign_model *model, const d
     GRA_TRY(self->inner->ops->advantage(self->inner, policy, advantage, arena, error));
     for (int64_t o = 0; o < model->outcomes; o++) {
         if (self->reference->support[o]) {
-            advantage[o] += returned(self, mass[self->level_of[o]], log_ratio_of(self, policy, o), &by_mass, &by_ratio);
+            advantage[o] += returned(self, mass[self->level_of[o]], log_ratio_of(self, policy, o),
+                                     &by_mass, &by_ratio);
         }
     }
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status dropping_jacobian(const grpoalign_model *model, const double *policy, double *jacobian,
-                                          int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status dropping_jacobian(const grpoalign_model *model, const double *policy,
+                                          double *jacobian, int64_t stride, gra_arena *arena,
+                                          grpoalign_error *error)
 {
     const dropping *self = (const dropping *)model;
     double *mass = masses(self, policy, arena), by_mass, by_ratio;
@@ -87,7 +94,8 @@ static grpoalign_status dropping_jacobian(const grpoalign_model *model, const do
         if (!self->reference->support[o]) {
             continue;
         }
-        (void)returned(self, mass[self->level_of[o]], log_ratio_of(self, policy, o), &by_mass, &by_ratio);
+        (void)returned(self, mass[self->level_of[o]], log_ratio_of(self, policy, o), &by_mass,
+                       &by_ratio);
         for (int64_t j = 0; j < model->outcomes; j++) {
             jacobian[o * stride + j] += self->level_of[j] == self->level_of[o] ? by_mass : 0.0;
         }
@@ -96,7 +104,8 @@ static grpoalign_status dropping_jacobian(const grpoalign_model *model, const do
     return GRPOALIGN_OK;
 }
 
-/* ---- over classes --------------------------------------------------------------------------------------- */
+/* ---- over classes
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct dropping_game {
     const dropping *model;
@@ -111,7 +120,8 @@ static void add_returned(const gra_game *self, const double *w, double *a, doubl
     double by_mass, by_ratio;
     for (int64_t c = 0; c < self->classes; c++) {
         double mass = fmax(w[c], LEAST);
-        double more = returned(game->model, mass, log(mass) - game->log_mass[c], &by_mass, &by_ratio);
+        double more =
+            returned(game->model, mass, log(mass) - game->log_mass[c], &by_mass, &by_ratio);
         if (a != NULL) {
             a[c] += more;
         }
@@ -121,8 +131,8 @@ static void add_returned(const gra_game *self, const double *w, double *a, doubl
     }
 }
 
-static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
-                          gra_arena *arena)
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy,
+                          double *a, gra_arena *arena)
 {
     const dropping_game *game = self->data;
     int done = game->inner.advantage(&game->inner, w, shift, accuracy, a, arena);
@@ -132,7 +142,8 @@ static int game_advantage(const gra_game *self, const double *w, double shift, i
     return done;
 }
 
-static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                         gra_arena *arena)
 {
     const dropping_game *game = self->data;
     int done = game->inner.jacobian(&game->inner, w, accuracy, jacobian, arena);
@@ -151,8 +162,9 @@ static void game_release(gra_game *self)
     gra_release(game);
 }
 
-static grpoalign_status dropping_structure(const grpoalign_model *model, const unsigned char *supported,
-                                           gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status dropping_structure(const grpoalign_model *model,
+                                           const unsigned char *supported, gra_structure *out,
+                                           gra_arena *arena, grpoalign_error *error)
 {
     const dropping *self = (const dropping *)model;
     GRA_TRY(self->inner->ops->structure(self->inner, supported, out, arena, error));
@@ -162,7 +174,8 @@ static grpoalign_status dropping_structure(const grpoalign_model *model, const u
     dropping_game *game = gra_alloc(1, sizeof *game);
     double *share = gra_arena_doubles(arena, model->outcomes);
     gra_class_reference over_classes;
-    if (game == NULL || share == NULL || !gra_reference_of_classes(self->reference, out, &over_classes, share, arena)) {
+    if (game == NULL || share == NULL ||
+        !gra_reference_of_classes(self->reference, out, &over_classes, share, arena)) {
         gra_release(game);
         return gra_fail_memory(error);
     }
@@ -176,15 +189,17 @@ static grpoalign_status dropping_structure(const grpoalign_model *model, const u
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops DROPPING_OPS = {dropping_release, dropping_advantage, dropping_jacobian, dropping_structure};
+static const gra_model_ops DROPPING_OPS = {dropping_release, dropping_advantage, dropping_jacobian,
+                                           dropping_structure};
 
 grpoalign_status gra_dropping_new(const grpoalign_model *inner, const gra_penalty *law,
-                                  const grpoalign_reference *reference, double beta, grpoalign_model **out,
-                                  grpoalign_error *error)
+                                  const grpoalign_reference *reference, double beta,
+                                  grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     gra_arena arena = GRA_ARENA_INIT;
-    GRA_TRY(gra_model_allocate(sizeof(dropping), &DROPPING_OPS, inner->outcomes, inner->rewards, &base, error));
+    GRA_TRY(gra_model_allocate(sizeof(dropping), &DROPPING_OPS, inner->outcomes, inner->rewards,
+                               &base, error));
     dropping *self = (dropping *)base;
     self->inner = inner;
     self->law = law;
@@ -193,7 +208,8 @@ grpoalign_status gra_dropping_new(const grpoalign_model *inner, const gra_penalt
     self->level_of = gra_alloc(inner->outcomes, sizeof *self->level_of);
     int64_t *first = gra_arena_take(&arena, inner->outcomes, sizeof *first);
     int built = self->level_of != NULL && first != NULL &&
-                gra_levels_build(inner->rewards, NULL, inner->outcomes, self->level_of, first, &self->levels, &arena);
+                gra_levels_build(inner->rewards, NULL, inner->outcomes, self->level_of, first,
+                                 &self->levels, &arena);
     gra_arena_free(&arena);
     if (!built) {
         grpoalign_model_free(base);

@@ -45,16 +45,16 @@ static grpoalign_status load_options(const grpoalign_flow_options *options, int3
     loaded->end_time = loaded->end_time == 0.0 ? FLOW_DEFAULTS.end_time : loaded->end_time;
     loaded->tolerance = loaded->tolerance == 0.0 ? FLOW_DEFAULTS.tolerance : loaded->tolerance;
     if (loaded->max_steps < 0) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.max_steps must be >= 0 (got %d)",
-                        (int)loaded->max_steps);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.max_steps must be >= 0 (got %d)", (int)loaded->max_steps);
     }
     if (!(loaded->end_time > 0.0) || !isfinite(loaded->end_time)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.end_time must be > 0 and finite (got %g)",
-                        loaded->end_time);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.end_time must be > 0 and finite (got %g)", loaded->end_time);
     }
     if (!(loaded->tolerance > 0.0 && loaded->tolerance <= 1e-2)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.tolerance must lie in (0, 0.01] (got %g)",
-                        loaded->tolerance);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.tolerance must lie in (0, 0.01] (got %g)", loaded->tolerance);
     }
     return GRPOALIGN_OK;
 }
@@ -116,12 +116,13 @@ static int take_state(void *user, double time, const double *policy, double spee
 }
 
 /* options.start, or the reference, over the supported outcomes. */
-static grpoalign_status load_start(gra_session *session, const double *given, int32_t position, double **start,
-                                   grpoalign_error *error)
+static grpoalign_status load_start(gra_session *session, const double *given, int32_t position,
+                                   double **start, grpoalign_error *error)
 {
     const gra_outcomes *outcomes = &session->problem.outcomes;
     int64_t n = session->model->outcomes;
-    double *own = gra_arena_doubles(&session->arena, n), *packed = gra_arena_doubles(&session->arena, outcomes->count);
+    double *own = gra_arena_doubles(&session->arena, n),
+           *packed = gra_arena_doubles(&session->arena, outcomes->count);
     if (own == NULL || packed == NULL) {
         return gra_fail_memory(error);
     }
@@ -134,16 +135,16 @@ static grpoalign_status load_start(gra_session *session, const double *given, in
         packed[i] = given != NULL ? own[o] : fmax(exp(outcomes->log_mass[i]), 1e-300);
         if (!(packed[i] > 0.0)) {
             return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, o,
-                            "options.start[%lld] must be > 0, as the reference is there (got %g)", (long long)o,
-                            packed[i]);
+                            "options.start[%lld] must be > 0, as the reference is there (got %g)",
+                            (long long)o, packed[i]);
         }
     }
     *start = packed;
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status follow(gra_session *session, const grpoalign_flow_options *options, int32_t position,
-                               grpoalign_flow *flow, grpoalign_error *error)
+static grpoalign_status follow(gra_session *session, const grpoalign_flow_options *options,
+                               int32_t position, grpoalign_flow *flow, grpoalign_error *error)
 {
     double *start = NULL;
     gra_answer answer;
@@ -151,9 +152,9 @@ static grpoalign_status follow(gra_session *session, const grpoalign_flow_option
     int32_t form = session->penalty->law.form;
     if (form == GRA_STEP || form == GRA_INSIDE_REWARD) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1, "the flow is not followed with %s",
-                        form == GRA_STEP
-                            ? "total variation, whose gradient jumps at the reference"
-                            : "the KL inside a reward that is then normalised, which has no gradient of its own");
+                        form == GRA_STEP ? "total variation, whose gradient jumps at the reference"
+                                         : "the KL inside a reward that is then normalised, which "
+                                           "has no gradient of its own");
     }
     if (session->problem.outcomes.count > GRA_DENSE_LIMIT || flow->outcomes > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
@@ -176,7 +177,8 @@ static grpoalign_status follow(gra_session *session, const grpoalign_flow_option
 
 grpoalign_status grpoalign_flow_new(const grpoalign_model *model, const grpoalign_penalty *penalty,
                                     const grpoalign_reference *reference, double beta,
-                                    const grpoalign_flow_options *options, grpoalign_flow **out, grpoalign_error *error)
+                                    const grpoalign_flow_options *options, grpoalign_flow **out,
+                                    grpoalign_error *error)
 {
     gra_session session;
     grpoalign_flow_options loaded;
@@ -189,7 +191,8 @@ grpoalign_status grpoalign_flow_new(const grpoalign_model *model, const grpoalig
         return gra_fail_memory(error);
     }
     flow->magic = GRA_FLOW_MAGIC;
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, beta, 4, NULL, 5, error);
+    grpoalign_status status =
+        gra_session_open(&session, model, penalty, reference, beta, 4, NULL, 5, error);
     if (status >= 0) {
         session.options.stability = GRPOALIGN_STABILITY_SPECTRUM;
         session.problem.progress = loaded.progress;
@@ -238,16 +241,16 @@ static grpoalign_status check_state(const grpoalign_flow *flow, int64_t k, grpoa
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_flow_state_at(const grpoalign_flow *flow, int64_t k, grpoalign_flow_state *state,
-                                         grpoalign_error *error)
+grpoalign_status grpoalign_flow_state_at(const grpoalign_flow *flow, int64_t k,
+                                         grpoalign_flow_state *state, grpoalign_error *error)
 {
     GRA_TRY(check_state(flow, k, error));
     GRA_TRY(gra_check_pointer(state, "state", 3, error));
     return gra_fill_struct(state, "state", 3, &flow->records[k].state, sizeof *state, error);
 }
 
-grpoalign_status grpoalign_flow_policy_at(const grpoalign_flow *flow, int64_t k, double *out, int64_t n,
-                                          grpoalign_error *error)
+grpoalign_status grpoalign_flow_policy_at(const grpoalign_flow *flow, int64_t k, double *out,
+                                          int64_t n, grpoalign_error *error)
 {
     GRA_TRY(check_state(flow, k, error));
     GRA_TRY(gra_check_pointer(out, "out", 3, error));

@@ -31,37 +31,46 @@ struct grpoalign_solution {
 /* Sums of probabilities may be off by this much before they are normalised. */
 #define GRA_SUM_TOLERANCE 1e-4
 
-/* Each fails with a message that names the argument (`name`, the `position`-th), the index and the rule. */
-grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position, grpoalign_error *error);
-grpoalign_status gra_check_finite(const double *values, int64_t n, const char *name, int32_t position,
-                                  grpoalign_error *error);
-/* n values >= 0, finite, summing to 1 within the tolerance: the part `name` of an argument, `first` being the index of
- * values[0] in it. */
-grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t first, const char *name,
-                                        int32_t position, grpoalign_error *error);
+/* Each fails with a message that names the argument (`name`, the `position`-th), the index and the
+ * rule. */
+grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_t position,
+                                   grpoalign_error *error);
+grpoalign_status gra_check_finite(const double *values, int64_t n, const char *name,
+                                  int32_t position, grpoalign_error *error);
+/* n values >= 0, finite, summing to 1 within the tolerance: the part `name` of an argument, `first`
+ * being the index of values[0] in it. */
+grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t first,
+                                        const char *name, int32_t position, grpoalign_error *error);
 /* beta > 0 and finite. */
-grpoalign_status gra_check_beta(double beta, const char *name, int32_t position, int64_t index, grpoalign_error *error);
-grpoalign_status gra_check_model(const grpoalign_model *model, int32_t position, grpoalign_error *error);
-grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position, grpoalign_error *error);
-grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position, grpoalign_error *error);
-grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position, grpoalign_error *error);
+grpoalign_status gra_check_beta(double beta, const char *name, int32_t position, int64_t index,
+                                grpoalign_error *error);
+grpoalign_status gra_check_model(const grpoalign_model *model, int32_t position,
+                                 grpoalign_error *error);
+grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t position,
+                                   grpoalign_error *error);
+grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position,
+                                     grpoalign_error *error);
+grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position,
+                                    grpoalign_error *error);
 
-/* Fills a caller's options of `size` bytes with our defaults; both start with their size. NULL is left alone. */
+/* Fills a caller's options of `size` bytes with our defaults; both start with their size. NULL is
+ * left alone. */
 void gra_init_options(void *theirs, uint32_t size, const void *defaults, uint32_t defaults_size);
 
 /*
- * Loads a caller's options: defaults in *ours (size bytes, already set), then the caller's first bytes. A struct newer than
- * the library is taken as long as what the library does not know is zero. theirs may be NULL.
+ * Loads a caller's options: defaults in *ours (size bytes, already set), then the caller's first
+ * bytes. A struct newer than the library is taken as long as what the library does not know is
+ * zero. theirs may be NULL.
  */
 grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs, int32_t position,
                                   grpoalign_error *error);
 
 /* Fills a caller's struct, which starts with its size, as far as it goes with ours. */
-grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t position, const void *ours, uint32_t ours_size,
-                                 grpoalign_error *error);
+grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t position, const void *ours,
+                                 uint32_t ours_size, grpoalign_error *error);
 
 /* A copy of a policy, normalised, after checking it. */
-grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name, int32_t position, double *out,
-                                 grpoalign_error *error);
+grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name,
+                                 int32_t position, double *out, grpoalign_error *error);
 
 #endif

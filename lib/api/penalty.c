@@ -6,7 +6,8 @@
 #include "api/handles.h"
 #include "base/numeric.h"
 
-static grpoalign_status make(const gra_penalty *law, grpoalign_penalty **out, grpoalign_error *error)
+static grpoalign_status make(const gra_penalty *law, grpoalign_penalty **out,
+                             grpoalign_error *error)
 {
     grpoalign_penalty *penalty = gra_alloc(1, sizeof *penalty);
     if (penalty == NULL) {
@@ -18,7 +19,8 @@ static grpoalign_status make(const gra_penalty *law, grpoalign_penalty **out, gr
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, grpoalign_error *error)
+grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out,
+                                       grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
@@ -26,22 +28,28 @@ grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, gr
     const gra_penalty *law = gra_penalty_find(kind);
     if (law == NULL || kind == GRPOALIGN_PENALTY_ALPHA) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
-                        "kind must be 1 (reverse KL), 2 (direct KL) or another of GRPOALIGN_PENALTY_*%s (got %d)",
-                        law != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha" : "", (int)kind);
+                        "kind must be 1 (reverse KL), 2 (direct KL) or another of "
+                        "GRPOALIGN_PENALTY_*%s (got %d)",
+                        law != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha"
+                                    : "",
+                        (int)kind);
     }
     return make(law, out, error);
 }
 
-grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out, grpoalign_error *error)
+grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out,
+                                             grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
     *out = NULL;
     if (!isfinite(alpha)) {
-        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha must be finite (got %g)", alpha);
+        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha must be finite (got %g)",
+                        alpha);
     }
     if (!(alpha >= 0.0 && alpha <= 2.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha must lie in [0, 2] (got %g)", alpha);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha must lie in [0, 2] (got %g)",
+                        alpha);
     }
     /* The two that have solvers of their own. */
     gra_penalty law = alpha == 1.0 ? gra_direct_kl : alpha == 0.0 ? gra_reverse_kl : gra_alpha;
@@ -50,8 +58,8 @@ grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **o
     law.slack_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
     law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
     law.convex = 1;
-    /* Slacks fall without end, or the pole is so far away that distances from it have fewer digits: 1/(1 - alpha) roundings of a
-     * logarithm, where slacks lose t^(1 - alpha). */
+    /* Slacks fall without end, or the pole is so far away that distances from it have fewer digits:
+     * 1/(1 - alpha) roundings of a logarithm, where slacks lose t^(1 - alpha). */
     if (alpha > 0.95) {
         law.beyond = NULL;
     }
@@ -100,11 +108,11 @@ const char *grpoalign_penalty_name(int32_t kind)
 }
 
 /*
- * The response; a lets_go penalty loses the outcome that is pressed furthest beyond its end, the next one among the others, and so
- * on. The arrays are reordered alike, what is lost coming last.
+ * The response; a lets_go penalty loses the outcome that is pressed furthest beyond its end, the
+ * next one among the others, and so on. The arrays are reordered alike, what is lost coming last.
  */
-static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass, double *slack,
-                             int64_t *outcome, double *policy)
+static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass,
+                             double *slack, int64_t *outcome, double *policy)
 {
     double total_shift = 0.0;
     for (int64_t kept = n;; kept--) {
@@ -112,7 +120,8 @@ static double respond_losing(const gra_penalty *law, int64_t n, double *mass, do
         int64_t worst = -1;
         total_shift += law->respond(law, &over_classes, slack, policy);
         for (int64_t k = 0; law->lets_go && k < kept; k++) {
-            worst = slack[k] > law->slack_most && (worst < 0 || slack[k] > slack[worst]) ? k : worst;
+            worst =
+                slack[k] > law->slack_most && (worst < 0 || slack[k] > slack[worst]) ? k : worst;
         }
         if (worst < 0 || kept == 1) {
             return total_shift;
@@ -127,8 +136,9 @@ static double respond_losing(const gra_penalty *law, int64_t n, double *mass, do
     }
 }
 
-grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
-                                           double beta, const double *advantage, int64_t n, double *policy,
+grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
+                                           const grpoalign_reference *reference, double beta,
+                                           const double *advantage, int64_t n, double *policy,
                                            double *normaliser, grpoalign_error *error)
 {
     gra_clear(error);
@@ -142,7 +152,8 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
     GRA_TRY(gra_check_pointer(policy, "policy", 6, error));
     GRA_TRY(gra_check_finite(advantage, n, "advantage", 4, error));
     gra_arena arena = GRA_ARENA_INIT;
-    int64_t kept = reference->supported, next = 0, *outcome = gra_arena_take(&arena, kept, sizeof *outcome);
+    int64_t kept = reference->supported, next = 0,
+            *outcome = gra_arena_take(&arena, kept, sizeof *outcome);
     double *mass = gra_arena_doubles(&arena, kept), *log_mass = gra_arena_doubles(&arena, kept);
     double *slack = gra_arena_doubles(&arena, kept), *response = gra_arena_doubles(&arena, kept);
     if (mass == NULL || log_mass == NULL || slack == NULL || response == NULL || outcome == NULL) {
@@ -169,7 +180,8 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty, con
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty, const grpoalign_reference *reference,
+grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty,
+                                              const grpoalign_reference *reference,
                                               const double *policy, int64_t n, double *divergence,
                                               grpoalign_error *error)
 {
@@ -190,7 +202,8 @@ grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty, 
     for (int64_t o = 0; o < n; o++) {
         double p = policy[o] / total;
         if (reference->support[o]) {
-            gra_sum_add(&sum, law->divergence(law, reference->probability[o], p, log(p) - reference->logarithm[o]));
+            gra_sum_add(&sum, law->divergence(law, reference->probability[o], p,
+                                              log(p) - reference->logarithm[o]));
         } else if (p > 0.0) {
             gra_sum_add(&sum, p * law->outside);
         }

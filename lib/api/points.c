@@ -52,7 +52,8 @@ static grpoalign_status build(gra_session *session, const request *wanted, grpoa
     }
     for (int64_t i = 0; i < answers.count; i++) {
         int64_t k = wanted->index != NULL ? wanted->index[i] : i;
-        grpoalign_status status = gra_session_solution(session, &answers.items[i], &points->items[k], error);
+        grpoalign_status status =
+            gra_session_solution(session, &answers.items[i], &points->items[k], error);
         if (status < 0) {
             grpoalign_points_free(points);
             return status;
@@ -85,25 +86,27 @@ static grpoalign_status find_path(gra_session *session, const request *self, gra
     return gra_find_path(&session->problem, self->betas, self->count, out);
 }
 
-grpoalign_status grpoalign_points_new(const grpoalign_model *model, const grpoalign_penalty *penalty,
+grpoalign_status grpoalign_points_new(const grpoalign_model *model,
+                                      const grpoalign_penalty *penalty,
                                       const grpoalign_reference *reference, double beta,
-                                      const grpoalign_solve_options *options, grpoalign_points **out,
-                                      grpoalign_error *error)
+                                      const grpoalign_solve_options *options,
+                                      grpoalign_points **out, grpoalign_error *error)
 {
     gra_session session;
     const request wanted = {.find = find_points};
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 6, error));
     *out = NULL;
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, beta, 4, options, 5, error);
+    grpoalign_status status =
+        gra_session_open(&session, model, penalty, reference, beta, 4, options, 5, error);
     status = status < 0 ? status : build(&session, &wanted, out, error);
     gra_session_close(&session);
     return status;
 }
 
 /* low, high and out, which stand at 4, 5 and out_position. */
-static grpoalign_status begin_interval(double low, double high, grpoalign_points **out, int32_t out_position,
-                                       grpoalign_error *error)
+static grpoalign_status begin_interval(double low, double high, grpoalign_points **out,
+                                       int32_t out_position, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", out_position, error));
@@ -111,51 +114,60 @@ static grpoalign_status begin_interval(double low, double high, grpoalign_points
     GRA_TRY(gra_check_beta(low, "low", 4, -1, error));
     GRA_TRY(gra_check_beta(high, "high", 5, -1, error));
     if (!(high >= low)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "high must be >= low (got %g and %g)", high, low);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "high must be >= low (got %g and %g)",
+                        high, low);
     }
     return GRPOALIGN_OK;
 }
 
 /* Opens a session over an interval of beta; the equations of dropped groups change with beta. */
 static grpoalign_status open_interval(gra_session *session, const grpoalign_model *model,
-                                      const grpoalign_penalty *penalty, const grpoalign_reference *reference,
-                                      double high, const grpoalign_solve_options *options, int32_t options_position,
-                                      grpoalign_error *error)
+                                      const grpoalign_penalty *penalty,
+                                      const grpoalign_reference *reference, double high,
+                                      const grpoalign_solve_options *options,
+                                      int32_t options_position, grpoalign_error *error)
 {
-    GRA_TRY(gra_session_open(session, model, penalty, reference, high, 5, options, options_position, error));
-    return model->dropping == 0
-               ? GRPOALIGN_OK
-               : gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
-                          "folds and curves are not known where groups without spread are dropped (zero_variance): "
-                          "solve at single values of beta");
+    GRA_TRY(gra_session_open(session, model, penalty, reference, high, 5, options, options_position,
+                             error));
+    return model->dropping == 0 ? GRPOALIGN_OK
+                                : gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                                           "folds and curves are not known where groups without "
+                                           "spread are dropped (zero_variance): "
+                                           "solve at single values of beta");
 }
 
-grpoalign_status grpoalign_points_new_folds(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                            const grpoalign_reference *reference, double low, double high,
-                                            const grpoalign_solve_options *options, grpoalign_points **out,
-                                            grpoalign_error *error)
+grpoalign_status grpoalign_points_new_folds(const grpoalign_model *model,
+                                            const grpoalign_penalty *penalty,
+                                            const grpoalign_reference *reference, double low,
+                                            double high, const grpoalign_solve_options *options,
+                                            grpoalign_points **out, grpoalign_error *error)
 {
     gra_session session;
     const request wanted = {.find = find_folds, .low = low, .high = high};
     GRA_TRY(begin_interval(low, high, out, 7, error));
-    grpoalign_status status = open_interval(&session, model, penalty, reference, high, options, 6, error);
+    grpoalign_status status =
+        open_interval(&session, model, penalty, reference, high, options, 6, error);
     status = status < 0 ? status : build(&session, &wanted, out, error);
     gra_session_close(&session);
     return status;
 }
 
-grpoalign_status grpoalign_points_new_curve(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                            const grpoalign_reference *reference, double low, double high,
-                                            double resolution, const grpoalign_solve_options *options,
+grpoalign_status grpoalign_points_new_curve(const grpoalign_model *model,
+                                            const grpoalign_penalty *penalty,
+                                            const grpoalign_reference *reference, double low,
+                                            double high, double resolution,
+                                            const grpoalign_solve_options *options,
                                             grpoalign_points **out, grpoalign_error *error)
 {
     gra_session session;
     const request wanted = {.find = find_curve, .low = low, .high = high, .resolution = resolution};
     GRA_TRY(begin_interval(low, high, out, 8, error));
     if (!(resolution > 0.0 && resolution <= 1.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 6, -1, "resolution must lie in (0, 1] (got %g)", resolution);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 6, -1,
+                        "resolution must lie in (0, 1] (got %g)", resolution);
     }
-    grpoalign_status status = open_interval(&session, model, penalty, reference, high, options, 7, error);
+    grpoalign_status status =
+        open_interval(&session, model, penalty, reference, high, options, 7, error);
     status = status < 0 ? status : build(&session, &wanted, out, error);
     gra_session_close(&session);
     return status;
@@ -173,8 +185,8 @@ static int from_large(const void *left, const void *right)
 }
 
 /* The betas in falling order, and which is which. */
-static grpoalign_status sort_stops(const double *betas, int64_t count, gra_arena *arena, request *wanted,
-                                   grpoalign_error *error)
+static grpoalign_status sort_stops(const double *betas, int64_t count, gra_arena *arena,
+                                   request *wanted, grpoalign_error *error)
 {
     stop *stops = gra_arena_take(arena, count, sizeof *stops);
     double *sorted = gra_arena_doubles(arena, count);
@@ -198,9 +210,9 @@ static grpoalign_status sort_stops(const double *betas, int64_t count, gra_arena
 
 /* One after the other: where groups are dropped every beta is a problem of its own. */
 static grpoalign_status solve_each(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                   const grpoalign_reference *reference, const double *betas, int64_t count,
-                                   const grpoalign_solve_options *options, grpoalign_points **out,
-                                   grpoalign_error *error)
+                                   const grpoalign_reference *reference, const double *betas,
+                                   int64_t count, const grpoalign_solve_options *options,
+                                   grpoalign_points **out, grpoalign_error *error)
 {
     grpoalign_points *points = gra_points_allocate(count);
     if (points == NULL) {
@@ -218,10 +230,12 @@ static grpoalign_status solve_each(const grpoalign_model *model, const grpoalign
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_points_new_path(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                           const grpoalign_reference *reference, const double *betas, int64_t count,
-                                           const grpoalign_solve_options *options, grpoalign_points **out,
-                                           grpoalign_error *error)
+grpoalign_status grpoalign_points_new_path(const grpoalign_model *model,
+                                           const grpoalign_penalty *penalty,
+                                           const grpoalign_reference *reference,
+                                           const double *betas, int64_t count,
+                                           const grpoalign_solve_options *options,
+                                           grpoalign_points **out, grpoalign_error *error)
 {
     gra_session session;
     request wanted = {.find = find_path};
@@ -230,14 +244,16 @@ grpoalign_status grpoalign_points_new_path(const grpoalign_model *model, const g
     *out = NULL;
     GRA_TRY(gra_check_pointer(betas, "betas", 4, error));
     if (count < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "count must be >= 1 (got %lld)", (long long)count);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "count must be >= 1 (got %lld)",
+                        (long long)count);
     }
     for (int64_t i = 0; i < count; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "betas[%lld]", (long long)i);
         GRA_TRY(gra_check_beta(betas[i], name, 4, i, error));
     }
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, betas[0], 4, options, 6, error);
+    grpoalign_status status =
+        gra_session_open(&session, model, penalty, reference, betas[0], 4, options, 6, error);
     int separate = status >= 0 && model->dropping > 0;
     if (!separate) {
         status = status < 0 ? status : sort_stops(betas, count, &session.arena, &wanted, error);
@@ -282,13 +298,16 @@ const grpoalign_solution *grpoalign_points_solution(const grpoalign_points *poin
     return is_live(points) && k >= 0 && k < points->count ? points->items[k] : NULL;
 }
 
-grpoalign_status grpoalign_critical_beta(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                         const grpoalign_reference *reference, double *beta, grpoalign_error *error)
+grpoalign_status grpoalign_critical_beta(const grpoalign_model *model,
+                                         const grpoalign_penalty *penalty,
+                                         const grpoalign_reference *reference, double *beta,
+                                         grpoalign_error *error)
 {
     gra_session session;
     gra_clear(error);
     GRA_TRY(gra_check_pointer(beta, "beta", 4, error));
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, 1.0, 4, NULL, 0, error);
+    grpoalign_status status =
+        gra_session_open(&session, model, penalty, reference, 1.0, 4, NULL, 0, error);
     double critical = 0.0;
     if (status >= 0) {
         status = gra_find_critical(&session.problem, &critical);

@@ -11,12 +11,13 @@
 _Static_assert(sizeof(grpoalign_convention) == 96, "layout of version 0.1");
 
 /* Short names for the table. */
-#define SIZE                 .struct_size = sizeof(grpoalign_convention)
-#define OVER_STD(d, e)       .scale = GRPOALIGN_SCALE_STD, .ddof = (d), .epsilon = (e)
-#define UNSCALED             .scale = GRPOALIGN_SCALE_NONE
-#define LEAVE_ONE_OUT        .baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT
-#define DROPPING             .zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP
-#define KL(e, p, c)          .estimator = GRPOALIGN_ESTIMATOR_##e, .placement = GRPOALIGN_PLACEMENT_##p, .clamp = (c)
+#define SIZE           .struct_size = sizeof(grpoalign_convention)
+#define OVER_STD(d, e) .scale = GRPOALIGN_SCALE_STD, .ddof = (d), .epsilon = (e)
+#define UNSCALED       .scale = GRPOALIGN_SCALE_NONE
+#define LEAVE_ONE_OUT  .baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT
+#define DROPPING       .zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP
+#define KL(e, p, c)                                                                                \
+    .estimator = GRPOALIGN_ESTIMATOR_##e, .placement = GRPOALIGN_PLACEMENT_##p, .clamp = (c)
 #define TERM(kind, beta_, g) .penalty = GRPOALIGN_PENALTY_##kind, .beta = (beta_), .group_size = (g)
 
 static const char NO_KL_BY_DEFAULT[] =
@@ -26,62 +27,79 @@ static const grpoalign_convention PRESETS[] = {
     {SIZE, OVER_STD(0, 0.0), TERM(REVERSE_KL, NAN, 0), KL(K3, LOSS, INFINITY), .name = "paper",
      .trainer = "the paper, arXiv 2502.18548", .kl = "k3 in the loss", .warning = NULL},
     {SIZE, OVER_STD(1, 1e-4), TERM(REVERSE_KL, 0.0, 8), KL(K3, LOSS, INFINITY), .name = "trl-1.9",
-     .trainer = "TRL GRPO up to 1.9, scale_rewards=\"group\"", .kl = "k3 in the loss", .warning = NO_KL_BY_DEFAULT},
-    {SIZE, OVER_STD(1, 1e-4), TERM(DIRECT_KL, 0.0, 8), KL(K3, LOSS_RATIO, INFINITY), .name = "trl-1.10",
-     .trainer = "TRL GRPO from 1.10, use_bias_correction_kl=True", .kl = "k3 times the ratio in the loss",
-     .warning = "beta is 0 by default: no reference policy at all; given one, the KL changed direction in 1.10"},
-    {SIZE, UNSCALED, LEAVE_ONE_OUT, TERM(DIRECT_KL, 0.05, 2), KL(K1, REWARD_BEFORE, INFINITY), .name = "trl-rloo",
-     .trainer = "TRL RLOO", .kl = "k1 summed in the reward, before the baseline", .warning = NULL},
+     .trainer = "TRL GRPO up to 1.9, scale_rewards=\"group\"", .kl = "k3 in the loss",
+     .warning = NO_KL_BY_DEFAULT},
+    {SIZE, OVER_STD(1, 1e-4), TERM(DIRECT_KL, 0.0, 8), KL(K3, LOSS_RATIO, INFINITY),
+     .name = "trl-1.10", .trainer = "TRL GRPO from 1.10, use_bias_correction_kl=True",
+     .kl = "k3 times the ratio in the loss",
+     .warning = "beta is 0 by default: no reference policy at all; given one, the KL changed "
+                "direction in 1.10"},
+    {SIZE, UNSCALED, LEAVE_ONE_OUT, TERM(DIRECT_KL, 0.05, 2), KL(K1, REWARD_BEFORE, INFINITY),
+     .name = "trl-rloo", .trainer = "TRL RLOO",
+     .kl = "k1 summed in the reward, before the baseline", .warning = NULL},
     {SIZE, OVER_STD(0, 1e-8), TERM(NONE, 0.0, 8), KL(NONE, LOSS, INFINITY), .name = "trl-async",
      .trainer = "TRL AsyncGRPO (experimental)", .kl = "none",
-     .warning = "there is no reference policy: beta has no effect; the std is the population's, unlike TRL GRPO's"},
+     .warning = "there is no reference policy: beta has no effect; the std is the population's, "
+                "unlike TRL GRPO's"},
     {SIZE, OVER_STD(1, 1e-6), TERM(NONE, 0.001, 5), KL(K1, LOSS, INFINITY), .name = "verl-k1",
      .trainer = "verl, use_kl_loss=True, kl_loss_type=k1", .kl = "k1 in the loss",
      .warning = "k1 in the loss has no gradient in expectation: beta has no effect"},
     {SIZE, OVER_STD(1, 1e-6), TERM(DIRECT_KL, 0.001, 5), KL(K2, LOSS, INFINITY), .name = "verl-k2",
-     .trainer = "verl, use_kl_loss=True, kl_loss_type=k2 (mse), or any with \"+\"", .kl = "k2 in the loss",
+     .trainer = "verl, use_kl_loss=True, kl_loss_type=k2 (mse), or any with \"+\"",
+     .kl = "k2 in the loss",
      .warning = "its gradient is that of KL(pi||pi_ref), although its value is not"},
     {SIZE, OVER_STD(1, 1e-6), TERM(REVERSE_KL, 0.001, 5), KL(K3, LOSS, 10.0), .name = "verl-k3",
-     .trainer = "verl, use_kl_loss=True, kl_loss_type=low_var_kl (k3)", .kl = "k3 in the loss, clamped at 10",
+     .trainer = "verl, use_kl_loss=True, kl_loss_type=low_var_kl (k3)",
+     .kl = "k3 in the loss, clamped at 10",
      .warning = "estimates KL(pi||pi_ref), but its gradient is that of KL(pi_ref||pi)"},
-    {SIZE, OVER_STD(1, 1e-6), TERM(TOTAL_VARIATION, 0.001, 5), KL(ABS, LOSS, INFINITY), .name = "verl-abs",
-     .trainer = "verl, use_kl_loss=True, kl_loss_type=abs", .kl = "|log ratio| in the loss",
+    {SIZE, OVER_STD(1, 1e-6), TERM(TOTAL_VARIATION, 0.001, 5), KL(ABS, LOSS, INFINITY),
+     .name = "verl-abs", .trainer = "verl, use_kl_loss=True, kl_loss_type=abs",
+     .kl = "|log ratio| in the loss",
      .warning = "total variation: below a threshold of beta nothing holds, above it nothing moves"},
     {SIZE, OVER_STD(1, 1e-6), TERM(KL_IN_REWARD, 0.001, 5), KL(K1, REWARD_BEFORE, INFINITY),
      .name = "verl-kl-in-reward", .trainer = "verl, use_kl_in_reward=True, adv_estimator=grpo",
      .kl = "k1 in the reward, before it is normalised",
      .warning = "the std has no effect on the stationary policy: it is RLHF's, pi_ref exp(r/beta)"},
-    {SIZE, OVER_STD(1, 1e-9), TERM(DIRECT_KL, 0.01, 0), KL(K1, REWARD, INFINITY), .name = "openrlhf-group-norm",
-     .trainer = "OpenRLHF, advantage estimator group_norm", .kl = "k1 in the reward, after it is normalised",
-     .warning = NULL},
-    {SIZE, UNSCALED, LEAVE_ONE_OUT, TERM(DIRECT_KL, 0.01, 0), KL(K1, REWARD, INFINITY), .name = "openrlhf-rloo",
-     .trainer = "OpenRLHF, advantage estimator rloo", .kl = "k1 in the reward, after the baseline", .warning = NULL},
-    {SIZE, .scale = GRPOALIGN_SCALE_STD_OF_OTHERS, .epsilon = 1e-6, LEAVE_ONE_OUT, TERM(REVERSE_KL, 0.01, 16),
-     KL(K3, LOSS, 10.0), .name = "nemo-2026-05", .trainer = "NeMo-RL GRPO before 24 June 2026",
-     .kl = "k3 in the loss, clamped at 10",
-     .warning = "mean and std are those of the other members: no rescaling of beta gives the usual convention"},
-    {SIZE, .scale = GRPOALIGN_SCALE_STD_OF_OTHERS, .epsilon = 1e-6, LEAVE_ONE_OUT, TERM(DIRECT_KL, 0.01, 16),
-     KL(K3, LOSS_RATIO, 10.0), .name = "nemo-2026-06", .trainer = "NeMo-RL GRPO since 24 June 2026",
-     .kl = "k3 times the ratio in the loss",
+    {SIZE, OVER_STD(1, 1e-9), TERM(DIRECT_KL, 0.01, 0), KL(K1, REWARD, INFINITY),
+     .name = "openrlhf-group-norm", .trainer = "OpenRLHF, advantage estimator group_norm",
+     .kl = "k1 in the reward, after it is normalised", .warning = NULL},
+    {SIZE, UNSCALED, LEAVE_ONE_OUT, TERM(DIRECT_KL, 0.01, 0), KL(K1, REWARD, INFINITY),
+     .name = "openrlhf-rloo", .trainer = "OpenRLHF, advantage estimator rloo",
+     .kl = "k1 in the reward, after the baseline", .warning = NULL},
+    {SIZE, .scale = GRPOALIGN_SCALE_STD_OF_OTHERS, .epsilon = 1e-6, LEAVE_ONE_OUT,
+     TERM(REVERSE_KL, 0.01, 16), KL(K3, LOSS, 10.0), .name = "nemo-2026-05",
+     .trainer = "NeMo-RL GRPO before 24 June 2026", .kl = "k3 in the loss, clamped at 10",
+     .warning = "mean and std are those of the other members: no rescaling of beta gives the usual "
+                "convention"},
+    {SIZE, .scale = GRPOALIGN_SCALE_STD_OF_OTHERS, .epsilon = 1e-6, LEAVE_ONE_OUT,
+     TERM(DIRECT_KL, 0.01, 16), KL(K3, LOSS_RATIO, 10.0), .name = "nemo-2026-06",
+     .trainer = "NeMo-RL GRPO since 24 June 2026", .kl = "k3 times the ratio in the loss",
      .warning = "the KL changed direction that day; mean and std are those of the other members"},
-    {SIZE, UNSCALED, DROPPING, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY), .name = "open-instruct",
-     .trainer = "open-instruct since 20 March 2026, \"centered\", filter_zero_std_samples", .kl = "k3 in the loss",
-     .warning = "groups without spread are dropped with their KL: beta counts less where they are common"},
+    {SIZE, UNSCALED, DROPPING, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
+     .name = "open-instruct",
+     .trainer = "open-instruct since 20 March 2026, \"centered\", filter_zero_std_samples",
+     .kl = "k3 in the loss",
+     .warning =
+         "groups without spread are dropped with their KL: beta counts less where they are common"},
     {SIZE, OVER_STD(0, 1e-8), DROPPING, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
      .name = "open-instruct-standard",
-     .trainer = "open-instruct, \"standard\" (the default before), filter_zero_std_samples", .kl = "k3 in the loss",
-     .warning = "groups without spread are dropped with their KL: beta counts less where they are common"},
+     .trainer = "open-instruct, \"standard\" (the default before), filter_zero_std_samples",
+     .kl = "k3 in the loss",
+     .warning =
+         "groups without spread are dropped with their KL: beta counts less where they are common"},
     {SIZE, UNSCALED, DROPPING, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY), .name = "prime-rl",
      .trainer = "prime-rl, algorithm grpo", .kl = "to the behaviour policy only",
      .warning = "there is no reference policy: beta has no effect"},
-    {SIZE, .scale = GRPOALIGN_SCALE_MEAN, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY), .name = "prime-rl-maxrl",
-     .trainer = "prime-rl, algorithm max_rl", .kl = "to the behaviour policy only",
+    {SIZE, .scale = GRPOALIGN_SCALE_MEAN, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY),
+     .name = "prime-rl-maxrl", .trainer = "prime-rl, algorithm max_rl",
+     .kl = "to the behaviour policy only",
      .warning = "there is no reference policy: beta has no effect"},
     {SIZE, OVER_STD(1, 1e-6), TERM(NONE, 0.0, 0), KL(K1, LOSS, INFINITY), .name = "slime",
      .trainer = "slime, estimator grpo, kl_loss_type=k1 (the default)", .kl = "k1 in the loss",
      .warning = "k1 in the loss has no gradient in expectation: beta has no effect (k2 or k3 has)"},
     {SIZE, OVER_STD(1, 1e-4), TERM(REVERSE_KL, 0.04, 8), KL(K3, LOSS, 10.0), .name = "ms-swift",
-     .trainer = "ms-swift GRPO, scale_rewards=group", .kl = "k3 in the loss, clamped at 10", .warning = NULL},
+     .trainer = "ms-swift GRPO, scale_rewards=group", .kl = "k3 in the loss, clamped at 10",
+     .warning = NULL},
     {SIZE, UNSCALED, TERM(REVERSE_KL, 0.0, 8), KL(K3, LOSS, INFINITY), .name = "drgrpo",
      .trainer = "Dr. GRPO (understand-r1-zero, oat), as its README runs it", .kl = "k3 in the loss",
      .warning = NO_KL_BY_DEFAULT},
@@ -89,21 +107,25 @@ static const grpoalign_convention PRESETS[] = {
      .trainer = "ROLL, adv_estimator=grpo, use_kl_loss", .kl = "k3 in the loss, clamped at 10",
      .warning = NO_KL_BY_DEFAULT},
     {SIZE, OVER_STD(1, 1e-5), TERM(DIRECT_KL, 0.0, 4), KL(K1, REWARD, INFINITY), .name = "areal",
-     .trainer = "AReaL, the GRPO example (reward norm group/group)", .kl = "k1 in the reward, after it is normalised",
-     .warning = "beta is 0 in the example and 0.1 in the code; without a reference model the pull is towards uniform"},
-    {SIZE, OVER_STD(1, 1e-4), TERM(REVERSE_KL, 0.01, 16), KL(K3, LOSS, INFINITY), .name = "torchtune",
-     .trainer = "torchtune, its GRPO configurations", .kl = "k3 in the loss",
+     .trainer = "AReaL, the GRPO example (reward norm group/group)",
+     .kl = "k1 in the reward, after it is normalised",
+     .warning = "beta is 0 in the example and 0.1 in the code; without a reference model the pull "
+                "is towards uniform"},
+    {SIZE, OVER_STD(1, 1e-4), TERM(REVERSE_KL, 0.01, 16), KL(K3, LOSS, INFINITY),
+     .name = "torchtune", .trainer = "torchtune, its GRPO configurations", .kl = "k3 in the loss",
      .warning = "the configurations have beta 0.01, the loss itself 0.1"},
     {SIZE, OVER_STD(1, 1e-4), TERM(REVERSE_KL, 0.001, 8), KL(K3, LOSS, INFINITY), .name = "unsloth",
      .trainer = "Unsloth with TRL before 1.10", .kl = "k3 in the loss",
-     .warning = "with TRL 1.10 and the Unsloth that follows it the KL changes direction: see trl-1.10"},
-    {SIZE, OVER_STD(1, 1e-6), TERM(REVERSE_KL, 0.001, 5), KL(K3, LOSS, 10.0), .name = "skyrl", .trainer = "SkyRL",
-     .kl = "k3 in the loss, clamped at 10", .warning = NULL},
+     .warning =
+         "with TRL 1.10 and the Unsloth that follows it the KL changes direction: see trl-1.10"},
+    {SIZE, OVER_STD(1, 1e-6), TERM(REVERSE_KL, 0.001, 5), KL(K3, LOSS, 10.0), .name = "skyrl",
+     .trainer = "SkyRL", .kl = "k3 in the loss, clamped at 10", .warning = NULL},
     {SIZE, OVER_STD(1, 1e-6), TERM(NONE, 0.04, 2), KL(K1, LOSS, INFINITY), .name = "tunix",
      .trainer = "tunix, kl_loss_mode=\"kl\" (the default)", .kl = "k1 in the loss",
-     .warning = "k1 in the loss has no gradient in expectation: the default beta 0.04 has no effect"},
-    {SIZE, UNSCALED, TERM(DIRECT_KL, 0.0, 0), KL(K1, REWARD, INFINITY), .name = "tinker", .trainer = "tinker-cookbook",
-     .kl = "k1 in the advantage", .warning = NO_KL_BY_DEFAULT},
+     .warning =
+         "k1 in the loss has no gradient in expectation: the default beta 0.04 has no effect"},
+    {SIZE, UNSCALED, TERM(DIRECT_KL, 0.0, 0), KL(K1, REWARD, INFINITY), .name = "tinker",
+     .trainer = "tinker-cookbook", .kl = "k1 in the advantage", .warning = NO_KL_BY_DEFAULT},
 };
 
 enum { PRESET_COUNT = sizeof PRESETS / sizeof *PRESETS };
@@ -113,7 +135,8 @@ const char *grpoalign_preset_name(int64_t k)
     return k >= 0 && k < PRESET_COUNT ? PRESETS[k].name : NULL;
 }
 
-grpoalign_status grpoalign_preset(const char *name, grpoalign_convention *out, grpoalign_error *error)
+grpoalign_status grpoalign_preset(const char *name, grpoalign_convention *out,
+                                  grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(name, "name", 1, error));
@@ -123,6 +146,6 @@ grpoalign_status grpoalign_preset(const char *name, grpoalign_convention *out, g
             return gra_fill_struct(out, "out", 2, &PRESETS[k], sizeof PRESETS[k], error);
         }
     }
-    return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "name must be one of grpoalign_preset_name (got \"%.60s\")",
-                    name);
+    return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
+                    "name must be one of grpoalign_preset_name (got \"%.60s\")", name);
 }

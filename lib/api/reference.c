@@ -18,7 +18,8 @@ static grpoalign_reference *allocate(int64_t n)
     reference->probability = gra_alloc(n, sizeof(double));
     reference->logarithm = gra_alloc(n, sizeof(double));
     reference->support = gra_alloc(n, 1);
-    if (reference->probability == NULL || reference->logarithm == NULL || reference->support == NULL) {
+    if (reference->probability == NULL || reference->logarithm == NULL ||
+        reference->support == NULL) {
         grpoalign_reference_free(reference);
         return NULL;
     }
@@ -33,21 +34,22 @@ static void count_support(grpoalign_reference *reference)
     }
 }
 
-static grpoalign_status begin(const void *values, const char *name, int64_t n, grpoalign_reference **out,
-                              grpoalign_error *error)
+static grpoalign_status begin(const void *values, const char *name, int64_t n,
+                              grpoalign_reference **out, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 3, error));
     *out = NULL;
     GRA_TRY(gra_check_pointer(values, name, 1, error));
     if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1 (got %lld)", (long long)n);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1 (got %lld)",
+                        (long long)n);
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n, grpoalign_reference **out,
-                                         grpoalign_error *error)
+grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
+                                         grpoalign_reference **out, grpoalign_error *error)
 {
     GRA_TRY(begin(probabilities, "probabilities", n, out, error));
     GRA_TRY(gra_check_distribution(probabilities, n, 0, "probabilities", 1, error));
@@ -65,23 +67,25 @@ grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n, grpoalign_reference **out,
-                                             grpoalign_error *error)
+grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n,
+                                             grpoalign_reference **out, grpoalign_error *error)
 {
     GRA_TRY(begin(log_probabilities, "log_probabilities", n, out, error));
     for (int64_t o = 0; o < n; o++) {
         if (isnan(log_probabilities[o]) || log_probabilities[o] == INFINITY) {
             return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, o,
-                            "log_probabilities[%lld] must be finite or -infinity (got %g)", (long long)o,
-                            log_probabilities[o]);
+                            "log_probabilities[%lld] must be finite or -infinity (got %g)",
+                            (long long)o, log_probabilities[o]);
         }
     }
     double top = gra_max(log_probabilities, n);
     if (isinf(top)) {
         return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, 1, -1,
-                        "log_probabilities must hold a finite entry (all %lld are -infinity)", (long long)n);
+                        "log_probabilities must hold a finite entry (all %lld are -infinity)",
+                        (long long)n);
     }
-    /* Relative to the largest, so that the probabilities sum to 1 however far below 0 the logarithms lie. */
+    /* Relative to the largest, so that the probabilities sum to 1 however far below 0 the
+     * logarithms lie. */
     gra_sum sum = {0.0, 0.0};
     for (int64_t o = 0; o < n; o++) {
         gra_sum_add(&sum, exp(log_probabilities[o] - top));
@@ -100,13 +104,15 @@ grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, in
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out, grpoalign_error *error)
+grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out,
+                                                 grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
     *out = NULL;
     if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be >= 1 (got %lld)", (long long)n);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be >= 1 (got %lld)",
+                        (long long)n);
     }
     grpoalign_reference *reference = allocate(n);
     if (reference == NULL) {
@@ -137,8 +143,8 @@ int64_t grpoalign_reference_outcomes(const grpoalign_reference *reference)
     return reference != NULL && reference->magic == GRA_REFERENCE_MAGIC ? reference->outcomes : 0;
 }
 
-grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference, double *out, int64_t n,
-                                                   grpoalign_error *error)
+grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference,
+                                                   double *out, int64_t n, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_reference(reference, 1, error));

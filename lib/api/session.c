@@ -23,29 +23,32 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
 {
     *loaded = SOLVE_DEFAULTS;
     GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
-    loaded->max_iterations = loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
+    loaded->max_iterations =
+        loaded->max_iterations == 0 ? SOLVE_DEFAULTS.max_iterations : loaded->max_iterations;
     loaded->tolerance = loaded->tolerance == 0.0 ? SOLVE_DEFAULTS.tolerance : loaded->tolerance;
     if (loaded->max_iterations < 0) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.max_iterations must be >= 0 (got %d)",
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.max_iterations must be >= 0 (got %d)",
                         (int)loaded->max_iterations);
     }
     if (!(loaded->tolerance > 0.0 && loaded->tolerance < 1.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.tolerance must lie in (0, 1) (got %g)",
-                        loaded->tolerance);
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.tolerance must lie in (0, 1) (got %g)", loaded->tolerance);
     }
-    if (loaded->stability < GRPOALIGN_STABILITY_SIGN || loaded->stability > GRPOALIGN_STABILITY_SKIP) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "options.stability must be 0, 1 or 2 (got %d)",
-                        (int)loaded->stability);
+    if (loaded->stability < GRPOALIGN_STABILITY_SIGN ||
+        loaded->stability > GRPOALIGN_STABILITY_SKIP) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.stability must be 0, 1 or 2 (got %d)", (int)loaded->stability);
     }
     if (loaded->reserved != 0) {
-        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1, "options.reserved must be 0 (got %d)",
-                        (int)loaded->reserved);
+        return gra_fail(error, GRPOALIGN_ERR_STRUCT_SIZE, position, -1,
+                        "options.reserved must be 0 (got %d)", (int)loaded->reserved);
     }
     return GRPOALIGN_OK;
 }
 
-int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure, gra_class_reference *over_classes,
-                         double *share, gra_arena *arena)
+int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure,
+                             gra_class_reference *over_classes, double *share, gra_arena *arena)
 {
     /* Sums in logarithms, so that masses below the doubles are right too. */
     int64_t classes = structure->classes;
@@ -80,7 +83,8 @@ int gra_reference_of_classes(const grpoalign_reference *reference, const gra_str
     for (int64_t c = 0; c < classes; c++) {
         log_mass[c] = top[c] + log(mass[c] + low[c]);
     }
-    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of a logarithm. */
+    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of
+     * a logarithm. */
     memset(mass, 0, (size_t)classes * sizeof(double));
     memset(low, 0, (size_t)classes * sizeof(double));
     for (int64_t o = 0; o < reference->outcomes; o++) {
@@ -130,10 +134,12 @@ static grpoalign_solution *allocate_solution(int64_t outcomes)
 }
 
 /*
- * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked with a raised one: a class that
- * holds no weight then follows its slack, one that does keeps its probability.
+ * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked
+ * with a raised one: a class that holds no weight then follows its slack, one that does keeps its
+ * probability.
  */
-static void settle_classes(const gra_problem *problem, const gra_answer *answer, double *probability, double *log_ratio)
+static void settle_classes(const gra_problem *problem, const gra_answer *answer,
+                           double *probability, double *log_ratio)
 {
     const double weightless = 1e-200;
     for (int64_t c = 0; c < problem->reference.classes; c++) {
@@ -150,8 +156,9 @@ static void settle_classes(const gra_problem *problem, const gra_answer *answer,
 }
 
 /* Outcomes of a class share its probability in proportion to the reference. */
-static void expand(const grpoalign_reference *reference, const gra_problem *problem, const double *share,
-                   const double *probability, const double *log_ratio, grpoalign_solution *solution)
+static void expand(const grpoalign_reference *reference, const gra_problem *problem,
+                   const double *share, const double *probability, const double *log_ratio,
+                   grpoalign_solution *solution)
 {
     const int64_t *class_of = problem->structure->class_of;
     for (int64_t o = 0; o < solution->outcomes; o++) {
@@ -166,20 +173,23 @@ static void expand(const grpoalign_reference *reference, const gra_problem *prob
     }
 }
 
-/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative number. */
+/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative number.
+ */
 static double divergence_value(gra_sum sum)
 {
     double value = gra_sum_value(sum);
     return isnan(value) ? INFINITY : fmax(0.0, value);
 }
 
-/* Where probabilities too small for a double would leave a group without spread, the slacks still know the advantages:
- * u = beta (mean slack - slack). */
-static void advantages_by_slack(const gra_problem *problem, const gra_answer *answer, grpoalign_solution *solution)
+/* Where probabilities too small for a double would leave a group without spread, the slacks still
+ * know the advantages: u = beta (mean slack - slack). */
+static void advantages_by_slack(const gra_problem *problem, const gra_answer *answer,
+                                grpoalign_solution *solution)
 {
     gra_sum level = {0.0, 0.0};
     for (int64_t c = 0; c < problem->reference.classes; c++) {
-        gra_sum_add_product(&level, answer->policy[c], answer->policy[c] > 0.0 ? answer->slack[c] : 0.0);
+        gra_sum_add_product(&level, answer->policy[c],
+                            answer->policy[c] > 0.0 ? answer->slack[c] : 0.0);
     }
     for (int64_t o = 0; o < solution->outcomes; o++) {
         int64_t c = problem->structure->class_of[o];
@@ -189,15 +199,16 @@ static void advantages_by_slack(const gra_problem *problem, const gra_answer *an
     }
 }
 
-gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference *reference, const double *policy,
-                         const double *log_policy)
+gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference *reference,
+                         const double *policy, const double *log_policy)
 {
     gra_sum reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0}, reward = {0.0, 0.0};
     for (int64_t o = 0; o < model->outcomes; o++) {
         if (!reference->support[o]) {
             continue;
         }
-        double p = policy[o], ref = reference->probability[o], log_ratio = log_policy[o] - reference->logarithm[o];
+        double p = policy[o], ref = reference->probability[o],
+               log_ratio = log_policy[o] - reference->logarithm[o];
         if (p > 0.0) {
             gra_sum_add_product(&entropy, -p, log_policy[o]);
         }
@@ -214,8 +225,9 @@ gra_measures gra_measure(const grpoalign_model *model, const grpoalign_reference
 }
 
 /* Everything that follows from policy and advantage, from the outcomes' own data. */
-static grpoalign_status fill_report(const gra_session *self, double beta, grpoalign_solution *solution,
-                                    gra_arena *arena, grpoalign_error *error)
+static grpoalign_status fill_report(const gra_session *self, double beta,
+                                    grpoalign_solution *solution, gra_arena *arena,
+                                    grpoalign_error *error)
 {
     const grpoalign_reference *reference = self->reference;
     const gra_penalty *penalty = &self->penalty->law;
@@ -225,7 +237,8 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
     if (self->stand_in != NULL) { /* what is balanced against the penalty */
         const grpoalign_model *alone = self->stand_in;
         u = gra_arena_doubles(arena, n);
-        GRA_TRY(u != NULL ? alone->ops->advantage(alone, solution->policy, u, arena, error) : gra_fail_memory(error));
+        GRA_TRY(u != NULL ? alone->ops->advantage(alone, solution->policy, u, arena, error)
+                          : gra_fail_memory(error));
     }
     if (scaled == NULL) {
         return gra_fail_memory(error);
@@ -237,24 +250,28 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
             scaled[kept++] = u[o] / beta;
             if (p > 0.0) {
                 gra_sum_add_product(&mean, p, u[o]);
-                gra_sum_add_product(&mean_slack, p,
-                                    penalty->slack_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
+                gra_sum_add_product(
+                    &mean_slack, p,
+                    penalty->slack_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
             }
         }
     }
     gra_class_reference over_classes = {kept, NULL, self->problem.outcomes.log_mass};
-    double residual = 0.0, normaliser = penalty->normaliser(penalty, &over_classes, scaled, gra_sum_value(mean) / beta,
-                                                            gra_sum_value(mean_slack));
+    double residual = 0.0,
+           normaliser = penalty->normaliser(penalty, &over_classes, scaled,
+                                            gra_sum_value(mean) / beta, gra_sum_value(mean_slack));
     kept = 0;
     for (int64_t o = 0; o < n; o++) {
         if (reference->support[o]) {
             double p = solution->policy[o], ref = reference->probability[o];
             double log_ratio = solution->log_policy[o] - reference->logarithm[o];
-            double r = fabs(penalty->residual(penalty, ref, p, log_ratio, scaled[kept++], normaliser));
+            double r =
+                fabs(penalty->residual(penalty, ref, p, log_ratio, scaled[kept++], normaliser));
             residual = isnan(r) || r > residual ? r : residual;
         }
     }
-    gra_measures after = gra_measure(self->model, reference, solution->policy, solution->log_policy);
+    gra_measures after =
+        gra_measure(self->model, reference, solution->policy, solution->log_policy);
     report->residual = residual;
     report->normaliser = normaliser;
     report->kl_ref_policy = after.kl_ref_policy;
@@ -262,7 +279,8 @@ static grpoalign_status fill_report(const gra_session *self, double beta, grpoal
     report->entropy = after.entropy;
     report->expected_reward = after.expected_reward;
     report->expected_reward_reference =
-        gra_measure(self->model, reference, reference->probability, reference->logarithm).expected_reward;
+        gra_measure(self->model, reference, reference->probability, reference->logarithm)
+            .expected_reward;
     return GRPOALIGN_OK;
 }
 
@@ -272,8 +290,8 @@ static int has_flow(const gra_penalty *penalty)
     return penalty->form == GRA_SMOOTH || penalty->form == GRA_ABSENT;
 }
 
-static grpoalign_status fill_solution(gra_session *self, const gra_answer *answer, grpoalign_solution *solution,
-                                      grpoalign_error *error)
+static grpoalign_status fill_solution(gra_session *self, const gra_answer *answer,
+                                      grpoalign_solution *solution, grpoalign_error *error)
 {
     const gra_problem *problem = &self->problem;
     gra_arena *arena = &self->arena;
@@ -304,11 +322,13 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     report->stable = -1;
     if (self->options.stability != GRPOALIGN_STABILITY_SKIP) {
         report->stable = gra_stability(problem, answer);
-        int spectrum = report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM;
+        int spectrum =
+            report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM;
         if (spectrum && has_flow(problem->penalty)) {
             double rounding;
             report->rate = gra_abscissa_of(problem, answer, &rounding);
-            report->stable = report->stable < 0 && !isnan(report->rate) ? report->rate <= rounding : report->stable;
+            report->stable = report->stable < 0 && !isnan(report->rate) ? report->rate <= rounding
+                                                                        : report->stable;
         }
     }
     report->status = answer->status;
@@ -321,8 +341,8 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     return report->status;
 }
 
-grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answer, grpoalign_solution **out,
-                                      grpoalign_error *error)
+grpoalign_status gra_session_solution(gra_session *self, const gra_answer *answer,
+                                      grpoalign_solution **out, grpoalign_error *error)
 {
     gra_arena_mark_t mark = gra_arena_mark(&self->arena);
     grpoalign_solution *solution = allocate_solution(self->model->outcomes);
@@ -368,7 +388,8 @@ static grpoalign_status load_start(gra_session *self, int32_t position, grpoalig
 {
     const gra_structure *structure = &self->structure;
     int64_t n = self->model->outcomes;
-    double *own = gra_arena_doubles(&self->arena, n), *start = gra_arena_doubles(&self->arena, structure->classes);
+    double *own = gra_arena_doubles(&self->arena, n),
+           *start = gra_arena_doubles(&self->arena, structure->classes);
     if (own == NULL || start == NULL) {
         return gra_fail_memory(error);
     }
@@ -384,22 +405,25 @@ static grpoalign_status load_start(gra_session *self, int32_t position, grpoalig
 }
 
 /*
- * With the direct KL inside the reward, R = r - beta log(pi/pi_ref), a better E[R] is a better advantage whatever the scale: the
- * policy is stationary once E[R] is the same for all, which is the direct KL with unscaled rewards.
+ * With the direct KL inside the reward, R = r - beta log(pi/pi_ref), a better E[R] is a better
+ * advantage whatever the scale: the policy is stationary once E[R] is the same for all, which is
+ * the direct KL with unscaled rewards.
  */
 static grpoalign_status take_rewards_alone(gra_session *self, grpoalign_error *error)
 {
     const grpoalign_model *model = self->model;
     if (model->dropping > 0) {
-        return gra_fail(
-            error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
-            "with the KL inside the reward no group is without spread: zero_variance = drop has no meaning");
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "with the KL inside the reward no group is without spread: zero_variance = "
+                        "drop has no meaning");
     }
     if (!model->by_mean_reward) {
-        return gra_fail(
-            error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
-            "the KL inside the reward is solved where a better mean reward is a better advantage: not for %s",
-            model->rewards == NULL ? "margins" : "random rewards scaled by their std in finite groups");
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "the KL inside the reward is solved where a better mean reward is a better "
+                        "advantage: not for %s",
+                        model->rewards == NULL
+                            ? "margins"
+                            : "random rewards scaled by their std in finite groups");
     }
     gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
     return gra_limit_new(model->rewards, NULL, model->outcomes, &unscaled, &self->stand_in, error);
@@ -409,19 +433,20 @@ static grpoalign_status drop_groups(gra_session *self, double beta, grpoalign_er
 {
     const gra_penalty *law = &self->penalty->law;
     if (!gra_penalty_holds(law)) {
-        return gra_fail(
-            error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
-            "groups without spread that are dropped are solved with penalties whose slack holds every outcome, "
-            "not with %s",
-            grpoalign_penalty_name(law->kind));
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+                        "groups without spread that are dropped are solved with penalties whose "
+                        "slack holds every outcome, "
+                        "not with %s",
+                        grpoalign_penalty_name(law->kind));
     }
     return gra_dropping_new(self->model, law, self->reference, beta, &self->stand_in, error);
 }
 
-grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                  const grpoalign_reference *reference, double beta, int32_t beta_position,
-                                  const grpoalign_solve_options *options, int32_t options_position,
-                                  grpoalign_error *error)
+grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *model,
+                                  const grpoalign_penalty *penalty,
+                                  const grpoalign_reference *reference, double beta,
+                                  int32_t beta_position, const grpoalign_solve_options *options,
+                                  int32_t options_position, grpoalign_error *error)
 {
     memset(self, 0, sizeof *self);
     GRA_TRY(gra_check_model(model, 1, error));
@@ -433,7 +458,8 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
     GRA_TRY(gra_check_beta(beta, "beta", beta_position, -1, error));
     GRA_TRY(load_options(options, options_position, &self->options, error));
     if (reference->outcomes != model->outcomes) {
-        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1, "reference has %lld outcomes, the model has %lld",
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 3, -1,
+                        "reference has %lld outcomes, the model has %lld",
                         (long long)reference->outcomes, (long long)model->outcomes);
     }
     self->model = model;
@@ -447,7 +473,8 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
         GRA_TRY(drop_groups(self, beta, error));
         solved = self->stand_in;
     }
-    GRA_TRY(solved->ops->structure(solved, reference->support, &self->structure, &self->arena, error));
+    GRA_TRY(
+        solved->ops->structure(solved, reference->support, &self->structure, &self->arena, error));
     self->problem = (gra_problem){.structure = &self->structure,
                                   .penalty = &penalty->law,
                                   .beta = beta,
@@ -459,7 +486,8 @@ grpoalign_status gra_session_open(gra_session *self, const grpoalign_model *mode
                                   .error = error};
     self->share = gra_arena_doubles(&self->arena, model->outcomes);
     if (self->share == NULL ||
-        !gra_reference_of_classes(reference, &self->structure, &self->problem.reference, self->share, &self->arena) ||
+        !gra_reference_of_classes(reference, &self->structure, &self->problem.reference,
+                                  self->share, &self->arena) ||
         !list_outcomes(self)) {
         return gra_fail_memory(error);
     }

@@ -39,10 +39,12 @@ grpoalign_status grpoalign_solve(const grpoalign_model *model, const grpoalign_p
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 6, error));
     *out = NULL;
-    grpoalign_status status = gra_session_open(&session, model, penalty, reference, beta, 4, options, 5, error);
+    grpoalign_status status =
+        gra_session_open(&session, model, penalty, reference, beta, 4, options, 5, error);
     if (status >= 0) {
-        status = gra_answer_take(&answer, &session.problem) ? gra_solve_classes(&session.problem, &answer)
-                                                            : gra_fail_memory(error);
+        status = gra_answer_take(&answer, &session.problem)
+                     ? gra_solve_classes(&session.problem, &answer)
+                     : gra_fail_memory(error);
     }
     if (status >= 0) {
         status = gra_session_solution(&session, &answer, out, error);
@@ -71,13 +73,14 @@ static grpoalign_status check_solution(const grpoalign_solution *solution, grpoa
 {
     GRA_TRY(gra_check_pointer(solution, "solution", 1, error));
     if (solution->magic != GRA_SOLUTION_MAGIC) {
-        return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1, "solution is not a live solution handle");
+        return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1,
+                        "solution is not a live solution handle");
     }
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status copy_out(const grpoalign_solution *solution, const double *values, double *out, int64_t n,
-                                 grpoalign_error *error)
+static grpoalign_status copy_out(const grpoalign_solution *solution, const double *values,
+                                 double *out, int64_t n, grpoalign_error *error)
 {
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
     GRA_TRY(gra_check_outcomes(n, solution->outcomes, 3, error));
@@ -85,32 +88,32 @@ static grpoalign_status copy_out(const grpoalign_solution *solution, const doubl
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_solution_policy(const grpoalign_solution *solution, double *out, int64_t n,
-                                           grpoalign_error *error)
+grpoalign_status grpoalign_solution_policy(const grpoalign_solution *solution, double *out,
+                                           int64_t n, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(check_solution(solution, error));
     return copy_out(solution, solution->policy, out, n, error);
 }
 
-grpoalign_status grpoalign_solution_log_policy(const grpoalign_solution *solution, double *out, int64_t n,
-                                               grpoalign_error *error)
+grpoalign_status grpoalign_solution_log_policy(const grpoalign_solution *solution, double *out,
+                                               int64_t n, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(check_solution(solution, error));
     return copy_out(solution, solution->log_policy, out, n, error);
 }
 
-grpoalign_status grpoalign_solution_advantage(const grpoalign_solution *solution, double *out, int64_t n,
-                                              grpoalign_error *error)
+grpoalign_status grpoalign_solution_advantage(const grpoalign_solution *solution, double *out,
+                                              int64_t n, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(check_solution(solution, error));
     return copy_out(solution, solution->advantage, out, n, error);
 }
 
-grpoalign_status grpoalign_solution_report(const grpoalign_solution *solution, grpoalign_report *report,
-                                           grpoalign_error *error)
+grpoalign_status grpoalign_solution_report(const grpoalign_solution *solution,
+                                           grpoalign_report *report, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(check_solution(solution, error));

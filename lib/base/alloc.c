@@ -7,7 +7,8 @@ enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 16 };
 
 static int product_overflows(int64_t count, size_t size, size_t *bytes)
 {
-    return count < 0 || __builtin_mul_overflow((size_t)count, size, bytes) || *bytes > SIZE_MAX / 2 - CHUNK_BYTES;
+    return count < 0 || __builtin_mul_overflow((size_t)count, size, bytes) ||
+           *bytes > SIZE_MAX / 2 - CHUNK_BYTES;
 }
 
 void *gra_alloc(int64_t count, size_t size)

@@ -86,8 +86,9 @@ double gra_std_weight(double z)
     if (z < 1.5) {
         return 2.0 / SQRT_PI - 2.0 * z * exp(z * z) * erfc(z);
     }
-    /* sqrt(pi) z exp(z^2) erfc(z) = 1/(1+q), q = a1/(1+ 2 a1/(1+ 3 a1/(1+...))), a1 = 1/(2 z^2), so that the
-     * weight is (2/sqrt(pi)) q/(1+q). Evaluated backwards; 25 + 200/z^2 terms reach rounding. */
+    /* sqrt(pi) z exp(z^2) erfc(z) = 1/(1+q), q = a1/(1+ 2 a1/(1+ 3 a1/(1+...))), a1 = 1/(2 z^2), so
+     * that the weight is (2/sqrt(pi)) q/(1+q). Evaluated backwards; 25 + 200/z^2 terms reach
+     * rounding. */
     double a = 0.5 / (z * z), q = 0.0;
     int terms = 25 + (int)(200.0 / (z * z));
     for (int k = terms; k >= 1; k--) {
@@ -204,9 +205,11 @@ static double golden_sections(gra_function f, void *context, double low, double 
     return fmin(at_a, at_b);
 }
 
-double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from, double end, double stride)
+double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from,
+                 double end, double stride)
 {
-    double x = from, before = INFINITY, here = f(context, x), least = here, step = from < end ? stride : -stride;
+    double x = from, before = INFINITY, here = f(context, x), least = here,
+           step = from < end ? stride : -stride;
     int over = is_over != NULL && is_over(context);
     while (!over && (from < end ? x < end : x > end)) {
         double next = f(context, x + step);

@@ -72,23 +72,26 @@ double gra_largest_difference(const double *a, const double *b, int64_t n);
 double gra_k3(double d);
 double gra_bregman(double d);
 
-/* (1/sqrt(pi)) exp(-z^2)-scaled tail used by the quadrature: 2/sqrt(pi) - 2 z exp(z^2) erfc(z), z >= 0,
- * to full relative accuracy. */
+/* (1/sqrt(pi)) exp(-z^2)-scaled tail used by the quadrature: 2/sqrt(pi) - 2 z exp(z^2) erfc(z), z
+ * >= 0, to full relative accuracy. */
 double gra_std_weight(double z);
 
 /* Solves w + log(w) = x for w > 0 (Wright omega function), to full relative accuracy. */
 double gra_wright_omega(double x);
 
 /*
- * The root of a continuous f in [low, high] with f(low) and f(high) of opposite signs (or zero), to the
- * last bit or two: Brent's safeguards around inverse interpolation, ending by bisection. `f` may be called
- * up to about 120 times; usually ten.
+ * The root of a continuous f in [low, high] with f(low) and f(high) of opposite signs (or zero), to
+ * the last bit or two: Brent's safeguards around inverse interpolation, ending by bisection. `f`
+ * may be called up to about 120 times; usually ten.
  */
 typedef double (*gra_function)(void *context, double x);
-/* The least value of f from `from` on, in strides to `end` or until it is NaN or is_over (asked after each stride; or NULL). Each
- * minimum that strides show is refined by golden sections, to a width that its value is good to the square of. */
-double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from, double end, double stride);
+/* The least value of f from `from` on, in strides to `end` or until it is NaN or is_over (asked
+ * after each stride; or NULL). Each minimum that strides show is refined by golden sections, to a
+ * width that its value is good to the square of. */
+double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from,
+                 double end, double stride);
 
-double gra_root(gra_function f, void *context, double low, double f_low, double high, double f_high);
+double gra_root(gra_function f, void *context, double low, double f_low, double high,
+                double f_high);
 
 #endif

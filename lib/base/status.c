@@ -51,8 +51,8 @@ const char *grpoalign_status_name(grpoalign_status status)
     }
 }
 
-grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32_t argument, int64_t index,
-                          const char *format, ...)
+grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32_t argument,
+                          int64_t index, const char *format, ...)
 {
     if (error != NULL) {
         va_list arguments;

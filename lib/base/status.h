@@ -4,10 +4,11 @@
 
 #include <grpoalign/status.h>
 
-/* Fills `error` (may be NULL) and returns `status`. argument is 1-based, 0 for none; index is 0-based, -1
- * for none. */
-grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32_t argument, int64_t index,
-                          const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Fills `error` (may be NULL) and returns `status`. argument is 1-based, 0 for none; index is
+ * 0-based, -1 for none. */
+grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32_t argument,
+                          int64_t index, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
 /* The one message for memory. */
 grpoalign_status gra_fail_memory(grpoalign_error *error);
@@ -15,12 +16,12 @@ grpoalign_status gra_fail_memory(grpoalign_error *error);
 /* Marks success in `error` (may be NULL). */
 void gra_clear(grpoalign_error *error);
 
-#define GRA_TRY(expression)                                                                                            \
-    do {                                                                                                               \
-        grpoalign_status gra_try_status_ = (expression);                                                               \
-        if (gra_try_status_ < 0) {                                                                                     \
-            return gra_try_status_;                                                                                    \
-        }                                                                                                              \
+#define GRA_TRY(expression)                                                                        \
+    do {                                                                                           \
+        grpoalign_status gra_try_status_ = (expression);                                           \
+        if (gra_try_status_ < 0) {                                                                 \
+            return gra_try_status_;                                                                \
+        }                                                                                          \
     } while (0)
 
 #endif

@@ -1,4 +1,5 @@
-/* Two reward levels: a Bernstein sum with positive terms, hence no cancellation (theory: section 2 (i)). */
+/* Two reward levels: a Bernstein sum with positive terms, hence no cancellation (theory: section 2
+ * (i)). */
 #include "expectation/expectation.h"
 
 #include <math.h>
@@ -6,25 +7,30 @@
 gra_contrast gra_contrast_of(const gra_expectation *self, double low, double high)
 {
     double distance = high - low;
-    gra_contrast contrast = {.divisor = self->divisor, .group_size = self->group_size, .factor = self->factor};
-    contrast.epsilon = self->epsilon / (self->divisor == GRA_OVER_STD_INSIDE ? distance * distance : distance);
+    gra_contrast contrast = {
+        .divisor = self->divisor, .group_size = self->group_size, .factor = self->factor};
+    contrast.epsilon =
+        self->epsilon / (self->divisor == GRA_OVER_STD_INSIDE ? distance * distance : distance);
     contrast.floor = (low + self->epsilon) / distance;
     contrast.raw = self->raw * distance;
     return contrast;
 }
 
-/* b_k = A(success | k of the other n succeed) - A(failure | k of the other n succeed), n = G - 1, without the factor. */
+/* b_k = A(success | k of the other n succeed) - A(failure | k of the other n succeed), n = G - 1,
+ * without the factor. */
 static double contrast(const gra_contrast *c, double k)
 {
     double size = (double)c->group_size, up = size - k - 1.0;
     switch (c->divisor) {
     case GRA_OVER_MEAN: {
         double with = c->floor + (k + 1.0) / size, without = c->floor + k / size;
-        return without > 0.0 ? (c->floor + 1.0) / with - c->floor / without : (c->floor + 1.0) / with - 1.0;
+        return without > 0.0 ? (c->floor + 1.0) / with - c->floor / without
+                             : (c->floor + 1.0) / with - 1.0;
     }
     case GRA_OVER_STD_OF_OTHERS:
         /* The std with divisor n; factor and epsilon make it ddof 1. */
-        return k > 0.0 && up > 0.0 ? 1.0 / (sqrt(k * up) / (size - 1.0) + c->epsilon) : c->raw / c->factor;
+        return k > 0.0 && up > 0.0 ? 1.0 / (sqrt(k * up) / (size - 1.0) + c->epsilon)
+                                   : c->raw / c->factor;
     case GRA_OVER_STD_INSIDE: {
         double inside = c->epsilon * size * size;
         return (up > 0.0 ? up / sqrt((k + 1.0) * up + inside) : 0.0) +
@@ -36,12 +42,14 @@ static double contrast(const gra_contrast *c, double k)
     }
 }
 
-/* Terms below this share of the sum so far are beyond rounding, and fall off faster than geometrically. */
+/* Terms below this share of the sum so far are beyond rounding, and fall off faster than
+ * geometrically. */
 static const double NEGLIGIBLE = 1e-19;
 
 /*
- * E[f(k)] for k ~ Binomial(n, p), f = contrast or its forward difference. The probabilities come from their
- * ratios, outwards from the mode, and are normalised by their own sum, which takes out their common error.
+ * E[f(k)] for k ~ Binomial(n, p), f = contrast or its forward difference. The probabilities come
+ * from their ratios, outwards from the mode, and are normalised by their own sum, which takes out
+ * their common error.
  */
 static double binomial_mean(const gra_contrast *c, double n, double p, double q, int difference)
 {

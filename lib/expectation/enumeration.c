@@ -1,13 +1,14 @@
-/* Every composition of the group: exact, for few levels or small groups (theory: section 2 (ii)). */
+/* Every composition of the group: exact, for few levels or small groups (theory: section 2 (ii)).
+ */
 #include "expectation/expectation.h"
 
 #include <math.h>
 #include <string.h>
 
 /*
- * A partial group, with mean and sum of squared deviations kept by Welford's update. Positions are relative to
- * its first level, so that nearly tied rewards keep their difference; their squares are kept a second time, magnified, for those
- * so near that they underflow.
+ * A partial group, with mean and sum of squared deviations kept by Welford's update. Positions are
+ * relative to its first level, so that nearly tied rewards keep their difference; their squares are
+ * kept a second time, magnified, for those so near that they underflow.
  */
 typedef struct partial_group {
     double members, mean, squares, magnified, probability;
@@ -25,8 +26,8 @@ typedef struct enumeration {
     double *gradient;
 } enumeration;
 
-/* Compositions less likely than this, times the least divisor, cannot change a result: their number is at most
- * GRA_ENUMERATION_LIMIT. */
+/* Compositions less likely than this, times the least divisor, cannot change a result: their number
+ * is at most GRA_ENUMERATION_LIMIT. */
 static const double IMPOSSIBLE = 1e-30;
 
 /* Distances are magnified by this where their squares fall below LEAST_SQUARES. */
@@ -54,7 +55,8 @@ static void add_over_mean(const gra_expectation *e, const partial_group *others,
     for (int64_t m = 0; m < e->levels; m++) {
         double distance = (e->x[m] - origin) - mean;
         double divisor = e->x[m] / size + share * (origin + mean) + e->epsilon;
-        sum[m] += divisor > 0.0 ? others->probability * share * e->factor * distance / divisor : 0.0;
+        sum[m] +=
+            divisor > 0.0 ? others->probability * share * e->factor * distance / divisor : 0.0;
     }
 }
 
@@ -77,8 +79,8 @@ static void add_advantages(const gra_expectation *e, const partial_group *others
         double std = sqrt(variance);
         if (variance < LEAST_SQUARES) {
             double magnified = distance * LENS;
-            variance =
-                (others->magnified / size + magnified * magnified * spread) + (inside ? e->epsilon * LENS * LENS : 0.0);
+            variance = (others->magnified / size + magnified * magnified * spread) +
+                       (inside ? e->epsilon * LENS * LENS : 0.0);
             std = sqrt(variance) / LENS;
         }
         /* Without spread the distance is zero too: 0/0 stands for 0. */
@@ -89,8 +91,9 @@ static void add_advantages(const gra_expectation *e, const partial_group *others
 /* The strength that the others give when their own std is the divisor. */
 static double strength_of(const gra_expectation *e, const partial_group *others)
 {
-    double spread = others->squares >= LEAST_SQUARES ? sqrt(others->squares / others->members)
-                                                     : sqrt(others->magnified / others->members) / LENS;
+    double spread = others->squares >= LEAST_SQUARES
+                        ? sqrt(others->squares / others->members)
+                        : sqrt(others->magnified / others->members) / LENS;
     return others->probability * (spread > 0.0 ? e->factor / (spread + e->epsilon) : e->raw);
 }
 
@@ -127,14 +130,16 @@ static void finish(const enumeration *run, const partial_group *group)
     }
 }
 
-static void place(const enumeration *run, int64_t level, int64_t remaining, const partial_group *group)
+static void place(const enumeration *run, int64_t level, int64_t remaining,
+                  const partial_group *group)
 {
     if (remaining == 0) {
         finish(run, group);
         return;
     }
     for (int64_t l = level; l < run->expectation->levels; l++) {
-        if (group->probability * pow(run->tail[l], (double)remaining) < IMPOSSIBLE * run->expectation->least_divisor) {
+        if (group->probability * pow(run->tail[l], (double)remaining) <
+            IMPOSSIBLE * run->expectation->least_divisor) {
             return;
         }
         double ways = 1.0; /* choose(remaining, n) w^n */
@@ -173,22 +178,24 @@ static int enumerate(enumeration run, int64_t members, gra_arena *arena)
     return tail != NULL && slopes != NULL;
 }
 
-int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena)
+int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a,
+                              gra_arena *arena)
 {
     memset(a, 0, (size_t)self->levels * sizeof(double));
     enumeration run = {.expectation = self, .w = w, .a = a};
     return enumerate(run, self->group_size - 1, arena);
 }
 
-int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena)
+int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian,
+                             gra_arena *arena)
 {
     memset(jacobian, 0, (size_t)(self->levels * self->levels) * sizeof(double));
     enumeration run = {.expectation = self, .w = w, .jacobian = jacobian};
     return enumerate(run, self->group_size - 2, arena);
 }
 
-int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
-                             gra_arena *arena)
+int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength,
+                             double *gradient, gra_arena *arena)
 {
     enumeration run = {.expectation = self, .w = w, .strength = strength};
     *strength = 0.0;
@@ -214,9 +221,12 @@ double gra_enumeration_count(int64_t levels, int64_t members)
 
 double gra_enumeration_cost(const gra_expectation *self)
 {
-    /* Measured (bench/expectation.c): a square root and a division per level of each composition. */
+    /* Measured (bench/expectation.c): a square root and a division per level of each composition.
+     */
     double levels = (double)self->levels;
-    double values = gra_enumeration_count(self->levels, self->group_size - 1) * (20.0 + 4.0 * levels);
-    double slopes = gra_enumeration_count(self->levels, self->group_size - 2) * levels * (15.0 + 5.0 * levels);
+    double values =
+        gra_enumeration_count(self->levels, self->group_size - 1) * (20.0 + 4.0 * levels);
+    double slopes =
+        gra_enumeration_count(self->levels, self->group_size - 2) * levels * (15.0 + 5.0 * levels);
     return values + slopes;
 }

@@ -19,7 +19,8 @@ static int32_t cheapest(const gra_expectation *self)
 }
 
 grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels,
-                                      const gra_group_rule *rule, int32_t method, grpoalign_error *error)
+                                      const gra_group_rule *rule, int32_t method,
+                                      grpoalign_error *error)
 {
     int64_t group_size = rule->group_size;
     int of_others = rule->divisor == GRA_OVER_STD_OF_OTHERS;
@@ -29,31 +30,38 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
     self->group_size = group_size;
     self->members = of_others ? group_size - 1 : group_size;
     self->raw = rule->raw;
-    /* A = (x - mean) / (S c + eps) with c = sqrt(G/(G - ddof)) is (1/c) (x - mean) / (S + eps/c). */
+    /* A = (x - mean) / (S c + eps) with c = sqrt(G/(G - ddof)) is (1/c) (x - mean) / (S + eps/c).
+     */
     int64_t ddof = of_others ? 1 : rule->ddof;
     double shrink = sqrt((double)(self->members - ddof) / (double)self->members);
     shrink = rule->divisor == GRA_OVER_MEAN ? 1.0 : shrink;
     self->factor = rule->gain * shrink;
-    self->epsilon = rule->epsilon * (rule->divisor == GRA_OVER_STD_INSIDE ? shrink * shrink : shrink);
+    self->epsilon =
+        rule->epsilon * (rule->divisor == GRA_OVER_STD_INSIDE ? shrink * shrink : shrink);
     self->x = gra_alloc(levels, sizeof(double));
     if (self->x == NULL) {
         return gra_fail_memory(error);
     }
     memcpy(self->x, x, (size_t)levels * sizeof(double));
-    /* Advantages are bounded by sqrt(G) where the divisor sees the member itself; strengths are not. */
+    /* Advantages are bounded by sqrt(G) where the divisor sees the member itself; strengths are
+     * not. */
     self->least_divisor = of_others ? fmin(1.0, gra_least_std(self) + self->epsilon) : 1.0;
     if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 0, -1,
-                        "expectation = bernstein needs two reward levels, these are %lld", (long long)levels);
+                        "expectation = bernstein needs two reward levels, these are %lld",
+                        (long long)levels);
     }
     if (method == GRPOALIGN_EXPECTATION_ENUMERATION &&
         gra_enumeration_count(levels, group_size - 1) > GRA_ENUMERATION_LIMIT) {
-        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 0, -1,
-                        "expectation = enumeration would visit %.2g compositions, the limit is %.2g",
-                        gra_enumeration_count(levels, group_size - 1), GRA_ENUMERATION_LIMIT);
+        return gra_fail(
+            error, GRPOALIGN_ERR_TOO_LARGE, 0, -1,
+            "expectation = enumeration would visit %.2g compositions, the limit is %.2g",
+            gra_enumeration_count(levels, group_size - 1), GRA_ENUMERATION_LIMIT);
     }
-    if (method == GRPOALIGN_EXPECTATION_QUADRATURE || (method == GRPOALIGN_EXPECTATION_AUTO && levels > 2)) {
-        if (!(rule->divisor == GRA_OVER_MEAN ? gra_laplace_rules_init(self) : gra_scale_rules_init(self))) {
+    if (method == GRPOALIGN_EXPECTATION_QUADRATURE ||
+        (method == GRPOALIGN_EXPECTATION_AUTO && levels > 2)) {
+        if (!(rule->divisor == GRA_OVER_MEAN ? gra_laplace_rules_init(self)
+                                             : gra_scale_rules_init(self))) {
             return gra_fail_memory(error);
         }
     }
@@ -79,7 +87,8 @@ void gra_expectation_free(gra_expectation *self)
     gra_scale_rule_free(&self->check);
 }
 
-/* sum_m w_m a_m = 0 gives the advantage of a dominant level from the others without their cancellation. */
+/* sum_m w_m a_m = 0 gives the advantage of a dominant level from the others without their
+ * cancellation. */
 static void settle_dominant(const gra_expectation *self, const double *w, double *a)
 {
     for (int64_t m = 0; m < self->levels; m++) {
@@ -94,15 +103,17 @@ static void settle_dominant(const gra_expectation *self, const double *w, double
 }
 
 /* The integral over the nodes of a rule. */
-static int integrate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                     double *jacobian, gra_arena *arena)
+static int integrate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
+                     double *a, double *jacobian, gra_arena *arena)
 {
-    return self->divisor == GRA_OVER_MEAN ? gra_laplace_evaluate(self, rule, w, a, jacobian, arena)
-                                          : gra_quadrature_evaluate(self, rule, w, a, jacobian, arena);
+    return self->divisor == GRA_OVER_MEAN
+               ? gra_laplace_evaluate(self, rule, w, a, jacobian, arena)
+               : gra_quadrature_evaluate(self, rule, w, a, jacobian, arena);
 }
 
 /* a_m = strength (x_m - sum w x): what is known of the std of others. */
-static int by_strength(const gra_expectation *self, const double *w, double *a, double *jacobian, gra_arena *arena)
+static int by_strength(const gra_expectation *self, const double *w, double *a, double *jacobian,
+                       gra_arena *arena)
 {
     int64_t levels = self->levels;
     gra_arena_mark_t mark = gra_arena_mark(arena);
@@ -124,14 +135,16 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
             a[m] = strength * distance;
         }
         for (int64_t l = 0; jacobian != NULL && l < levels; l++) {
-            jacobian[m * levels + l] = distance * gradient[l] - strength * (self->x[l] - self->x[heaviest]);
+            jacobian[m * levels + l] =
+                distance * gradient[l] - strength * (self->x[l] - self->x[heaviest]);
         }
     }
     gra_arena_rewind(arena, mark);
     return !isnan(strength);
 }
 
-int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a, gra_arena *arena)
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
+                              gra_arena *arena)
 {
     int done = 1;
     if (self->divisor == GRA_OVER_STD_OF_OTHERS) {
@@ -147,7 +160,8 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, int 
     if (self->method == GRPOALIGN_EXPECTATION_ENUMERATION) {
         done = gra_enumeration_advantage(self, w, a, arena);
     } else {
-        done = integrate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, a, NULL, arena);
+        done = integrate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, a, NULL,
+                         arena);
     }
     if (done) {
         settle_dominant(self, w, a);
@@ -167,8 +181,8 @@ int gra_expectation_check(const gra_expectation *self, const double *w, double *
     return 1;
 }
 
-int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a, double *jacobian,
-                             gra_arena *arena)
+int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,
+                             double *jacobian, gra_arena *arena)
 {
     if (self->divisor == GRA_OVER_STD_OF_OTHERS) {
         return by_strength(self, w, a, jacobian, arena);
@@ -187,16 +201,20 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
     }
     return self->method == GRPOALIGN_EXPECTATION_ENUMERATION
                ? gra_enumeration_jacobian(self, w, jacobian, arena)
-               : integrate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, NULL, jacobian, arena);
+               : integrate(self, accuracy == GRA_COARSE ? &self->coarse : &self->fine, w, NULL,
+                           jacobian, arena);
 }
 
-double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient, gra_arena *arena)
+double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient,
+                                gra_arena *arena)
 {
     double strength;
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {
         gra_contrast contrast = gra_contrast_of(self, self->x[0], self->x[1]);
         double distance = self->x[1] - self->x[0];
-        strength = gra_bernstein_gap(&contrast, w[1], w[0], gradient != NULL ? &gradient[1] : NULL) / distance;
+        strength =
+            gra_bernstein_gap(&contrast, w[1], w[0], gradient != NULL ? &gradient[1] : NULL) /
+            distance;
         if (gradient != NULL) {
             gradient[0] = 0.0;
             gradient[1] /= distance;

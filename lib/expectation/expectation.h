@@ -3,12 +3,12 @@
  *
  *     a_m(w) = factor E[(x_m - mean) / divisor],
  *
- * for a group of one member at level m and group_size - 1 others drawn from the level weights w; mean is the group's and the
- * divisor one of GRA_OVER_*, S being the std with divisor group_size (theory: section 2, "Finite group"). Exact methods behind
- * one interface.
+ * for a group of one member at level m and group_size - 1 others drawn from the level weights w;
+ * mean is the group's and the divisor one of GRA_OVER_*, S being the std with divisor group_size
+ * (theory: section 2, "Finite group"). Exact methods behind one interface.
  *
- * Where the divisor is the std of the others it does not depend on the member itself, so that a_m is proportional to x_m less
- * the mean of w: there the expectation is that one strength.
+ * Where the divisor is the std of the others it does not depend on the member itself, so that a_m
+ * is proportional to x_m less the mean of w: there the expectation is that one strength.
  */
 #ifndef GRA_EXPECTATION_EXPECTATION_H
 #define GRA_EXPECTATION_EXPECTATION_H
@@ -33,7 +33,8 @@ enum {
     GRA_OVER_STD,           /* S + epsilon */
     GRA_OVER_STD_INSIDE,    /* sqrt(S^2 + epsilon) */
     GRA_OVER_MEAN,          /* mean + epsilon; all x >= 0 */
-    GRA_OVER_STD_OF_OTHERS, /* s + epsilon, s being the std (ddof 1) of the other members; 1 / raw where s = 0 */
+    GRA_OVER_STD_OF_OTHERS, /* s + epsilon, s being the std (ddof 1) of the other members; 1 / raw
+                               where s = 0 */
 };
 
 /* A convention of groups, epsilon in the scale of x. */
@@ -53,55 +54,65 @@ typedef struct gra_expectation {
     double *x;       /* rewards, strictly ascending, scaled so that the range lies in [1/2, 1) */
     int64_t group_size;
     int64_t members; /* whose spread counts: group_size, or the others alone */
-    double epsilon;  /* in the scale of x (inside the root: its square), for the std with divisor `members` */
+    double epsilon;  /* in the scale of x (inside the root: its square), for the std with divisor
+                        `members` */
     double factor;   /* of every advantage: gain sqrt((G - ddof) / G) */
     double raw;
     double least_divisor; /* groups with spread weigh 1/this at most, or 1 */
-    /* Quadrature: for values, for Newton directions, and a second one for values with other nodes. */
+    /* Quadrature: for values, for Newton directions, and a second one for values with other nodes.
+     */
     gra_scale_rule fine, coarse, check;
 } gra_expectation;
 
-/* The std of a group with one member the least gap away from all others: no group with spread has less. */
+/* The std of a group with one member the least gap away from all others: no group with spread has
+ * less. */
 double gra_least_std(const gra_expectation *self);
 
 /* Largest number of compositions that enumeration may visit. */
 #define GRA_ENUMERATION_LIMIT 2e9
 
 /*
- * Sets up the expectation for `levels` strictly ascending rewards (copied), already scaled. method may be
- * AUTO. Free with gra_expectation_free, also after failure.
+ * Sets up the expectation for `levels` strictly ascending rewards (copied), already scaled. method
+ * may be AUTO. Free with gra_expectation_free, also after failure.
  */
 grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, int64_t levels,
-                                      const gra_group_rule *rule, int32_t method, grpoalign_error *error);
+                                      const gra_group_rule *rule, int32_t method,
+                                      grpoalign_error *error);
 void gra_expectation_free(gra_expectation *self);
 
-/* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE. Returns 0 when memory is
- * short. */
-int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a, gra_arena *arena);
+/* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE.
+ * Returns 0 when memory is short. */
+int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
+                              gra_arena *arena);
 
-/* jacobian[m][l] = d a_m / d w_l for changes of w that keep its sum, row-major with stride `levels`; and the
- * advantages in `a` unless NULL. Returns 0 when memory is short. */
-int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a, double *jacobian,
-                             gra_arena *arena);
+/* jacobian[m][l] = d a_m / d w_l for changes of w that keep its sum, row-major with stride
+ * `levels`; and the advantages in `a` unless NULL. Returns 0 when memory is short. */
+int gra_expectation_jacobian(const gra_expectation *self, const double *w, int accuracy, double *a,
+                             double *jacobian, gra_arena *arena);
 
-/* The advantages once more with other roundings and other nodes, to measure the error of the first. Returns 0 when memory is
- * short, -1 when there is no second way. */
-int gra_expectation_check(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
+/* The advantages once more with other roundings and other nodes, to measure the error of the first.
+ * Returns 0 when memory is short, -1 when there is no second way. */
+int gra_expectation_check(const gra_expectation *self, const double *w, double *a,
+                          gra_arena *arena);
 
-/* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. NaN when memory is short. */
-double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient, gra_arena *arena);
+/* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. NaN
+ * when memory is short. */
+double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient,
+                                gra_arena *arena);
 
 /* The methods, used through the interface above (and by the tests side by side). */
-int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                            double *jacobian, gra_arena *arena);
-int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a, gra_arena *arena);
-int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian, gra_arena *arena);
-int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                         double *jacobian, gra_arena *arena);
-int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
-                            gra_arena *arena);
-int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule,
+                            const double *w, double *a, double *jacobian, gra_arena *arena);
+int gra_enumeration_advantage(const gra_expectation *self, const double *w, double *a,
+                              gra_arena *arena);
+int gra_enumeration_jacobian(const gra_expectation *self, const double *w, double *jacobian,
                              gra_arena *arena);
+int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
+                         double *a, double *jacobian, gra_arena *arena);
+int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength,
+                            double *gradient, gra_arena *arena);
+int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength,
+                             double *gradient, gra_arena *arena);
 
 /* Two levels, the unit of all lengths being their distance. */
 typedef struct gra_contrast {
@@ -116,9 +127,10 @@ typedef struct gra_contrast {
 gra_contrast gra_contrast_of(const gra_expectation *self, double low, double high);
 
 /*
- * The gap h = a_1 - a_0 of two levels when a member succeeds with probability p = 1 - q, and its derivative in p (NULL to skip).
- * Unless the divisor is the std of others, a_1 = q h and a_0 = -p h. Over the group's own std h is a convex function of p,
- * symmetric about 1/2; over the mean it falls.
+ * The gap h = a_1 - a_0 of two levels when a member succeeds with probability p = 1 - q, and its
+ * derivative in p (NULL to skip). Unless the divisor is the std of others, a_1 = q h and a_0 = -p
+ * h. Over the group's own std h is a convex function of p, symmetric about 1/2; over the mean it
+ * falls.
  */
 double gra_bernstein_gap(const gra_contrast *self, double p, double q, double *derivative);
 

@@ -1,12 +1,13 @@
 /*
- * Groups over their mean: any number of levels, any group size. With X = x + epsilon, phi = sum_l w_l exp(-t X_l) and
- * psi = sum_l w_l X_l exp(-t X_l),
+ * Groups over their mean: any number of levels, any group size. With X = x + epsilon, phi = sum_l
+ * w_l exp(-t X_l) and psi = sum_l w_l X_l exp(-t X_l),
  *
  *   1/sum X = int_0^inf exp(-t sum X) dt
  *   a_m = E[(x_m - mean) / (mean + epsilon)] = (G-1) int exp(-t X_m) phi^(G-2) [X_m phi - psi] dt.
  *
- * A group whose X are all 0 adds nothing. The trapezoidal rule in log t with step h has relative error 2 |Gamma(1 + 2 pi i/h)|
- * for every group at once; below t0 the integrand of the largest group is t itself to rounding.
+ * A group whose X are all 0 adds nothing. The trapezoidal rule in log t with step h has relative
+ * error 2 |Gamma(1 + 2 pi i/h)| for every group at once; below t0 the integrand of the largest
+ * group is t itself to rounding.
  */
 #include "expectation/expectation.h"
 
@@ -38,19 +39,21 @@ static int build(gra_scale_rule *rule, double step, double low, double high)
 
 int gra_laplace_rules_init(gra_expectation *self)
 {
-    double size = (double)self->group_size, most = size * (self->x[self->levels - 1] + self->epsilon);
+    double size = (double)self->group_size,
+           most = size * (self->x[self->levels - 1] + self->epsilon);
     double least = size * (self->x[0] + self->epsilon);
     least = least > 0.0 ? least : self->x[1]; /* one member above 0 */
     double low = exp(-LOG_ROUNDING) / most, high = LOG_ROUNDING / least;
-    return build(&self->fine, FINE_STEP, low, high) && build(&self->check, FINE_STEP, CHECK_SHIFT * low, high) &&
+    return build(&self->fine, FINE_STEP, low, high) &&
+           build(&self->check, FINE_STEP, CHECK_SHIFT * low, high) &&
            build(&self->coarse, COARSE_STEP, low, high);
 }
 
 /* Rows of the Jacobian's product gathered before it is formed. */
 enum { STACK_ROWS = 128 };
 
-int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                         double *jacobian, gra_arena *arena)
+int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
+                         double *a, double *jacobian, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     int64_t levels = self->levels, rows = 0;
@@ -75,7 +78,8 @@ int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule
             k[l] = exp(-t * (self->x[l] - self->x[0]));
             heaviest = w[l] * k[l] > w[heaviest] * k[heaviest] ? l : heaviest;
         }
-        /* Rewards are measured from the one that weighs most here: differences of near ones keep their digits. */
+        /* Rewards are measured from the one that weighs most here: differences of near ones keep
+         * their digits. */
         for (int64_t l = 0; l < levels; l++) {
             d[l] = self->x[l] - self->x[heaviest];
             phi += w[l] * k[l];
@@ -102,12 +106,14 @@ int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule
             rows += 2;
         }
         if (rows == STACK_ROWS) {
-            gra_matmul_transposed(levels, levels, rows, 1.0, left, levels, right, levels, 1.0, jacobian, levels);
+            gra_matmul_transposed(levels, levels, rows, 1.0, left, levels, right, levels, 1.0,
+                                  jacobian, levels);
             rows = 0;
         }
     }
     if (rows > 0) {
-        gra_matmul_transposed(levels, levels, rows, 1.0, left, levels, right, levels, 1.0, jacobian, levels);
+        gra_matmul_transposed(levels, levels, rows, 1.0, left, levels, right, levels, 1.0, jacobian,
+                              levels);
     }
     gra_arena_rewind(arena, mark);
     return 1;

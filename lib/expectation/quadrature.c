@@ -1,5 +1,6 @@
 /*
- * Gaussian location-scale quadrature (theory: section 2 (iii)): any number of levels, any group size.
+ * Gaussian location-scale quadrature (theory: section 2 (iii)): any number of levels, any group
+ * size.
  *
  *   1/(S+eps) = int_0^inf W(t) exp(-t^2 S^2) dt,   W(t) = 2/sqrt(pi) - 2 eps t erfcx(eps t)
  *   exp(-t^2 S^2) = (1/sqrt(pi)) int prod_i k(y_i) dy,   y_i = t (x_i - c), k(y) = exp(-y^2/G)
@@ -8,21 +9,23 @@
  *
  *   a_m = (G-1)/(G sqrt(pi)) int W dt/t int dy k(y_m) phi^(G-2) [y_m phi - psi].
  *
- * Scale rule. The trapezoidal rule in log t with step h has relative error ~ exp(-pi^2/(2h)) for every S at
- * once. Its infinitely many nodes below t0, where t S <= 1, are compressed into a Gauss rule for the discrete
- * measure sum_k h e^(-kh) delta(e^(-kh)): nine nodes reproduce it to 1e-17 (h = 1/7), five to 1e-9 (h = 2/5).
+ * Scale rule. The trapezoidal rule in log t with step h has relative error ~ exp(-pi^2/(2h)) for
+ * every S at once. Its infinitely many nodes below t0, where t S <= 1, are compressed into a Gauss
+ * rule for the discrete measure sum_k h e^(-kh) delta(e^(-kh)): nine nodes reproduce it to 1e-17 (h
+ * = 1/7), five to 1e-9 (h = 2/5).
  *
- * Location rule. The trapezoidal rule in y with step s has relative error 2 exp(-pi^2/s^2) for every group
- * at once, because a group's integrand is a Gaussian of unit width.
+ * Location rule. The trapezoidal rule in y with step s has relative error 2 exp(-pi^2/s^2) for
+ * every group at once, because a group's integrand is a Gaussian of unit width.
  *
  * The same sums give the strength of the groups whose divisor is the std S of the n others:
  *
- *   E[1/(S+eps); S > 0] = 1/sqrt(pi) int W dt int dy [phi^n - sum_j (w_j k(y_j))^n],   k(y) = exp(-y^2/n).
+ *   E[1/(S+eps); S > 0] = 1/sqrt(pi) int W dt int dy [phi^n - sum_j (w_j k(y_j))^n],   k(y) =
+ * exp(-y^2/n).
  *
- * The work is done in blocks of LANES consecutive locations: a block touches the levels within BAND sqrt(G)
- * of it, and is left out when no level lies within REACH (every group's integrand is at most exp(-y^2) for the
- * nearest level y), when it touches one level only (such a group has no spread), or when a group is too unlikely
- * to lie in it.
+ * The work is done in blocks of LANES consecutive locations: a block touches the levels within BAND
+ * sqrt(G) of it, and is left out when no level lies within REACH (every group's integrand is at
+ * most exp(-y^2) for the nearest level y), when it touches one level only (such a group has no
+ * spread), or when a group is too unlikely to lie in it.
  */
 #include "expectation/expectation.h"
 
@@ -39,30 +42,38 @@ typedef struct node {
 
 /* Compressed lower halves, for t in units of t0 (weights are for dt). */
 static const node FINE_LOW[] = {
-    {0.014704576916911100068, 0.037532933106445334322}, {0.075707340605542186147, 0.083381400001745494109},
-    {0.17842444698933215287, 0.12015139877438890813},   {0.31157707525603040741, 0.1436688890825002136},
-    {0.46041538890096821586, 0.15121088870017387984},   {0.60848331693493654953, 0.14243140274467340419},
-    {0.74243425992539414798, 0.12599920776182302488},   {0.86631778671657649018, 0.12586568637635709434},
+    {0.014704576916911100068, 0.037532933106445334322},
+    {0.075707340605542186147, 0.083381400001745494109},
+    {0.17842444698933215287, 0.12015139877438890813},
+    {0.31157707525603040741, 0.1436688890825002136},
+    {0.46041538890096821586, 0.15121088870017387984},
+    {0.60848331693493654953, 0.14243140274467340419},
+    {0.74243425992539414798, 0.12599920776182302488},
+    {0.86631778671657649018, 0.12586568637635709434},
     {0.99999519383600852877, 0.14288686697083201462},
 };
 static const node COARSE_LOW[] = {
-    {0.038951960738233159356, 0.098285627175456630794}, {0.19095613999291931638, 0.19716257654515747524},
-    {0.41319926700324288195, 0.23861220308369725842},   {0.66702757950176898491, 0.27903164233719123943},
+    {0.038951960738233159356, 0.098285627175456630794},
+    {0.19095613999291931638, 0.19716257654515747524},
+    {0.41319926700324288195, 0.23861220308369725842},
+    {0.66702757950176898491, 0.27903164233719123943},
     {0.99996655210490657433, 0.40020586354639193885},
 };
 static const double FINE_SCALE_STEP = 1.0 / 7.0;      /* exp(-pi^2 7/2) = 1e-15 */
 static const double COARSE_SCALE_STEP = 2.0 / 5.0;    /* 4e-6 */
-static const double FINE_LOCATION_STEP = 33.0 / 64;   /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that node
-                                                        offsets are exact */
+static const double FINE_LOCATION_STEP = 33.0 / 64;   /* 2 exp(-pi^2/s^2) = 2e-16; dyadic, so that
+                                                        node   offsets are exact */
 static const double COARSE_LOCATION_STEP = 63.0 / 64; /* 8e-5 */
 static const double CHECK_LOCATION_STEP = 31.0 / 64;  /* other nodes than the fine ones, */
 static const double CHECK_SHIFT = 0.93;               /* in scale as well */
 
 enum { LANES = 16, STACK_ROWS = 8 * LANES };
-static const double REACH = 6.25;                 /* exp(-REACH^2) = 1e-17 */
-static const double BAND = 6.25;                  /* k(BAND sqrt(G)) = 1e-17 */
-static const double NEGLIGIBLE_LOG_POWER = -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
-static const int64_t LARGE_GROUP = 32;            /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
+static const double REACH = 6.25; /* exp(-REACH^2) = 1e-17 */
+static const double BAND = 6.25;  /* k(BAND sqrt(G)) = 1e-17 */
+static const double NEGLIGIBLE_LOG_POWER =
+    -46.0; /* log(1e-20): a bound on phi^(G-2) worth computing */
+static const int64_t LARGE_GROUP =
+    32; /* above, 1 - phi is summed instead of phi: phi^G loses G roundings */
 
 /* W(t). Inside the root epsilon is one more squared distance. */
 static double weight_at(const gra_expectation *self, double t)
@@ -71,8 +82,8 @@ static double weight_at(const gra_expectation *self, double t)
                                                 : gra_std_weight(self->epsilon * t);
 }
 
-static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const node *low, int lows, double scale_step,
-                      double location_step, double t0, double end)
+static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const node *low, int lows,
+                      double scale_step, double location_step, double t0, double end)
 {
     int64_t highs = end > t0 ? (int64_t)ceil(log(end / t0) / scale_step) : 0;
     rule->step = location_step;
@@ -97,7 +108,8 @@ static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const n
 
 int gra_scale_rules_init(gra_expectation *self)
 {
-    /* Half the range bounds S from above. With epsilon > 0 the groups with S < 1e-16 epsilon / sqrt(G) cannot matter. */
+    /* Half the range bounds S from above. With epsilon > 0 the groups with S < 1e-16 epsilon /
+     * sqrt(G) cannot matter. */
     double size = (double)self->members, largest = 0.5 * (self->x[self->levels - 1] - self->x[0]);
     double smallest = gra_least_std(self), t0, end;
     if (self->divisor == GRA_OVER_STD_INSIDE) {
@@ -107,11 +119,12 @@ int gra_scale_rules_init(gra_expectation *self)
         t0 = 1.0 / fmax(largest, self->epsilon);
         end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
     }
-    return rule_build(self, &self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
-                      FINE_LOCATION_STEP, t0, end) &&
-           rule_build(self, &self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW), FINE_SCALE_STEP,
-                      CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end) &&
-           rule_build(self, &self->coarse, COARSE_LOW, (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW), COARSE_SCALE_STEP,
+    return rule_build(self, &self->fine, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW),
+                      FINE_SCALE_STEP, FINE_LOCATION_STEP, t0, end) &&
+           rule_build(self, &self->check, FINE_LOW, (int)(sizeof FINE_LOW / sizeof *FINE_LOW),
+                      FINE_SCALE_STEP, CHECK_LOCATION_STEP, CHECK_SHIFT * t0, end) &&
+           rule_build(self, &self->coarse, COARSE_LOW,
+                      (int)(sizeof COARSE_LOW / sizeof *COARSE_LOW), COARSE_SCALE_STEP,
                       COARSE_LOCATION_STEP, t0, end);
 }
 
@@ -125,15 +138,15 @@ void gra_scale_rule_free(gra_scale_rule *rule)
 typedef struct sweep {
     const gra_expectation *e;
     const double *w;
-    const double *before;                         /* before[l] = sum of w below level l */
-    double least_mass;                            /* a block with less mass in its band cannot matter */
-    double step, constant;                        /* of the location rule; factor of the whole integral */
+    const double *before;  /* before[l] = sum of w below level l */
+    double least_mass;     /* a block with less mass in its band cannot matter */
+    double step, constant; /* of the location rule; factor of the whole integral */
     double lane_scale[LANES], lane_offset[LANES]; /* exp(-(i s)^2 / G) and i s */
-    double *y, *k;                                /* positions about the block's centre, and kernels (levels x LANES) */
-    double *d;                                    /* positions about the heaviest level of the block */
-    double *low, *high;                           /* per level and lane: sums for the advantages, or NULL */
-    double *left, *right;                         /* stacked rows for the Jacobian, or NULL */
-    int64_t rows, row_from, row_to;               /* of the stack, with the levels it covers */
+    double *y, *k;        /* positions about the block's centre, and kernels (levels x LANES) */
+    double *d;            /* positions about the heaviest level of the block */
+    double *low, *high;   /* per level and lane: sums for the advantages, or NULL */
+    double *left, *right; /* stacked rows for the Jacobian, or NULL */
+    int64_t rows, row_from, row_to; /* of the stack, with the levels it covers */
     double *jacobian;
     double strength, *gradient; /* std of others, instead of all these; the gradient may be NULL */
     int wants_strength;
@@ -149,7 +162,8 @@ static void flush_rows(sweep *s)
     }
 }
 
-/* 1 - exp(-a) for 0 <= a < 1/2 by its series, without the cancellation: the term left out is below 1e-18. */
+/* 1 - exp(-a) for 0 <= a < 1/2 by its series, without the cancellation: the term left out is below
+ * 1e-18. */
 static inline double gone_of(double a)
 {
     double sum = 1.0 / 1307674368000.0;
@@ -169,14 +183,16 @@ static inline double gone_of(double a)
     return a * (1.0 - a * sum);
 }
 
-/* k[j * LANES + i] = exp(-(y_j - i s)^2 / G), for the levels of a block; in the large-group form 1 minus it. */
+/* k[j * LANES + i] = exp(-(y_j - i s)^2 / G), for the levels of a block; in the large-group form 1
+ * minus it. */
 static void block_kernels(const sweep *s, int64_t count, int large)
 {
     double inverse = 1.0 / (double)s->e->members;
     for (int64_t j = 0; j < count; j++) {
         double *k = s->k + j * LANES, y = s->y[j];
         /* exp(-(y - is)^2/G) = exp(-y^2/G) exp(2ys/G)^i exp(-(is)^2/G), powers by doubling. */
-        double centre = exp(-y * y * inverse), up = exp(2.0 * y * s->step * inverse), down = 1.0 / up;
+        double centre = exp(-y * y * inverse), up = exp(2.0 * y * s->step * inverse),
+               down = 1.0 / up;
         double up2 = up * up, up4 = up2 * up2, down2 = down * down, down4 = down2 * down2;
         double ups[8] = {1.0, up, up2, up2 * up, up4, up4 * up, up4 * up2, up4 * (up2 * up)};
         double downs[8] = {down4 * down4, down4 * (down2 * down), down4 * down2, down4 * down,
@@ -208,8 +224,8 @@ static double rest_power(double phi, double short_of_one, int64_t power, int lar
 }
 
 /*
- * A block's share of the strength. Where one level holds nearly everything the bracket is what the others add to its own
- * power, and is formed as that.
+ * A block's share of the strength. Where one level holds nearly everything the bracket is what the
+ * others add to its own power, and is formed as that.
  */
 static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
 {
@@ -218,7 +234,9 @@ static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
         int64_t top = 0;
         double rest = 0.0, pure = 0.0;
         for (int64_t j = 1; j < count; j++) {
-            top = s->w[from + j] * s->k[j * LANES + i] > s->w[from + top] * s->k[top * LANES + i] ? j : top;
+            top = s->w[from + j] * s->k[j * LANES + i] > s->w[from + top] * s->k[top * LANES + i]
+                      ? j
+                      : top;
         }
         double largest = s->w[from + top] * s->k[top * LANES + i];
         for (int64_t j = 0; j < count; j++) {
@@ -239,15 +257,17 @@ static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
             double k = s->k[j * LANES + i], own = s->w[from + j] * k;
             double alone = own > 0.0 ? exp((n - 1.0) * log(own)) : 0.0;
             double mixed =
-                j != top ? others - alone : exp((n - 1.0) * log(largest)) * expm1((n - 1.0) * log1p(rest / largest));
+                j != top ? others - alone
+                         : exp((n - 1.0) * log(largest)) * expm1((n - 1.0) * log1p(rest / largest));
             s->gradient[from + j] += weight * n * k * mixed;
         }
     }
 }
 
 /*
- * One block: the levels [from, to) at y[], seen from LANES locations. The bracket y_m phi - psi does not depend on where y is
- * measured from: measured from the heaviest level it has no cancellation when most groups hold little else.
+ * One block: the levels [from, to) at y[], seen from LANES locations. The bracket y_m phi - psi
+ * does not depend on where y is measured from: measured from the heaviest level it has no
+ * cancellation when most groups hold little else.
  */
 static void block(sweep *s, double weight, int64_t from, int64_t to)
 {
@@ -300,7 +320,8 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
     if (s->jacobian == NULL) {
         return;
     }
-    /* d a_m/d w_l = sum rest k_m k_l [(G-1) y_m - y_l - (G-2) psi/phi], as one product of stacked rows. */
+    /* d a_m/d w_l = sum rest k_m k_l [(G-1) y_m - y_l - (G-2) psi/phi], as one product of stacked
+     * rows. */
     int64_t levels = s->e->levels;
     double size = (double)s->e->members;
     for (int i = 0; i < LANES; i++) {
@@ -313,7 +334,8 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
         s->row_from = from;
         s->row_to = to;
         double *left = s->left + s->rows * levels, *right = s->right + s->rows * levels;
-        double shift = others > 0 ? (size - 2.0) * psi[i] / phi[i] : 0.0; /* phi may be 0 for groups of two */
+        double shift =
+            others > 0 ? (size - 2.0) * psi[i] / phi[i] : 0.0; /* phi may be 0 for groups of two */
         for (int64_t j = 0; j < count; j++) {
             double k = s->k[j * LANES + i], d = s->d[j];
             left[j] = rest[i] * k * ((size - 1.0) * d - shift);
@@ -332,7 +354,8 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
     double step = s->step, width = LANES * step, band = BAND * sqrt((double)s->e->members);
     double extent = t * (x[b - 1] - x[a]);
     int64_t from = a, to = a, near = a;
-    /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left + width). */
+    /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left + width).
+     */
     for (double left = -REACH - step; left < extent + REACH; left += width) {
         double right = left + width - step;
         while (from < b && t * (x[from] - x[a]) < left - band) {
@@ -347,11 +370,13 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
         if (near == b) {
             break;
         }
-        if (t * (x[near] - x[a]) > right + REACH || to - from < 2 || s->before[to] - s->before[from] < s->least_mass) {
+        if (t * (x[near] - x[a]) > right + REACH || to - from < 2 ||
+            s->before[to] - s->before[from] < s->least_mass) {
             continue;
         }
-        /* Positions about the block's centre. The distance from the first level to the block's own is carried
-         * with its rounding error, so that all blocks lie on one grid. The powers of two keep the split of a huge t in range. */
+        /* Positions about the block's centre. The distance from the first level to the block's own
+         * is carried with its rounding error, so that all blocks lie on one grid. The powers of two
+         * keep the split of a huge t in range. */
         int64_t anchor = near;
         double e1, e2, distance = gra_two_sum(x[anchor], -x[a], &e1);
         double place = gra_two_product(t * 0x1p-60, distance * 0x1p60, &e2);
@@ -369,7 +394,8 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
 }
 
 /* Scratch and what does not change from scale to scale; 0 when memory is short. */
-static int start(sweep *s, const gra_expectation *self, const gra_scale_rule *rule, const double *w, gra_arena *arena)
+static int start(sweep *s, const gra_expectation *self, const gra_scale_rule *rule, const double *w,
+                 gra_arena *arena)
 {
     int64_t levels = self->levels;
     double size = (double)self->members, *before = gra_arena_doubles(arena, levels + 1);
@@ -387,7 +413,9 @@ static int start(sweep *s, const gra_expectation *self, const gra_scale_rule *ru
         before[l + 1] = before[l] + w[l];
     }
     s->before = before;
-    s->least_mass = self->members > 2 ? exp((NEGLIGIBLE_LOG_POWER + log(self->least_divisor)) / (size - 2.0)) : 0.0;
+    s->least_mass = self->members > 2
+                        ? exp((NEGLIGIBLE_LOG_POWER + log(self->least_divisor)) / (size - 2.0))
+                        : 0.0;
     for (int i = 0; i < LANES; i++) {
         s->lane_offset[i] = (i - LANES / 2) * s->step;
         s->lane_scale[i] = exp(-s->lane_offset[i] * s->lane_offset[i] / size);
@@ -401,12 +429,15 @@ static void integrate(sweep *s, const gra_scale_rule *rule, double constant, int
     const gra_expectation *self = s->e;
     int64_t levels = self->levels;
     double size = (double)self->members;
-    /* Two neighbouring levels part when even the tightest group over both, one member against G-1, has t S > BAND. */
+    /* Two neighbouring levels part when even the tightest group over both, one member against G-1,
+     * has t S > BAND. */
     double chain = BAND * size / sqrt(size - 1.0);
     for (int64_t n = 0; n < rule->count; n++) {
         double weight = constant * rule->weight[n] * (by_scale ? rule->t[n] : 1.0);
         for (int64_t first = 0, last; first < levels; first = last) {
-            for (last = first + 1; last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain; last++) {
+            for (last = first + 1;
+                 last < levels && rule->t[n] * (self->x[last] - self->x[last - 1]) <= chain;
+                 last++) {
             }
             if (last - first > 1) {
                 cluster(s, rule->t[n], weight, first, last);
@@ -417,8 +448,8 @@ static void integrate(sweep *s, const gra_scale_rule *rule, double constant, int
 
 static const double INVERSE_ROOT_PI = 0.56418958354775628695;
 
-int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w, double *a,
-                            double *jacobian, gra_arena *arena)
+int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule,
+                            const double *w, double *a, double *jacobian, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     int64_t levels = self->levels;
@@ -430,7 +461,8 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
         s.left = gra_arena_doubles(arena, levels * STACK_ROWS);
         s.right = gra_arena_doubles(arena, levels * STACK_ROWS);
     }
-    if (!ready || (a != NULL && s.low == NULL) || (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
+    if (!ready || (a != NULL && s.low == NULL) ||
+        (jacobian != NULL && (s.left == NULL || s.right == NULL))) {
         gra_arena_rewind(arena, mark);
         return 0;
     }
@@ -458,8 +490,8 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     return 1;
 }
 
-int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength, double *gradient,
-                            gra_arena *arena)
+int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength,
+                            double *gradient, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double n = (double)self->members, alike = 0.0;
@@ -481,8 +513,8 @@ int gra_quadrature_strength(const gra_expectation *self, const double *w, double
 
 double gra_quadrature_cost(const gra_expectation *self)
 {
-    /* Counts blocks as `cluster` does, without the likelihood of groups; then measured nanoseconds per kernel
-     * value and per product (bench/expectation.c). */
+    /* Counts blocks as `cluster` does, without the likelihood of groups; then measured nanoseconds
+     * per kernel value and per product (bench/expectation.c). */
     const double *x = self->x;
     double size = (double)self->members, band = BAND * sqrt(size), cost = 0.0;
     if (self->divisor == GRA_OVER_MEAN) {
@@ -493,12 +525,14 @@ double gra_quadrature_cost(const gra_expectation *self)
         for (int64_t n = 0; n < rules[r]->count; n++) {
             double t = rules[r]->t[n], width = LANES * rules[r]->step;
             for (int64_t l = 0; l < self->levels; l++) {
-                /* The locations this level calls for, shared with its neighbours, times the levels in reach. */
+                /* The locations this level calls for, shared with its neighbours, times the levels
+                 * in reach. */
                 double before = l > 0 ? t * (x[l] - x[l - 1]) : 2.0 * REACH;
                 double locations = fmin(before, 2.0 * REACH + width);
                 double reach = 2.0 * band + width;
-                double in_reach = fmin((double)self->levels, 1.0 + reach * (double)(self->levels - 1) /
-                                                                       fmax(t * (x[self->levels - 1] - x[0]), 1e-300));
+                double in_reach = fmin((double)self->levels,
+                                       1.0 + reach * (double)(self->levels - 1) /
+                                                 fmax(t * (x[self->levels - 1] - x[0]), 1e-300));
                 double kernels = locations / rules[r]->step * in_reach;
                 cost += r == 0 ? 2.0 * kernels : kernels * (3.0 + 0.4 * in_reach);
             }

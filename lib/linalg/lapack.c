@@ -7,20 +7,22 @@
 _Static_assert(sizeof(lapack_int) == sizeof(int32_t), "LAPACKE with 32-bit integers (LP64)");
 
 /*
- * Only the column-major work interfaces are called: the row-major ones allocate and transpose, and the
- * high-level ones scan for NaN. A row-major matrix is the transpose of a column-major one, so a system with
- * it is solved with the factors of its transpose.
+ * Only the column-major work interfaces are called: the row-major ones allocate and transpose, and
+ * the high-level ones scan for NaN. A row-major matrix is the transpose of a column-major one, so a
+ * system with it is solved with the factors of its transpose.
  */
 
 int64_t gra_lu_factor(int64_t n, double *a, int64_t stride, int32_t *pivots)
 {
-    return LAPACKE_dgetrf_work(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)n, a, (lapack_int)stride, pivots);
+    return LAPACKE_dgetrf_work(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)n, a,
+                               (lapack_int)stride, pivots);
 }
 
-void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_t *pivots, int64_t columns, double *b)
+void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_t *pivots,
+                  int64_t columns, double *b)
 {
-    (void)LAPACKE_dgetrs_work(LAPACK_COL_MAJOR, 'T', (lapack_int)n, (lapack_int)columns, factors, (lapack_int)stride,
-                              pivots, b, (lapack_int)n);
+    (void)LAPACKE_dgetrs_work(LAPACK_COL_MAJOR, 'T', (lapack_int)n, (lapack_int)columns, factors,
+                              (lapack_int)stride, pivots, b, (lapack_int)n);
 }
 
 int gra_lu_sign(int64_t n, const double *factors, int64_t stride, const int32_t *pivots)
@@ -50,11 +52,12 @@ double gra_spectral_abscissa(int64_t n, double *a, int64_t stride, gra_arena *ar
     double *real = gra_arena_doubles(arena, 2 * n);
     double query = 0.0, result = NAN;
     lapack_int order = (lapack_int)n, leading = (lapack_int)stride;
-    if (real != NULL && LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real, real + n, NULL, 1, NULL,
-                                           1, &query, -1) == 0) {
+    if (real != NULL && LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real,
+                                           real + n, NULL, 1, NULL, 1, &query, -1) == 0) {
         double *work = gra_arena_doubles(arena, (int64_t)query);
-        if (work != NULL && LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real, real + n, NULL, 1,
-                                               NULL, 1, work, (lapack_int)query) == 0) {
+        if (work != NULL &&
+            LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real, real + n, NULL,
+                               1, NULL, 1, work, (lapack_int)query) == 0) {
             result = -INFINITY;
             for (int64_t i = 0; i < n; i++) {
                 result = real[i] > result ? real[i] : result;

@@ -40,14 +40,16 @@ double gra_affine_mean_gap(const gra_affine *affine, const double *policy)
     return gra_sum_value(sum);
 }
 
-/* Where the strength is bounded beta falls to 0 at the end of every path, and no slope is asked for. */
+/* Where the strength is bounded beta falls to 0 at the end of every path, and no slope is asked
+ * for. */
 static double no_tail_slope(const gra_affine *self, const gra_affine_sample *a)
 {
     (void)self, (void)a;
     return -INFINITY;
 }
 
-/* ---- unscaled: strength = constant ---------------------------------------------------------------- */
+/* ---- unscaled: strength = constant
+ * ---------------------------------------------------------------- */
 
 static double constant_strength(const gra_affine *self, const double *policy)
 {
@@ -62,13 +64,15 @@ static void constant_sample(const gra_affine *self, const double *policy, gra_af
     sample->slope = 0.0;
 }
 
-static void constant_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
+static void constant_slope_bounds(const gra_affine *self, const gra_affine_piece *piece,
+                                  double *low, double *high)
 {
     (void)self, (void)piece;
     *low = *high = 0.0;
 }
 
-static double constant_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
+static double constant_ceiling(const gra_affine *self, const gra_affine_sample *a,
+                               const double *policy)
 {
     (void)a, (void)policy;
     return self->constant;
@@ -103,7 +107,8 @@ void gra_affine_constant(gra_affine *affine, double strength)
     affine->reverse_unique = 1;
 }
 
-/* ---- large groups: strength = 1 / (sigma + epsilon) ------------------------------------------------- */
+/* ---- large groups: strength = 1 / (sigma + epsilon)
+ * ------------------------------------------------- */
 
 typedef struct spread {
     double variance; /* sum pi ((gap - m)^2 + v) */
@@ -129,7 +134,8 @@ static double limit_strength(const gra_affine *self, const double *policy)
     return 1.0 / (sqrt(s.variance) + self->epsilon);
 }
 
-/* The best classes hold all but nothing: sigma^2 is what the others contribute, and the mean is the best. */
+/* The best classes hold all but nothing: sigma^2 is what the others contribute, and the mean is the
+ * best. */
 static double limit_log_strength(const gra_affine *self, const double *log_policy)
 {
     double top = -INFINITY, sum = 0.0;
@@ -177,10 +183,11 @@ static void limit_sample(const gra_affine *self, const double *policy, gra_affin
 }
 
 /*
- * log sigma = X/2 - log Z, where Z = sum R e^(-theta g) and X = log(sigma^2 Z^2) are logarithms of sums of
- * exponentials in theta with positive coefficients, hence convex: their slopes only grow.
+ * log sigma = X/2 - log Z, where Z = sum R e^(-theta g) and X = log(sigma^2 Z^2) are logarithms of
+ * sums of exponentials in theta with positive coefficients, hence convex: their slopes only grow.
  */
-static void limit_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
+static void limit_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low,
+                               double *high)
 {
     const gra_affine_sample *a = piece->a, *b = piece->b;
     double half_x_a = a->sigma_slope - a->mean_gap, half_x_b = b->sigma_slope - b->mean_gap;
@@ -188,18 +195,23 @@ static void limit_slope_bounds(const gra_affine *self, const gra_affine_piece *p
     double share_low = 1.0, share_high = 1.0;
     if (self->epsilon > 0.0) {
         double width = b->theta - a->theta;
-        double top = fmin(a->log_sigma + fmax(rises, 0.0) * width, b->log_sigma + fmax(-falls, 0.0) * width);
-        double bottom = fmax(a->log_sigma + fmin(falls, 0.0) * width, b->log_sigma - fmax(rises, 0.0) * width);
+        double top =
+            fmin(a->log_sigma + fmax(rises, 0.0) * width, b->log_sigma + fmax(-falls, 0.0) * width);
+        double bottom =
+            fmax(a->log_sigma + fmin(falls, 0.0) * width, b->log_sigma - fmax(rises, 0.0) * width);
         share_high = 1.0 / (1.0 + self->epsilon * exp(-top));
-        share_low = a->share > 0.0 && b->share > 0.0 ? 1.0 / (1.0 + self->epsilon * exp(-bottom)) : 0.0;
+        share_low =
+            a->share > 0.0 && b->share > 0.0 ? 1.0 / (1.0 + self->epsilon * exp(-bottom)) : 0.0;
     }
     *low = -(rises > 0.0 ? share_high : share_low) * rises;
     *high = -(falls < 0.0 ? share_high : share_low) * falls;
 }
 
-static double limit_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
+static double limit_ceiling(const gra_affine *self, const gra_affine_sample *a,
+                            const double *policy)
 {
-    /* The classes without gap only gain as theta grows, so sigma^2 stays above their share of variance. */
+    /* The classes without gap only gain as theta grows, so sigma^2 stays above their share of
+     * variance. */
     (void)a;
     double variance = 0.0;
     if (self->variance != NULL) {
@@ -253,7 +265,8 @@ void gra_affine_limit(gra_affine *affine, const double *variance, double epsilon
     affine->reverse_unique = 1; /* theory, section 2: one monotone equation */
 }
 
-/* ---- large groups over their mean: strength = 1 / (mean + epsilon) ------------------------------------------ */
+/* ---- large groups over their mean: strength = 1 / (mean + epsilon)
+ * ------------------------------------------ */
 
 static double mean_strength(const gra_affine *self, const double *policy)
 {
@@ -273,7 +286,8 @@ static void mean_sample(const gra_affine *self, const double *policy, gra_affine
 }
 
 /* The mean grows along a path, and with it every bound. */
-static void mean_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
+static void mean_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low,
+                              double *high)
 {
     (void)self;
     *low = -exp(piece->a->log_strength) * piece->most_spread;
@@ -310,7 +324,8 @@ void gra_affine_mean(gra_affine *affine, double best, double epsilon)
     affine->reverse_unique = 1;
 }
 
-/* ---- two reward levels: strength = the gap of the advantages, a function of P(success) --------------- */
+/* ---- two reward levels: strength = the gap of the advantages, a function of P(success)
+ * --------------- */
 
 static void success_probability(const gra_affine *self, const double *policy, double *p, double *q)
 {
@@ -330,7 +345,8 @@ static double two_levels_strength(const gra_affine *self, const double *policy)
     return gra_bernstein_gap(&self->contrast, p, q, NULL);
 }
 
-static void two_levels_sample(const gra_affine *self, const double *policy, gra_affine_sample *sample)
+static void two_levels_sample(const gra_affine *self, const double *policy,
+                              gra_affine_sample *sample)
 {
     double slope, q;
     success_probability(self, policy, &sample->p, &q);
@@ -357,10 +373,12 @@ static ends ends_at(const gra_affine *self, double p)
 }
 
 /*
- * d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with theta. The gap is a convex
- * function of p with its minimum at 1/2, and its ends, whose slope is monotone and which are extreme at 1/2.
+ * d log gap / d theta = (gap'(p) / gap(p)) dp/d theta, where p = constant - mean gap grows with
+ * theta. The gap is a convex function of p with its minimum at 1/2, and its ends, whose slope is
+ * monotone and which are extreme at 1/2.
  */
-static void two_levels_slope_bounds(const gra_affine *self, const gra_affine_piece *piece, double *low, double *high)
+static void two_levels_slope_bounds(const gra_affine *self, const gra_affine_piece *piece,
+                                    double *low, double *high)
 {
     const gra_affine_sample *a = piece->a, *b = piece->b;
     if (self->falling) {
@@ -379,16 +397,20 @@ static void two_levels_slope_bounds(const gra_affine *self, const gra_affine_pie
     smallest = fmax(self->low, smallest + fmin(middle.value, fmin(at_a.value, at_b.value)));
     double least = (a->share - at_a.slope) + fmin(at_a.slope, at_b.slope);
     double most = (b->share - at_b.slope) + fmax(at_a.slope, at_b.slope);
-    *low = least < 0.0 ? least / smallest * piece->most_spread : least / largest * piece->least_spread;
-    *high = most < 0.0 ? most / largest * piece->least_spread : most / smallest * piece->most_spread;
+    *low =
+        least < 0.0 ? least / smallest * piece->most_spread : least / largest * piece->least_spread;
+    *high =
+        most < 0.0 ? most / largest * piece->least_spread : most / smallest * piece->most_spread;
 }
 
-static double two_levels_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
+static double two_levels_ceiling(const gra_affine *self, const gra_affine_sample *a,
+                                 const double *policy)
 {
     (void)policy;
     /* p only grows from here, and a convex gap's largest value is at one end. */
-    return self->end != 0.0 ? self->high
-                            : fmax(exp(a->log_strength), gra_bernstein_gap(&self->contrast, 1.0, 0.0, NULL));
+    return self->end != 0.0
+               ? self->high
+               : fmax(exp(a->log_strength), gra_bernstein_gap(&self->contrast, 1.0, 0.0, NULL));
 }
 
 static void two_levels_gradient(const gra_affine *self, const double *policy, double *gradient)
@@ -401,7 +423,8 @@ static void two_levels_gradient(const gra_affine *self, const double *policy, do
     }
 }
 
-/* Over the std of others the gap is convex but for groups whose others are alike, b_0 and b_(G-1). */
+/* Over the std of others the gap is convex but for groups whose others are alike, b_0 and b_(G-1).
+ */
 static double end_of(const gra_contrast *contrast)
 {
     double size = (double)contrast->group_size, n = size - 1.0;
@@ -412,9 +435,11 @@ static double end_of(const gra_contrast *contrast)
     return contrast->raw - (n >= 4.0 ? 2.0 * b[1] - b[2] : b[1]);
 }
 
-void gra_affine_two_levels(gra_affine *affine, const double *success, const double *failure, const gra_contrast *contrast)
+void gra_affine_two_levels(gra_affine *affine, const double *success, const double *failure,
+                           const gra_contrast *contrast)
 {
-    double at_0 = gra_bernstein_gap(contrast, 0.0, 1.0, NULL), at_1 = gra_bernstein_gap(contrast, 1.0, 0.0, NULL);
+    double at_0 = gra_bernstein_gap(contrast, 0.0, 1.0, NULL),
+           at_1 = gra_bernstein_gap(contrast, 1.0, 0.0, NULL);
     double n = (double)contrast->group_size - 1.0;
     affine->success = success;
     affine->failure = failure;
@@ -428,7 +453,8 @@ void gra_affine_two_levels(gra_affine *affine, const double *success, const doub
     affine->any_path = 1;
     switch (contrast->divisor) {
     case GRA_OVER_MEAN:
-        /* A success is worth less where they are many: b_k falls (tests/unit/test_expectation.c). */
+        /* A success is worth less where they are many: b_k falls (tests/unit/test_expectation.c).
+         */
         affine->low = at_1;
         affine->high = at_0;
         affine->falling = 1;
@@ -445,8 +471,8 @@ void gra_affine_two_levels(gra_affine *affine, const double *success, const doub
     default:
         affine->low = gra_bernstein_gap(contrast, 0.5, 0.5, NULL);
         affine->high = at_0;
-        /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. Inside the root x/sqrt(x + epsilon) is
-         * as concave as sqrt(x). */
+        /* theory, section 2 (i): proved when every outcome surely succeeds or surely fails. Inside
+         * the root x/sqrt(x + epsilon) is as concave as sqrt(x). */
         affine->reverse_unique = 1;
         for (int64_t c = 0; c < affine->classes; c++) {
             if (success[c] != 0.0 && failure[c] != 0.0) {
@@ -456,7 +482,8 @@ void gra_affine_two_levels(gra_affine *affine, const double *success, const doub
     }
 }
 
-/* ---- the std of others: strength = E[1 / (s + epsilon)] ---------------------------------------------------- */
+/* ---- the std of others: strength = E[1 / (s + epsilon)]
+ * ---------------------------------------------------- */
 
 /* The strength, and its gradient over the classes unless NULL. */
 static double others_evaluate(const gra_affine *self, const double *policy, double *gradient)
@@ -468,7 +495,8 @@ static double others_evaluate(const gra_affine *self, const double *policy, doub
         slope = gra_arena_doubles(self->arena, e->levels);
     }
     if (w != NULL && (gradient == NULL || slope != NULL)) {
-        gra_game levels = {.classes = self->classes, .levels = e->levels, .distribution = self->distribution};
+        gra_game levels = {
+            .classes = self->classes, .levels = e->levels, .distribution = self->distribution};
         gra_game_to_levels(&levels, policy, w);
         strength = gra_expectation_strength(e, w, slope, self->arena);
         if (gradient != NULL) {
@@ -490,7 +518,8 @@ static void others_sample(const gra_affine *self, const double *policy, gra_affi
     sample->slope = NAN;
 }
 
-static double others_ceiling(const gra_affine *self, const gra_affine_sample *a, const double *policy)
+static double others_ceiling(const gra_affine *self, const gra_affine_sample *a,
+                             const double *policy)
 {
     (void)a, (void)policy;
     return self->high;
@@ -501,7 +530,8 @@ static void others_gradient(const gra_affine *self, const double *policy, double
     (void)others_evaluate(self, policy, gradient);
 }
 
-void gra_affine_others(gra_affine *affine, const gra_expectation *expectation, const double *distribution, gra_arena *arena)
+void gra_affine_others(gra_affine *affine, const gra_expectation *expectation,
+                       const double *distribution, gra_arena *arena)
 {
     const gra_expectation *e = expectation;
     double n = (double)e->members, range = e->x[e->levels - 1] - e->x[0], nearest = range;

@@ -9,8 +9,9 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes, const double *rewards,
-                                    grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
+                                    const double *rewards, grpoalign_model **out,
+                                    grpoalign_error *error)
 {
     grpoalign_model *model = gra_alloc(1, size);
     double *copy = rewards != NULL ? gra_alloc(outcomes, sizeof(double)) : NULL;
@@ -42,7 +43,8 @@ void gra_structure_release(gra_structure *structure)
 void gra_game_to_levels(const gra_game *game, const double *classes, double *levels)
 {
     if (game->distribution != NULL) {
-        gra_matvec_transposed(game->classes, game->levels, game->distribution, game->levels, classes, levels);
+        gra_matvec_transposed(game->classes, game->levels, game->distribution, game->levels,
+                              classes, levels);
     } else {
         memcpy(levels, classes, (size_t)game->levels * sizeof(double));
     }
@@ -57,7 +59,8 @@ void gra_game_to_classes(const gra_game *game, const double *levels, double *cla
     }
 }
 
-int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian, gra_arena *arena)
+int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
+                            gra_arena *arena)
 {
     int64_t n = game->classes, k = game->levels;
     if (game->distribution == NULL) {
@@ -91,8 +94,8 @@ static int compare_keyed(const void *left, const void *right)
     return (a->index > b->index) - (a->index < b->index);
 }
 
-int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of, int64_t *first,
-                     int64_t *levels, gra_arena *arena)
+int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of,
+                     int64_t *first, int64_t *levels, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     keyed *items = gra_arena_take(arena, n, sizeof *items);
@@ -118,8 +121,9 @@ int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t 
     return 1;
 }
 
-int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels, const unsigned char *supported,
-                            gra_structure *out, int64_t **class_at, gra_arena *arena)
+int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels,
+                            const unsigned char *supported, gra_structure *out, int64_t **class_at,
+                            gra_arena *arena)
 {
     int64_t *class_of = gra_arena_take(arena, outcomes, sizeof *class_of);
     int64_t *at = gra_arena_take(arena, levels, sizeof *at);

@@ -14,11 +14,11 @@ typedef struct group_model {
     grpoalign_model base;
     gra_convention convention;
     int64_t levels;
-    double *x;                   /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
-    double unit;                 /* caller's units per unit of the scale */
-    double epsilon;              /* in the scale; inside the root, in its square */
-    int64_t *level_of;           /* per outcome, or NULL for random rewards */
-    double *distribution;                 /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
+    double *x;            /* distinct rewards, ascending, scaled: the range lies in [1/2, 1) */
+    double unit;          /* caller's units per unit of the scale */
+    double epsilon;       /* in the scale; inside the root, in its square */
+    int64_t *level_of;    /* per outcome, or NULL for random rewards */
+    double *distribution; /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
     gra_expectation expectation; /* set up when there are two levels or more and scale is std */
 } group_model;
 
@@ -45,10 +45,12 @@ static int is_inside(const group_model *model)
 static double gain(const group_model *model)
 {
     double size = (double)model->convention.group_size;
-    return model->convention.baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? size / (size - 1.0) : 1.0;
+    return model->convention.baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? size / (size - 1.0)
+                                                                          : 1.0;
 }
 
-/* What is left of r less the expected reward: (1 - 1/G) when the mean contains the member itself, else 1. */
+/* What is left of r less the expected reward: (1 - 1/G) when the mean contains the member itself,
+ * else 1. */
 static double own_share(const group_model *model)
 {
     return model->convention.baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT
@@ -56,16 +58,19 @@ static double own_share(const group_model *model)
                : 1.0 - 1.0 / (double)model->convention.group_size;
 }
 
-/* Whether epsilon swamps every std: then 1/(S + epsilon) = 1/epsilon to rounding, an unscaled model. */
+/* Whether epsilon swamps every std: then 1/(S + epsilon) = 1/epsilon to rounding, an unscaled
+ * model. */
 static int is_swamped(const group_model *model)
 {
-    return model->convention.scale == GRPOALIGN_SCALE_STD && model->epsilon > (is_inside(model) ? 1e34 : 1e17);
+    return model->convention.scale == GRPOALIGN_SCALE_STD &&
+           model->epsilon > (is_inside(model) ? 1e34 : 1e17);
 }
 
 /* A pair has one other, whose std is 0: nothing is divided. */
 static int is_undivided_pair(const group_model *model)
 {
-    return model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS && model->convention.group_size == 2;
+    return model->convention.scale == GRPOALIGN_SCALE_STD_OF_OTHERS &&
+           model->convention.group_size == 2;
 }
 
 /* The strength of the model where it is one constant. */
@@ -88,7 +93,10 @@ static gra_group_rule rule_of(const group_model *model)
                                        [GRPOALIGN_SCALE_STD_OF_OTHERS] = GRA_OVER_STD_OF_OTHERS,
                                        [GRPOALIGN_SCALE_MEAN] = GRA_OVER_MEAN};
     const gra_convention *c = &model->convention;
-    gra_group_rule rule = {.group_size = c->group_size, .ddof = c->ddof, .epsilon = model->epsilon, .raw = model->unit};
+    gra_group_rule rule = {.group_size = c->group_size,
+                           .ddof = c->ddof,
+                           .epsilon = model->epsilon,
+                           .raw = model->unit};
     rule.divisor = is_inside(model) ? GRA_OVER_STD_INSIDE : divisors[c->scale];
     rule.gain = c->scale == GRPOALIGN_SCALE_STD_OF_OTHERS ? 1.0 : gain(model);
     return rule;
@@ -109,7 +117,8 @@ static double *mean_rewards(const group_model *model, gra_arena *arena)
 {
     double *mean = gra_arena_doubles(arena, model->base.outcomes);
     for (int64_t o = 0; mean != NULL && o < model->base.outcomes; o++) {
-        mean[o] = model->distribution == NULL ? model->x[model->level_of[o]] : mean_of_row(model, o);
+        mean[o] =
+            model->distribution == NULL ? model->x[model->level_of[o]] : mean_of_row(model, o);
     }
     return mean;
 }
@@ -121,7 +130,8 @@ static double *level_weights(const group_model *model, const double *policy, gra
         return NULL;
     }
     if (model->distribution != NULL) {
-        gra_matvec_transposed(model->base.outcomes, model->levels, model->distribution, model->levels, policy, w);
+        gra_matvec_transposed(model->base.outcomes, model->levels, model->distribution,
+                              model->levels, policy, w);
         return w;
     }
     memset(w, 0, (size_t)model->levels * sizeof(double));
@@ -131,8 +141,8 @@ static double *level_weights(const group_model *model, const double *policy, gra
     return w;
 }
 
-static grpoalign_status group_advantage(const grpoalign_model *self, const double *policy, double *advantage,
-                                        gra_arena *arena, grpoalign_error *error)
+static grpoalign_status group_advantage(const grpoalign_model *self, const double *policy,
+                                        double *advantage, gra_arena *arena, grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     int64_t n = self->outcomes;
@@ -153,7 +163,8 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
         return GRPOALIGN_OK;
     }
     double *w = level_weights(model, policy, arena), *a = gra_arena_doubles(arena, model->levels);
-    if (w == NULL || a == NULL || !gra_expectation_advantage(&model->expectation, w, GRA_EXACT, a, arena)) {
+    if (w == NULL || a == NULL ||
+        !gra_expectation_advantage(&model->expectation, w, GRA_EXACT, a, arena)) {
         return gra_fail_memory(error);
     }
     if (model->distribution != NULL) {
@@ -166,8 +177,9 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status group_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
-                                       int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status group_jacobian(const grpoalign_model *self, const double *policy,
+                                       double *jacobian, int64_t stride, gra_arena *arena,
+                                       grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     int64_t n = self->outcomes, levels = model->levels;
@@ -186,16 +198,18 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
     double *w = level_weights(model, policy, arena);
     double *slopes = levels <= GRA_DENSE_LIMIT ? gra_arena_doubles(arena, levels * levels) : NULL;
     if (levels > GRA_DENSE_LIMIT) {
-        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
-                        "the Jacobian needs a dense matrix over %lld reward levels, the limit is %lld",
-                        (long long)levels, (long long)GRA_DENSE_LIMIT);
+        return gra_fail(
+            error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
+            "the Jacobian needs a dense matrix over %lld reward levels, the limit is %lld",
+            (long long)levels, (long long)GRA_DENSE_LIMIT);
     }
     if (w == NULL || slopes == NULL ||
         !gra_expectation_jacobian(&model->expectation, w, GRA_EXACT, NULL, slopes, arena)) {
         return gra_fail_memory(error);
     }
     if (model->distribution != NULL) {
-        double *half = gra_arena_doubles(arena, n * levels), *turned = gra_arena_doubles(arena, n * levels);
+        double *half = gra_arena_doubles(arena, n * levels),
+               *turned = gra_arena_doubles(arena, n * levels);
         if (half == NULL || turned == NULL) {
             return gra_fail_memory(error);
         }
@@ -204,7 +218,8 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
                 turned[l * n + o] = model->distribution[o * levels + l];
             }
         }
-        gra_matmul(n, levels, levels, 1.0, model->distribution, levels, slopes, levels, 0.0, half, levels);
+        gra_matmul(n, levels, levels, 1.0, model->distribution, levels, slopes, levels, 0.0, half,
+                   levels);
         gra_matmul(n, n, levels, 1.0, half, levels, turned, n, 0.0, jacobian, stride);
         return GRPOALIGN_OK;
     }
@@ -216,7 +231,8 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
     return GRPOALIGN_OK;
 }
 
-/* ---- structure --------------------------------------------------------------------------------------- */
+/* ---- structure
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct group_game {
     const gra_expectation *expectation;
@@ -226,7 +242,8 @@ typedef struct group_game {
 } group_game;
 
 /* u_l = constant (x_l - sum w x), less the shift, or its Jacobian. */
-static void constant_game(const gra_game *self, const double *w, double shift, double *a, double *jacobian)
+static void constant_game(const gra_game *self, const double *w, double shift, double *a,
+                          double *jacobian)
 {
     const group_game *game = self->data;
     int64_t n = self->levels;
@@ -242,8 +259,8 @@ static void constant_game(const gra_game *self, const double *w, double shift, d
     }
 }
 
-static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
-                          gra_arena *arena)
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy,
+                          double *a, gra_arena *arena)
 {
     const group_game *game = self->data;
     if (game->constant > 0.0) {
@@ -259,7 +276,8 @@ static int game_advantage(const gra_game *self, const double *w, double shift, i
     return 1;
 }
 
-static int game_check(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena)
+static int game_check(const gra_game *self, const double *w, double shift, double *a,
+                      gra_arena *arena)
 {
     const group_game *game = self->data;
     if (game->constant > 0.0) {
@@ -272,7 +290,8 @@ static int game_check(const gra_game *self, const double *w, double shift, doubl
     return done;
 }
 
-static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                         gra_arena *arena)
 {
     const group_game *game = self->data;
     if (game->constant > 0.0) {
@@ -290,8 +309,8 @@ static void game_release(gra_game *self)
 }
 
 /*
- * The limit of large groups over the game's classes: one unknown, and near the game under reverse KL even for groups of three,
- * because both go to the best class alike.
+ * The limit of large groups over the game's classes: one unknown, and near the game under reverse
+ * KL even for groups of three, because both go to the best class alike.
  */
 static int set_near(const group_model *model, const double *x, gra_game *game, gra_arena *arena)
 {
@@ -299,7 +318,8 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
     double *reward = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
     double *variance = game->distribution != NULL ? gra_arena_doubles(arena, n) : NULL;
     gra_affine *affine = gra_arena_take(arena, 1, sizeof *affine);
-    if (reward == NULL || gap == NULL || affine == NULL || (game->distribution != NULL && variance == NULL)) {
+    if (reward == NULL || gap == NULL || affine == NULL ||
+        (game->distribution != NULL && variance == NULL)) {
         return 0;
     }
     for (int64_t c = 0; c < n; c++) {
@@ -330,16 +350,19 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
         } else if (model->convention.scale == GRPOALIGN_SCALE_MEAN) {
             gra_affine_mean(affine, best, model->epsilon);
         } else {
-            gra_affine_limit(affine, variance, is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
+            gra_affine_limit(affine, variance,
+                             is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
         }
         game->near = affine;
     }
     return 1;
 }
 
-/* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a distribution, `classes` rows of it. */
-static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels, const double *distribution,
-                                  int64_t classes, gra_structure *out, gra_arena *arena, grpoalign_error *error)
+/* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a
+ * distribution, `classes` rows of it. */
+static grpoalign_status make_game(const group_model *model, const int64_t *at, int64_t levels,
+                                  const double *distribution, int64_t classes, gra_structure *out,
+                                  gra_arena *arena, grpoalign_error *error)
 {
     if (levels > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
@@ -386,18 +409,21 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
         game->expectation = &game->own;
         GRA_TRY(gra_expectation_init(&game->own, x, levels, &rule, method, error));
     }
-    /* tests/unit/test_expectation.c measures it against Bernstein sums; every advantage is below sqrt(G), or over the mean
-     * below G. Moving one of the others changes it by at most twice that (over the mean it is never below -1); there are G-1
-     * others, and the total variation is half of sum |dw|. */
+    /* tests/unit/test_expectation.c measures it against Bernstein sums; every advantage is below
+     * sqrt(G), or over the mean below G. Moving one of the others changes it by at most twice that
+     * (over the mean it is never below -1); there are G-1 others, and the total variation is half
+     * of sum |dw|. */
     double most = convention->scale == GRPOALIGN_SCALE_MEAN ? size : gain(model) * sqrt(size);
     out->game.error = 1e-14 * most;
     out->game.coarse_error = 1e-4 * most;
     out->game.contraction =
-        (size - 1.0) * (convention->scale == GRPOALIGN_SCALE_MEAN ? 0.5 * size : gain(model) * sqrt(size - 1.0));
+        (size - 1.0) *
+        (convention->scale == GRPOALIGN_SCALE_MEAN ? 0.5 * size : gain(model) * sqrt(size - 1.0));
     return GRPOALIGN_OK;
 }
 
-/* A affine over the classes from their gaps (>= 0, smallest 0; borrowed); flat when they are all 0. */
+/* A affine over the classes from their gaps (>= 0, smallest 0; borrowed); flat when they are all 0.
+ */
 static gra_affine *make_affine(gra_structure *out, const double *gap)
 {
     memset(&out->affine, 0, sizeof out->affine);
@@ -408,8 +434,10 @@ static gra_affine *make_affine(gra_structure *out, const double *gap)
 }
 
 /* Two levels, `low` and `high`: classes by the probability of the upper one. */
-static grpoalign_status two_level_structure(const group_model *model, const unsigned char *supported, int64_t low,
-                                            int64_t high, gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status two_level_structure(const group_model *model,
+                                            const unsigned char *supported, int64_t low,
+                                            int64_t high, gra_structure *out, gra_arena *arena,
+                                            grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0;
     double *key = gra_arena_doubles(arena, n), *tie = gra_arena_doubles(arena, n);
@@ -419,14 +447,17 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
         return gra_fail_memory(error);
     }
     for (int64_t o = 0; o < n; o++) {
-        key[o] = model->distribution != NULL ? model->distribution[o * model->levels + high] : (double)(model->level_of[o] == high);
-        tie[o] = model->distribution != NULL ? -model->distribution[o * model->levels + low] : -(double)(model->level_of[o] == low);
+        key[o] = model->distribution != NULL ? model->distribution[o * model->levels + high]
+                                             : (double)(model->level_of[o] == high);
+        tie[o] = model->distribution != NULL ? -model->distribution[o * model->levels + low]
+                                             : -(double)(model->level_of[o] == low);
     }
     if (!gra_levels_build(key, tie, n, level_of, first, &levels, arena) ||
         !gra_classes_from_levels(level_of, n, levels, supported, out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
-    double *success = gra_arena_doubles(arena, out->classes), *failure = gra_arena_doubles(arena, out->classes);
+    double *success = gra_arena_doubles(arena, out->classes),
+           *failure = gra_arena_doubles(arena, out->classes);
     double *gap = gra_arena_doubles(arena, out->classes);
     if (success == NULL || failure == NULL || gap == NULL) {
         return gra_fail_memory(error);
@@ -451,8 +482,9 @@ static grpoalign_status two_level_structure(const group_model *model, const unsi
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status constant_structure(const group_model *model, const unsigned char *supported, gra_structure *out,
-                                           gra_arena *arena, grpoalign_error *error)
+static grpoalign_status constant_structure(const group_model *model, const unsigned char *supported,
+                                           gra_structure *out, gra_arena *arena,
+                                           grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0;
     double *mean = mean_rewards(model, arena), *reward, *gap;
@@ -481,18 +513,22 @@ static grpoalign_status constant_structure(const group_model *model, const unsig
     return GRPOALIGN_OK;
 }
 
-/* The margin of two levels in a group of two: half their distance over their std, which is that too, or over their mean. */
+/* The margin of two levels in a group of two: half their distance over their std, which is that
+ * too, or over their mean. */
 static double pair_margin(const gra_expectation *e, double a, double b)
 {
-    double d = 0.5 * (a - b), divisor = e->divisor == GRA_OVER_MEAN         ? 0.5 * (a + b) + e->epsilon
-                                        : e->divisor == GRA_OVER_STD_INSIDE ? sqrt(d * d + e->epsilon)
-                                                                            : fabs(d) + e->epsilon;
+    double d = 0.5 * (a - b), divisor = e->divisor == GRA_OVER_MEAN ? 0.5 * (a + b) + e->epsilon
+                                        : e->divisor == GRA_OVER_STD_INSIDE
+                                            ? sqrt(d * d + e->epsilon)
+                                            : fabs(d) + e->epsilon;
     return d != 0.0 ? e->factor * d / divisor : 0.0;
 }
 
-/* Over the std of others: a affine over classes with the mean rewards `reward`, ascending or not; `distribution` as in a game. */
-static grpoalign_status others_structure(const group_model *model, const double *reward, const double *distribution,
-                                         gra_structure *out, gra_arena *arena, grpoalign_error *error)
+/* Over the std of others: a affine over classes with the mean rewards `reward`, ascending or not;
+ * `distribution` as in a game. */
+static grpoalign_status others_structure(const group_model *model, const double *reward,
+                                         const double *distribution, gra_structure *out,
+                                         gra_arena *arena, grpoalign_error *error)
 {
     double *gap = gra_arena_doubles(arena, out->classes);
     if (gap == NULL) {
@@ -511,8 +547,9 @@ static grpoalign_status others_structure(const group_model *model, const double 
 }
 
 /* Groups of two are pairwise preferences: a matrix over the classes of equal rows. */
-static grpoalign_status pair_structure(const group_model *model, const unsigned char *supported, const int64_t *at,
-                                       int64_t levels, gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status pair_structure(const group_model *model, const unsigned char *supported,
+                                       const int64_t *at, int64_t levels, gra_structure *out,
+                                       gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = model->base.outcomes;
     double *margins = gra_arena_doubles(arena, levels * levels);
@@ -524,7 +561,8 @@ static grpoalign_status pair_structure(const group_model *model, const unsigned 
     }
     for (int64_t i = 0; i < levels; i++) {
         for (int64_t j = 0; j < levels; j++) {
-            margins[i * levels + j] = pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
+            margins[i * levels + j] =
+                pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
         }
     }
     int64_t kept = 0;
@@ -534,7 +572,8 @@ static grpoalign_status pair_structure(const group_model *model, const unsigned 
             outcome_at[kept++] = o;
         }
     }
-    double *part = gra_arena_doubles(arena, kept * levels), *half = gra_arena_doubles(arena, kept * levels);
+    double *part = gra_arena_doubles(arena, kept * levels),
+           *half = gra_arena_doubles(arena, kept * levels);
     double *matrix = gra_arena_doubles(arena, kept * kept);
     double *turned = gra_arena_doubles(arena, kept * levels);
     if (part == NULL || half == NULL || matrix == NULL || turned == NULL) {
@@ -567,8 +606,9 @@ static grpoalign_status pair_structure(const group_model *model, const unsigned 
 /* The matrix of pairs of outcomes is preferred to the game over levels up to this many outcomes. */
 static const int64_t PAIR_LIMIT = 2048;
 
-static grpoalign_status random_structure(const group_model *model, const unsigned char *supported, gra_structure *out,
-                                         gra_arena *arena, grpoalign_error *error)
+static grpoalign_status random_structure(const group_model *model, const unsigned char *supported,
+                                         gra_structure *out, gra_arena *arena,
+                                         grpoalign_error *error)
 {
     int64_t n = model->base.outcomes, levels = 0, kept = 0;
     int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
@@ -595,7 +635,8 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
         return GRPOALIGN_OK;
     }
     int32_t asked = model->convention.expectation;
-    int free_choice = asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN;
+    int free_choice =
+        asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN;
     if (levels == 2 && free_choice) {
         return two_level_structure(model, supported, at[0], at[1], out, arena, error);
     }
@@ -630,8 +671,9 @@ static grpoalign_status random_structure(const group_model *model, const unsigne
     return make_game(model, at, levels, distribution, kept, out, arena, error);
 }
 
-static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
-                                        gra_arena *arena, grpoalign_error *error)
+static grpoalign_status group_structure(const grpoalign_model *self, const unsigned char *supported,
+                                        gra_structure *out, gra_arena *arena,
+                                        grpoalign_error *error)
 {
     const group_model *model = (const group_model *)self;
     if (is_constant(model) && model->levels > 1 && self->dropping == 0) {
@@ -641,8 +683,8 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         return random_structure(model, supported, out, arena, error);
     }
     int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
-    if (at == NULL ||
-        !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out, &class_at, arena)) {
+    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels,
+                                               supported, out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
     if (out->classes == 1) {
@@ -654,7 +696,8 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         }
     }
     int32_t asked = model->convention.expectation;
-    if (self->dropping == 0 && (asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN)) {
+    if (self->dropping == 0 &&
+        (asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN)) {
         if (out->classes == 2) {
             return two_level_structure(model, supported, at[0], at[1], out, arena, error);
         }
@@ -665,7 +708,8 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
             }
             for (int64_t i = 0; i < out->classes; i++) {
                 for (int64_t j = 0; j < out->classes; j++) {
-                    margins[i * out->classes + j] = pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
+                    margins[i * out->classes + j] =
+                        pair_margin(&model->expectation, model->x[at[i]], model->x[at[j]]);
                 }
             }
             out->kind = GRA_GAME;
@@ -695,14 +739,19 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
     return make_game(model, at, out->classes, NULL, out->classes, out, arena, error);
 }
 
-static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian, group_structure};
+static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,
+                                        group_structure};
 
-/* ---- construction -------------------------------------------------------------------------------------- */
+/* ---- construction
+ * -------------------------------------------------------------------------------------- */
 
-static int build_distribution(group_model *model, int64_t k, const double *distribution, int64_t stride, const int64_t *level_of)
+static int build_distribution(group_model *model, int64_t k, const double *distribution,
+                              int64_t stride, const int64_t *level_of)
 {
     int64_t n = model->base.outcomes, elements;
-    model->distribution = __builtin_mul_overflow(n, model->levels, &elements) ? NULL : gra_alloc(elements, sizeof(double));
+    model->distribution = __builtin_mul_overflow(n, model->levels, &elements)
+                              ? NULL
+                              : gra_alloc(elements, sizeof(double));
     if (model->distribution == NULL) {
         return 0;
     }
@@ -716,8 +765,9 @@ static int build_distribution(group_model *model, int64_t k, const double *distr
     return 1;
 }
 
-static grpoalign_status build(group_model *model, const double *rewards, int64_t k, const double *distribution,
-                              int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status build(group_model *model, const double *rewards, int64_t k,
+                              const double *distribution, int64_t stride, gra_arena *arena,
+                              grpoalign_error *error)
 {
     int64_t *first = gra_arena_take(arena, k, sizeof *first);
     int64_t *level_of = gra_alloc(k, sizeof *level_of);
@@ -725,22 +775,24 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     if (distribution == NULL) {
         model->level_of = level_of;
     }
-    int built =
-        first != NULL && level_of != NULL && gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena);
+    int built = first != NULL && level_of != NULL &&
+                gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena);
     model->x = built ? gra_alloc(model->levels, sizeof(double)) : NULL;
     built = model->x != NULL;
     for (int64_t l = 0; built && l < model->levels; l++) {
         model->x[l] = ldexp(rewards[first[l]], -exponent);
     }
     model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
-    model->epsilon = ldexp(model->convention.epsilon, -(is_inside(model) ? 2 * exponent : exponent));
+    model->epsilon =
+        ldexp(model->convention.epsilon, -(is_inside(model) ? 2 * exponent : exponent));
     if (built && distribution != NULL) {
         built = build_distribution(model, k, distribution, stride, level_of);
         if (built) {
             for (int64_t o = 0; o < model->base.outcomes; o++) {
                 model->base.rewards[o] = 0.0;
                 for (int64_t l = 0; l < model->levels; l++) {
-                    model->base.rewards[o] += model->distribution[o * model->levels + l] * rewards[first[l]];
+                    model->base.rewards[o] +=
+                        model->distribution[o * model->levels + l] * rewards[first[l]];
                 }
             }
         }
@@ -753,8 +805,8 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     }
     if (model->levels > 1 && !is_constant(model)) {
         gra_group_rule rule = rule_of(model);
-        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, &rule, model->convention.expectation,
-                                     error));
+        GRA_TRY(gra_expectation_init(&model->expectation, model->x, model->levels, &rule,
+                                     model->convention.expectation, error));
         model->base.expectation = model->expectation.method;
     }
     return GRPOALIGN_OK;
@@ -780,16 +832,18 @@ static int set_deviations(group_model *model)
     return model->base.deviations != NULL;
 }
 
-grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
-                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution,
+                               int64_t n, int64_t stride, const gra_convention *convention,
+                               grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     gra_arena arena = GRA_ARENA_INIT;
     int dropping = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
-    if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD && convention->epsilon == 0.0 &&
-        convention->expectation == GRPOALIGN_EXPECTATION_AUTO && distribution == NULL && !dropping) {
-        /* Two members differ from their mean by half their distance, which is also their std, and from each other by all of
-         * it. */
+    if (convention->group_size == 2 && convention->scale == GRPOALIGN_SCALE_STD &&
+        convention->epsilon == 0.0 && convention->expectation == GRPOALIGN_EXPECTATION_AUTO &&
+        distribution == NULL && !dropping) {
+        /* Two members differ from their mean by half their distance, which is also their std, and
+         * from each other by all of it. */
         double share = convention->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? 2.0 : 1.0;
         return gra_ranked_new(rewards, n, share * sqrt((2.0 - convention->ddof) / 2.0), out, error);
     }
@@ -797,8 +851,9 @@ grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *d
     base->rewards = gra_alloc(n, sizeof(double));
     group_model *model = (group_model *)base;
     model->convention = *convention;
-    grpoalign_status status =
-        base->rewards != NULL ? build(model, rewards, k, distribution, stride, &arena, error) : gra_fail_memory(error);
+    grpoalign_status status = base->rewards != NULL
+                                  ? build(model, rewards, k, distribution, stride, &arena, error)
+                                  : gra_fail_memory(error);
     gra_arena_free(&arena);
     if (status < 0) {
         grpoalign_model_free(base);

@@ -1,4 +1,5 @@
-/* The limit of large groups: u = (r - mean) / (sigma + epsilon), (r - mean) / (mean + epsilon), or r - mean. */
+/* The limit of large groups: u = (r - mean) / (sigma + epsilon), (r - mean) / (mean + epsilon), or
+ * r - mean. */
 #include "model/model.h"
 
 #include <math.h>
@@ -27,7 +28,8 @@ static void limit_release(grpoalign_model *self)
 }
 
 /* The affine over the levels listed in at[0..classes-1]. */
-static int limit_affine(const limit_model *model, const int64_t *at, int64_t classes, gra_affine *affine, gra_arena *arena)
+static int limit_affine(const limit_model *model, const int64_t *at, int64_t classes,
+                        gra_affine *affine, gra_arena *arena)
 {
     double *gap = gra_arena_doubles(arena, classes), *reward = gra_arena_doubles(arena, classes);
     double *variance = NULL;
@@ -62,7 +64,8 @@ static int limit_affine(const limit_model *model, const int64_t *at, int64_t cla
     return 1;
 }
 
-static int all_levels(const limit_model *model, const double *policy, gra_affine *affine, double **mass, gra_arena *arena)
+static int all_levels(const limit_model *model, const double *policy, gra_affine *affine,
+                      double **mass, gra_arena *arena)
 {
     int64_t *at = gra_arena_take(arena, model->levels, sizeof *at);
     *mass = gra_arena_doubles(arena, model->levels);
@@ -79,8 +82,8 @@ static int all_levels(const limit_model *model, const double *policy, gra_affine
     return limit_affine(model, at, model->levels, affine, arena);
 }
 
-static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy, double *advantage,
-                                        gra_arena *arena, grpoalign_error *error)
+static grpoalign_status limit_advantage(const grpoalign_model *self, const double *policy,
+                                        double *advantage, gra_arena *arena, grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     gra_affine affine;
@@ -98,8 +101,9 @@ static grpoalign_status limit_advantage(const grpoalign_model *self, const doubl
 }
 
 /* u_o = strength (m - gap_o): d u_o = strength dm + (m - gap_o) d strength. */
-static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
-                                       int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy,
+                                       double *jacobian, int64_t stride, gra_arena *arena,
+                                       grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     gra_affine affine;
@@ -121,13 +125,14 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
-                                        gra_arena *arena, grpoalign_error *error)
+static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported,
+                                        gra_structure *out, gra_arena *arena,
+                                        grpoalign_error *error)
 {
     const limit_model *model = (const limit_model *)self;
     int64_t *class_at, *at = gra_arena_take(arena, model->levels, sizeof *at);
-    if (at == NULL ||
-        !gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out, &class_at, arena)) {
+    if (at == NULL || !gra_classes_from_levels(model->level_of, self->outcomes, model->levels,
+                                               supported, out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
     int equal = 1;
@@ -146,13 +151,16 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian, limit_structure};
+static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian,
+                                        limit_structure};
 
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
-                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error)
+                               const gra_convention *convention, grpoalign_model **out,
+                               grpoalign_error *error)
 {
     /* sqrt(sigma^2 + epsilon): epsilon is one more variance within the outcomes. */
-    double inside = convention->epsilon_place == GRPOALIGN_EPSILON_INSIDE ? convention->epsilon : 0.0;
+    double inside =
+        convention->epsilon_place == GRPOALIGN_EPSILON_INSIDE ? convention->epsilon : 0.0;
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));
     limit_model *model = (limit_model *)base;
@@ -170,8 +178,9 @@ grpoalign_status gra_limit_new(const double *rewards, const double *variances, i
     }
     int64_t *first = gra_arena_take(&arena, n, sizeof *first);
     model->level_of = gra_alloc(n, sizeof *model->level_of);
-    int built = first != NULL && model->level_of != NULL &&
-                gra_levels_build(rewards, variances, n, model->level_of, first, &model->levels, &arena);
+    int built =
+        first != NULL && model->level_of != NULL &&
+        gra_levels_build(rewards, variances, n, model->level_of, first, &model->levels, &arena);
     if (built) {
         model->reward = gra_alloc(model->levels, sizeof(double));
         int varies = variances != NULL || inside > 0.0;

@@ -18,8 +18,9 @@ static void margins_release(grpoalign_model *self)
     gra_release(((margins_model *)self)->margins);
 }
 
-static grpoalign_status margins_advantage(const grpoalign_model *self, const double *policy, double *advantage,
-                                          gra_arena *arena, grpoalign_error *error)
+static grpoalign_status margins_advantage(const grpoalign_model *self, const double *policy,
+                                          double *advantage, gra_arena *arena,
+                                          grpoalign_error *error)
 {
     int64_t n = self->outcomes;
     (void)arena, (void)error;
@@ -27,26 +28,29 @@ static grpoalign_status margins_advantage(const grpoalign_model *self, const dou
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status margins_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
-                                         int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status margins_jacobian(const grpoalign_model *self, const double *policy,
+                                         double *jacobian, int64_t stride, gra_arena *arena,
+                                         grpoalign_error *error)
 {
     int64_t n = self->outcomes;
     (void)policy, (void)arena, (void)error;
     for (int64_t i = 0; i < n; i++) {
-        memcpy(jacobian + i * stride, ((const margins_model *)self)->margins + i * n, (size_t)n * sizeof(double));
+        memcpy(jacobian + i * stride, ((const margins_model *)self)->margins + i * n,
+               (size_t)n * sizeof(double));
     }
     return GRPOALIGN_OK;
 }
 
-static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy, double *a,
-                          gra_arena *arena)
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy,
+                          double *a, gra_arena *arena)
 {
     (void)accuracy, (void)arena;
     gra_matvec_exact(self->classes, self->classes, self->margins, self->classes, w, shift, 0.0, a);
     return 1;
 }
 
-static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena)
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                         gra_arena *arena)
 {
     (void)w, (void)accuracy, (void)arena;
     memcpy(jacobian, self->margins, (size_t)(self->classes * self->classes) * sizeof(double));
@@ -79,12 +83,12 @@ static int compare_rows(const void *left, const void *right)
 }
 
 /*
- * Outcomes with equal rows have equal advantages whatever the policy: they form one class. Merging them is what
- * keeps the equations regular when several tied outcomes share the support of the solution. Gives
- * class_of[i] for rows 0..n-1 and the representative of each class.
+ * Outcomes with equal rows have equal advantages whatever the policy: they form one class. Merging
+ * them is what keeps the equations regular when several tied outcomes share the support of the
+ * solution. Gives class_of[i] for rows 0..n-1 and the representative of each class.
  */
-static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, int64_t *first, int64_t *classes,
-                            gra_arena *arena)
+static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, int64_t *first,
+                            int64_t *classes, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     row_key *keys = gra_arena_take(arena, n, sizeof *keys);
@@ -130,8 +134,8 @@ static int merge_equal_rows(const double *matrix, int64_t n, int64_t *class_of, 
     return 1;
 }
 
-grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out, int64_t *class_of,
-                                       gra_arena *arena, grpoalign_error *error)
+grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
+                                       int64_t *class_of, gra_arena *arena, grpoalign_error *error)
 {
     int64_t classes, *first = gra_arena_take(arena, n, sizeof *first);
     if (first == NULL || !merge_equal_rows(margins, n, class_of, first, &classes, arena)) {
@@ -169,8 +173,9 @@ grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_str
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status margins_structure(const grpoalign_model *self, const unsigned char *supported,
-                                          gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status margins_structure(const grpoalign_model *self,
+                                          const unsigned char *supported, gra_structure *out,
+                                          gra_arena *arena, grpoalign_error *error)
 {
     int64_t n = self->outcomes, kept = 0;
     const double *margins = ((const margins_model *)self)->margins;
@@ -208,16 +213,18 @@ static grpoalign_status margins_structure(const grpoalign_model *self, const uns
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops MARGINS_OPS = {margins_release, margins_advantage, margins_jacobian, margins_structure};
+static const gra_model_ops MARGINS_OPS = {margins_release, margins_advantage, margins_jacobian,
+                                          margins_structure};
 
-grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
-                                 grpoalign_error *error)
+grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
+                                 grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(margins_model), &MARGINS_OPS, n, NULL, &base, error));
     margins_model *model = (margins_model *)base;
     int64_t elements;
-    model->margins = __builtin_mul_overflow(n, n, &elements) ? NULL : gra_alloc(elements, sizeof(double));
+    model->margins =
+        __builtin_mul_overflow(n, n, &elements) ? NULL : gra_alloc(elements, sizeof(double));
     if (model->margins == NULL) {
         grpoalign_model_free(base);
         return gra_fail_memory(error);

@@ -1,6 +1,6 @@
 /*
- * The inside of a preference model: advantages, their Jacobian, and what structure a solver may exploit.
- * A model knows no penalty and no solver.
+ * The inside of a preference model: advantages, their Jacobian, and what structure a solver may
+ * exploit. A model knows no penalty and no solver.
  */
 #ifndef GRA_MODEL_MODEL_H
 #define GRA_MODEL_MODEL_H
@@ -14,41 +14,49 @@
 #include "model/affine.h"
 
 /*
- * A game over classes of outcomes with equal advantages: class c has reward distribution row c of `distribution` over
- * the levels (NULL: class c is level c), the level weights are w = distribution^T pi and the advantages u = distribution a(w).
+ * A game over classes of outcomes with equal advantages: class c has reward distribution row c of
+ * `distribution` over the levels (NULL: class c is level c), the level weights are w =
+ * distribution^T pi and the advantages u = distribution a(w).
  */
 typedef struct gra_game gra_game;
 struct gra_game {
     int64_t classes, levels;
     const double *distribution; /* classes x levels, or NULL for the identity (classes == levels) */
-    /* a(w) - shift, rounded once where the game can do better than subtract; accuracy GRA_EXACT or GRA_COARSE; 0 on short
-     * memory */
-    int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a, gra_arena *arena);
+    /* a(w) - shift, rounded once where the game can do better than subtract; accuracy GRA_EXACT or
+     * GRA_COARSE; 0 on short memory */
+    int (*advantage)(const gra_game *self, const double *w, double shift, int accuracy, double *a,
+                     gra_arena *arena);
     /* levels x levels, row-major; accuracy GRA_EXACT or GRA_COARSE; 0 on short memory */
-    int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian, gra_arena *arena);
-    /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is none; may be NULL */
+    int (*jacobian)(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                    gra_arena *arena);
+    /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is
+     * none; may be NULL */
     int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
-    const gra_affine *near;  /* a affine over the same classes whose stationary policies lie near, or NULL */
+    const gra_affine
+        *near; /* a affine over the same classes whose stationary policies lie near, or NULL */
     double coarse_error;   /* of a coarse advantage, absolute, roughly; 0 where coarse is exact */
     const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
     double error;          /* of an advantage, absolute: a bound derived from the method */
-    double contraction;    /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */
+    double
+        contraction; /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */
     void *data;
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };
 
-/* Weights of the levels from probabilities of the classes, w = distribution^T pi, and advantages of the classes from those of the
- * levels, u = distribution a. */
+/* Weights of the levels from probabilities of the classes, w = distribution^T pi, and advantages of
+ * the classes from those of the levels, u = distribution a. */
 void gra_game_to_levels(const gra_game *game, const double *classes, double *levels);
 void gra_game_to_classes(const gra_game *game, const double *levels, double *classes);
 
-/* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is short. */
-int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian, gra_arena *arena);
+/* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is short.
+ */
+int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
+                            gra_arena *arena);
 
 /* What a solver may exploit. Classes partition the outcomes that the reference supports. */
 enum {
     GRA_FLAT,   /* all advantages are always equal */
-    GRA_AFFINE,   /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
+    GRA_AFFINE, /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
     GRA_RANKED, /* u_c = scale * (mass below - mass above), classes in ascending order */
     GRA_GAME    /* anything else */
 };
@@ -65,14 +73,15 @@ typedef struct gra_structure {
 typedef struct gra_model_ops {
     void (*release)(grpoalign_model *self);
     /* policy: normalised probabilities of all outcomes. Return GRPOALIGN_OK or an error. */
-    grpoalign_status (*advantage)(const grpoalign_model *self, const double *policy, double *advantage,
-                                  gra_arena *arena, grpoalign_error *error);
-    grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy, double *jacobian, int64_t stride,
-                                 gra_arena *arena, grpoalign_error *error);
-    /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the arena; call
-     * gra_structure_release afterwards, also on failure. */
-    grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported, gra_structure *out,
-                                  gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*advantage)(const grpoalign_model *self, const double *policy,
+                                  double *advantage, gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy,
+                                 double *jacobian, int64_t stride, gra_arena *arena,
+                                 grpoalign_error *error);
+    /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the
+     * arena; call gra_structure_release afterwards, also on failure. */
+    grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported,
+                                  gra_structure *out, gra_arena *arena, grpoalign_error *error);
 } gra_model_ops;
 
 struct grpoalign_model {
@@ -81,60 +90,66 @@ struct grpoalign_model {
     int64_t outcomes;
     double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
     int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
-    double *deviations;  /* unscaled models: std of the reward within each outcome, like rewards; or NULL; owned */
-    double unscaled;     /* u_o = unscaled (r_o - mean) for every policy; 0 where the model is scaled */
-    int64_t group_size;  /* unscaled models: G, or 0 in the limit of large groups */
-    int by_mean_reward;  /* whatever is added to the rewards, a better mean reward means a better advantage */
-    int64_t
-        dropping; /* G where groups whose rewards are all equal are dropped, penalty and all; then the structure is a
-                            game whose classes are the levels. Else 0 */
+    double *deviations;  /* unscaled models: std of the reward within each outcome, like rewards; or
+                            NULL; owned */
+    double unscaled; /* u_o = unscaled (r_o - mean) for every policy; 0 where the model is scaled */
+    int64_t group_size; /* unscaled models: G, or 0 in the limit of large groups */
+    int by_mean_reward; /* whatever is added to the rewards, a better mean reward means a better
+                           advantage */
+    int64_t dropping;   /* G where groups whose rewards are all equal are dropped, penalty and all;
+                           then the structure is a   game whose classes are the levels. Else 0 */
 };
 
 #define GRA_MODEL_MAGIC UINT64_C(0x6c65646f6d617267)
 
-/* The largest number of classes or levels for which a dense matrix is formed from rewards: 2 x 134 MB. */
+/* The largest number of classes or levels for which a dense matrix is formed from rewards: 2 x 134
+ * MB. */
 #define GRA_DENSE_LIMIT INT64_C(4096)
 
 void gra_structure_release(gra_structure *structure);
 
 /* Sets *out to a zeroed model of `size` bytes with its head filled. */
-grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes, const double *rewards,
-                                    grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
+                                    const double *rewards, grpoalign_model **out,
+                                    grpoalign_error *error);
 
 /*
- * Distinct rewards of a list, ascending: order is a permutation that sorts (keys, then ties); level_of and
- * level_value are filled, *levels is their number. `ties` (may be NULL) splits equal rewards further.
- * Returns 0 when memory is short.
+ * Distinct rewards of a list, ascending: order is a permutation that sorts (keys, then ties);
+ * level_of and level_value are filled, *levels is their number. `ties` (may be NULL) splits equal
+ * rewards further. Returns 0 when memory is short.
  */
-int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of, int64_t *first,
-                     int64_t *levels, gra_arena *arena);
+int gra_levels_build(const double *keys, const double *ties, int64_t n, int64_t *level_of,
+                     int64_t *first, int64_t *levels, gra_arena *arena);
 
 /*
- * Classes from levels: the levels with a supported outcome become classes, in the same order. Fills classes and
- * class_of of the structure, sets kind to GRA_FLAT, and gives the class of every level (-1 for none) in *class_at
- * unless NULL. Returns 0 when memory is short.
+ * Classes from levels: the levels with a supported outcome become classes, in the same order. Fills
+ * classes and class_of of the structure, sets kind to GRA_FLAT, and gives the class of every level
+ * (-1 for none) in *class_at unless NULL. Returns 0 when memory is short.
  */
-int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels, const unsigned char *supported,
-                            gra_structure *out, int64_t **class_at, gra_arena *arena);
+int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t levels,
+                            const unsigned char *supported, gra_structure *out, int64_t **class_at,
+                            gra_arena *arena);
 
-/* The power of two that brings max - min into [1/2, 1): value = reward * 2^-exponent. 0 when all are equal. */
+/* The power of two that brings max - min into [1/2, 1): value = reward * 2^-exponent. 0 when all
+ * are equal. */
 int gra_range_exponent(const double *rewards, int64_t n);
 
 /* Makes a game of an antisymmetric matrix (borrowed, classes x classes). */
 void gra_game_from_margins(gra_game *game, const double *margins, int64_t classes);
 
-/* The structure of an antisymmetric n x n matrix (borrowed): equal rows are merged, class_of[0..n-1] is filled,
- * and kind, classes and what goes with them are set. */
-grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out, int64_t *class_of,
-                                       gra_arena *arena, grpoalign_error *error);
+/* The structure of an antisymmetric n x n matrix (borrowed): equal rows are merged,
+ * class_of[0..n-1] is filled, and kind, classes and what goes with them are set. */
+grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
+                                       int64_t *class_of, gra_arena *arena, grpoalign_error *error);
 
 /* Constructors after argument checks. */
-grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride, grpoalign_model **out,
-                                 grpoalign_error *error);
-grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale, grpoalign_model **out,
-                                grpoalign_error *error);
+grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
+                                 grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale,
+                                grpoalign_model **out, grpoalign_error *error);
 
-/* The conventions of a model from rewards, as grpoalign_reward_options has them; group_size 0 in the limit of large groups. */
+/* The conventions of a model from rewards, as grpoalign_reward_options has them; group_size 0 in
+ * the limit of large groups. */
 typedef struct gra_convention {
     int64_t group_size;
     int32_t scale, ddof, expectation, baseline, epsilon_place, zero_variance;
@@ -142,10 +157,12 @@ typedef struct gra_convention {
 } gra_convention;
 
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
-                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error);
+                               const gra_convention *convention, grpoalign_model **out,
+                               grpoalign_error *error);
 
 /* distribution: NULL for one reward per outcome (then k == n), else n x k rows that sum to 1. */
-grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution, int64_t n, int64_t stride,
-                               const gra_convention *convention, grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution,
+                               int64_t n, int64_t stride, const gra_convention *convention,
+                               grpoalign_model **out, grpoalign_error *error);
 
 #endif

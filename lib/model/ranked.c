@@ -1,4 +1,5 @@
-/* Pairwise preferences induced by rewards: margin = scale * sign of the difference. No matrix is formed. */
+/* Pairwise preferences induced by rewards: margin = scale * sign of the difference. No matrix is
+ * formed. */
 #include "model/model.h"
 
 #include <string.h>
@@ -18,11 +19,13 @@ static void ranked_release(grpoalign_model *self)
     gra_release(((ranked_model *)self)->level_of);
 }
 
-static grpoalign_status ranked_advantage(const grpoalign_model *self, const double *policy, double *advantage,
-                                         gra_arena *arena, grpoalign_error *error)
+static grpoalign_status ranked_advantage(const grpoalign_model *self, const double *policy,
+                                         double *advantage, gra_arena *arena,
+                                         grpoalign_error *error)
 {
     const ranked_model *model = (const ranked_model *)self;
-    double *mass = gra_arena_doubles(arena, model->levels), *u = gra_arena_doubles(arena, model->levels);
+    double *mass = gra_arena_doubles(arena, model->levels),
+           *u = gra_arena_doubles(arena, model->levels);
     if (mass == NULL || u == NULL) {
         return gra_fail_memory(error);
     }
@@ -45,8 +48,9 @@ static grpoalign_status ranked_advantage(const grpoalign_model *self, const doub
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status ranked_jacobian(const grpoalign_model *self, const double *policy, double *jacobian,
-                                        int64_t stride, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status ranked_jacobian(const grpoalign_model *self, const double *policy,
+                                        double *jacobian, int64_t stride, gra_arena *arena,
+                                        grpoalign_error *error)
 {
     const int64_t *level = ((const ranked_model *)self)->level_of;
     double scale = ((const ranked_model *)self)->scale;
@@ -60,11 +64,13 @@ static grpoalign_status ranked_jacobian(const grpoalign_model *self, const doubl
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status ranked_structure(const grpoalign_model *self, const unsigned char *supported,
-                                         gra_structure *out, gra_arena *arena, grpoalign_error *error)
+static grpoalign_status ranked_structure(const grpoalign_model *self,
+                                         const unsigned char *supported, gra_structure *out,
+                                         gra_arena *arena, grpoalign_error *error)
 {
     const ranked_model *model = (const ranked_model *)self;
-    if (!gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out, NULL, arena)) {
+    if (!gra_classes_from_levels(model->level_of, self->outcomes, model->levels, supported, out,
+                                 NULL, arena)) {
         return gra_fail_memory(error);
     }
     out->kind = out->classes > 1 ? GRA_RANKED : GRA_FLAT;
@@ -72,10 +78,11 @@ static grpoalign_status ranked_structure(const grpoalign_model *self, const unsi
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops RANKED_OPS = {ranked_release, ranked_advantage, ranked_jacobian, ranked_structure};
+static const gra_model_ops RANKED_OPS = {ranked_release, ranked_advantage, ranked_jacobian,
+                                         ranked_structure};
 
-grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale, grpoalign_model **out,
-                                grpoalign_error *error)
+grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale,
+                                grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     GRA_TRY(gra_model_allocate(sizeof(ranked_model), &RANKED_OPS, n, rewards, &base, error));

@@ -1,7 +1,8 @@
 /*
- * Alpha divergences, f(t) = (t^a - 1 - a (t - 1)) / (a (a - 1)), with slack -f'(t) = -(t^(a-1) - 1)/(a - 1), t = pi/pi_ref: a = 1
- * is KL(pi || pi_ref), a = 0 is KL(pi_ref || pi), a = 1/2 Hellinger's, a = 2 Pearson's chi-squared.
- * For a > 1 slacks end at 1/(a - 1), where nothing is left.
+ * Alpha divergences, f(t) = (t^a - 1 - a (t - 1)) / (a (a - 1)), with slack -f'(t) = -(t^(a-1) -
+ * 1)/(a - 1), t = pi/pi_ref: a = 1 is KL(pi || pi_ref), a = 0 is KL(pi_ref || pi), a = 1/2
+ * Hellinger's, a = 2 Pearson's chi-squared. For a > 1 slacks end at 1/(a - 1), where nothing is
+ * left.
  */
 #include "penalty/penalty.h"
 

@@ -51,7 +51,8 @@ static double log_sum(const gra_class_reference *reference, const double *slack,
     return top + log(total);
 }
 
-static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
+static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack,
+                      double *policy)
 {
     double least = gra_min(slack, reference->classes);
     (void)self;
@@ -66,8 +67,8 @@ static double respond(const gra_penalty *self, const gra_class_reference *refere
 }
 
 /* x = log theta. */
-static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double x, double *slack,
-                  double *policy)
+static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap,
+                   double x, double *slack, double *policy)
 {
     double theta = exp(x), top = -INFINITY;
     (void)self;
@@ -90,8 +91,9 @@ static double path(const gra_penalty *self, const gra_class_reference *reference
     return theta;
 }
 
-static void path_bracket(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double low, double high,
-                        double *x_low, double *x_high, double *policy)
+static void path_bracket(const gra_penalty *self, const gra_class_reference *reference,
+                         const double *gap, double low, double high, double *x_low, double *x_high,
+                         double *policy)
 {
     (void)self, (void)reference, (void)gap, (void)policy;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
@@ -99,7 +101,8 @@ static void path_bracket(const gra_penalty *self, const gra_class_reference *ref
 }
 
 /* slope * policy = w with w + log w = log(slope * mass) - level. */
-static double resolvent(const gra_penalty *self, double mass, double log_mass, double level, double slope_of_slack)
+static double resolvent(const gra_penalty *self, double mass, double log_mass, double level,
+                        double slope_of_slack)
 {
     (void)self, (void)mass;
     return gra_wright_omega(log(slope_of_slack) + log_mass - level) / slope_of_slack;
@@ -118,12 +121,13 @@ static double divergence(const gra_penalty *self, double reference, double polic
     if (policy == 0.0) {
         return reference;
     }
-    return fabs(ratio) > 1.0 ? policy * (ratio - 1.0) + reference : reference * gra_bregman(expm1(ratio));
+    return fabs(ratio) > 1.0 ? policy * (ratio - 1.0) + reference
+                             : reference * gra_bregman(expm1(ratio));
 }
 
 /* log sum pi_ref exp(u / beta). */
-static double normaliser(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
-                         double mean_slack)
+static double normaliser(const gra_penalty *self, const gra_class_reference *reference,
+                         const double *advantage, double mean, double mean_slack)
 {
     double top = -INFINITY;
     gra_sum sum = {0.0, 0.0};
@@ -137,8 +141,8 @@ static double normaliser(const gra_penalty *self, const gra_class_reference *ref
     return top + log(gra_sum_value(sum));
 }
 
-static double residual(const gra_penalty *self, double reference, double policy, double ratio, double advantage,
-                       double log_z)
+static double residual(const gra_penalty *self, double reference, double policy, double ratio,
+                       double advantage, double log_z)
 {
     (void)self, (void)reference;
     /* Below the normal range the logarithm of the policy as printed has no meaning. */
@@ -146,7 +150,8 @@ static double residual(const gra_penalty *self, double reference, double policy,
 }
 
 /* Everything goes to the best, in its reference proportions; there is no level. */
-static double respond_without(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
+static double respond_without(const gra_penalty *self, const gra_class_reference *reference,
+                              double *slack, double *policy)
 {
     double best = gra_min(slack, reference->classes), top = -INFINITY, total = 0.0;
     (void)self;
@@ -164,16 +169,16 @@ static double respond_without(const gra_penalty *self, const gra_class_reference
     return NAN;
 }
 
-static double level_without(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
-                            double mean_slack)
+static double level_without(const gra_penalty *self, const gra_class_reference *reference,
+                            const double *advantage, double mean, double mean_slack)
 {
     (void)self, (void)reference, (void)advantage, (void)mean_slack;
     return mean;
 }
 
 /* How far the advantages in the support are from equal. */
-static double residual_without(const gra_penalty *self, double reference, double policy, double ratio, double advantage,
-                               double level)
+static double residual_without(const gra_penalty *self, double reference, double policy,
+                               double ratio, double advantage, double level)
 {
     (void)self, (void)reference, (void)ratio;
     return policy > 0.0 ? policy * (level - advantage) : 0.0;
@@ -185,16 +190,20 @@ static double no_score(const gra_penalty *self, double ratio, double *slope)
     return *slope = 0.0;
 }
 
-#define DIRECT_KL                                                                                                      \
-    .mean_slack = NAN, .slack_most = INFINITY, .outside = INFINITY, .exponential = 1, .convex = 1,                     \
-    .path_origin = -700.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope, .grown = grown,        \
-    .path = path, .path_bracket = path_bracket, .resolvent = resolvent, .slack_at = slack_at, .divergence = divergence
+#define DIRECT_KL                                                                                  \
+    .mean_slack = NAN, .slack_most = INFINITY, .outside = INFINITY, .exponential = 1, .convex = 1, \
+    .path_origin = -700.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope,   \
+    .grown = grown, .path = path, .path_bracket = path_bracket, .resolvent = resolvent,            \
+    .slack_at = slack_at, .divergence = divergence
 
-#define EXPONENTIAL .score = gra_penalty_score, .respond = respond, .residual = residual, .normaliser = normaliser
+#define EXPONENTIAL                                                                                \
+    .score = gra_penalty_score, .respond = respond, .residual = residual, .normaliser = normaliser
 
-const gra_penalty gra_direct_kl = {.kind = GRPOALIGN_PENALTY_DIRECT_KL, .form = GRA_SMOOTH, EXPONENTIAL, DIRECT_KL};
+const gra_penalty gra_direct_kl = {
+    .kind = GRPOALIGN_PENALTY_DIRECT_KL, .form = GRA_SMOOTH, EXPONENTIAL, DIRECT_KL};
 
-/* Inside the reward, where the policy is stationary once reward - beta log(pi/pi_ref) is the same for all. */
+/* Inside the reward, where the policy is stationary once reward - beta log(pi/pi_ref) is the same
+ * for all. */
 const gra_penalty gra_kl_in_reward = {
     .kind = GRPOALIGN_PENALTY_KL_IN_REWARD, .form = GRA_INSIDE_REWARD, EXPONENTIAL, DIRECT_KL};
 

@@ -1,4 +1,5 @@
-/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: slack = -log(2t/(1 + t))/2, t = pi/pi_ref. */
+/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: slack = -log(2t/(1 +
+ * t))/2, t = pi/pi_ref. */
 #include "penalty/penalty.h"
 
 #include <math.h>
@@ -24,7 +25,8 @@ static double slack_of(const gra_penalty *self, double ratio)
 {
     (void)self;
     /* log((1 + 1/t)/2)/2, with its digits near t = 1 and without overflow. */
-    return ratio > -1.0 ? 0.5 * log1p(0.5 * expm1(-ratio)) : 0.5 * (log1p(exp(ratio)) - ratio) - HALF_LOG_2;
+    return ratio > -1.0 ? 0.5 * log1p(0.5 * expm1(-ratio))
+                        : 0.5 * (log1p(exp(ratio)) - ratio) - HALF_LOG_2;
 }
 
 static double log_slope(const gra_penalty *self, double slack)

@@ -32,7 +32,8 @@ static double grown(const gra_penalty *self, double slack, double growth)
 }
 
 /* S(e) = sum mass / (base + e), base >= 0, and its derivative. */
-static double mass_sum(const gra_class_reference *reference, const double *base, double e, double *derivative)
+static double mass_sum(const gra_class_reference *reference, const double *base, double e,
+                       double *derivative)
 {
     gra_sum sum = {0.0, 0.0};
     double d = 0.0;
@@ -46,11 +47,13 @@ static double mass_sum(const gra_class_reference *reference, const double *base,
 }
 
 /*
- * The e > 0 with S(e) = 1, S falling from the mass at base 0 over e to 0. 1/S is concave and growing, so Newton on
- * it from below never overshoots, but may crawl where a tiny mass sits at base 0; log S as a function of log e is
- * then nearly straight. Both steps are tried inside a bracket, and the one that goes further is taken.
+ * The e > 0 with S(e) = 1, S falling from the mass at base 0 over e to 0. 1/S is concave and
+ * growing, so Newton on it from below never overshoots, but may crawl where a tiny mass sits at
+ * base 0; log S as a function of log e is then nearly straight. Both steps are tried inside a
+ * bracket, and the one that goes further is taken.
  */
-static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
+static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack,
+                      double *policy)
 {
     (void)self;
     int64_t n = reference->classes;
@@ -92,8 +95,8 @@ static double respond(const gra_penalty *self, const gra_class_reference *refere
 }
 
 /* x = -log e, slacks theta (gap + e), theta = sum mass / (gap + e). */
-static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double x, double *slack,
-                  double *policy)
+static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap,
+                   double x, double *slack, double *policy)
 {
     (void)self;
     double e = exp(-x), ignored, theta = mass_sum(reference, gap, e, &ignored);
@@ -107,8 +110,9 @@ static double path(const gra_penalty *self, const gra_class_reference *reference
     return theta;
 }
 
-static void path_bracket(const gra_penalty *self, const gra_class_reference *reference, const double *gap, double low, double high,
-                        double *x_low, double *x_high, double *policy)
+static void path_bracket(const gra_penalty *self, const gra_class_reference *reference,
+                         const double *gap, double low, double high, double *x_low, double *x_high,
+                         double *policy)
 {
     (void)self, (void)policy;
     /* mass(gap 0) / e <= theta <= 1/e and theta >= mass / (widest + e). */
@@ -117,12 +121,14 @@ static void path_bracket(const gra_penalty *self, const gra_class_reference *ref
         top += gap[c] == 0.0 ? reference->mass[c] : 0.0;
     }
     double widest = gra_max(gap, reference->classes);
-    double smallest = fmax(DBL_MIN, fmax(top / high, gra_total(reference->mass, reference->classes) / high - widest));
+    double smallest = fmax(
+        DBL_MIN, fmax(top / high, gra_total(reference->mass, reference->classes) / high - widest));
     *x_high = -log(smallest) + 1e-12;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
 }
 
-static double resolvent(const gra_penalty *self, double mass, double log_mass, double level, double slope_of_slack)
+static double resolvent(const gra_penalty *self, double mass, double log_mass, double level,
+                        double slope_of_slack)
 {
     (void)self, (void)log_mass;
     double root = sqrt(level * level + 4.0 * slope_of_slack * mass);
@@ -139,18 +145,19 @@ static double slack_at(const gra_penalty *self, double mass, double log_mass, do
 static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
 {
     (void)self;
-    return fabs(ratio) > 1.0 ? (policy - reference) - reference * ratio : reference * gra_k3(expm1(ratio));
+    return fabs(ratio) > 1.0 ? (policy - reference) - reference * ratio
+                             : reference * gra_k3(expm1(ratio));
 }
 
-static double normaliser(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
-                         double mean_slack)
+static double normaliser(const gra_penalty *self, const gra_class_reference *reference,
+                         const double *advantage, double mean, double mean_slack)
 {
     (void)self, (void)reference, (void)advantage, (void)mean_slack;
     return 1.0 + mean;
 }
 
-static double residual(const gra_penalty *self, double reference, double policy, double ratio, double advantage,
-                       double c)
+static double residual(const gra_penalty *self, double reference, double policy, double ratio,
+                       double advantage, double c)
 {
     (void)self, (void)ratio;
     return policy * (c - advantage) - reference;
@@ -164,10 +171,11 @@ static double clamped_score(const gra_penalty *self, double ratio, double *slope
     return inside ? exp(-ratio) : 1.0;
 }
 
-#define REVERSE_KL                                                                                                     \
-    .form = GRA_SMOOTH, .outside = 1.0, .barrier = 1.0, .unit_slack = 1.0, .convex = 1, .path_origin = -600.0,          \
-    .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope, .grown = grown, .respond = respond,          \
-    .path = path, .path_bracket = path_bracket, .resolvent = resolvent, .slack_at = slack_at, .divergence = divergence
+#define REVERSE_KL                                                                                 \
+    .form = GRA_SMOOTH, .outside = 1.0, .barrier = 1.0, .unit_slack = 1.0, .convex = 1,            \
+    .path_origin = -600.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope,   \
+    .grown = grown, .respond = respond, .path = path, .path_bracket = path_bracket,                \
+    .resolvent = resolvent, .slack_at = slack_at, .divergence = divergence
 
 const gra_penalty gra_reverse_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL,
                                     .slack_most = INFINITY,
@@ -177,8 +185,9 @@ const gra_penalty gra_reverse_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL,
                                     .normaliser = normaliser,
                                     REVERSE_KL};
 
-/* The k3 estimator clamped at 10, as several trainers have it: exp(-l) - 1 + l > 10 has no gradient. Below that l = log(pi/pi_ref)
- * an outcome is lost; above the l at the other end the penalty no longer holds it back. */
+/* The k3 estimator clamped at 10, as several trainers have it: exp(-l) - 1 + l > 10 has no
+ * gradient. Below that l = log(pi/pi_ref) an outcome is lost; above the l at the other end the
+ * penalty no longer holds it back. */
 const gra_penalty gra_clamped_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED,
                                     .loose_above = 10.999983298020256,
                                     .slack_most = 13.610868638149878,

@@ -1,7 +1,7 @@
 /*
- * Half the mean square of l = log(pi/pi_ref) under pi, which k2 with the differentiable ratio has for its gradient: the score
- * coefficient is l + l^2/2, least at l = -1. An outcome that would have to fall below exp(-1) of its reference probability finds no
- * hold, and is lost.
+ * Half the mean square of l = log(pi/pi_ref) under pi, which k2 with the differentiable ratio has
+ * for its gradient: the score coefficient is l + l^2/2, least at l = -1. An outcome that would have
+ * to fall below exp(-1) of its reference probability finds no hold, and is lost.
  */
 #include "penalty/penalty.h"
 

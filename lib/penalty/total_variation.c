@@ -1,6 +1,7 @@
 /*
- * Total variation, sum |pi - pi_ref|, which the absolute log ratio in the loss has for its gradient: the slack is -1 above pi_ref,
- * 1 below, anything between at pi_ref. Only the size of a difference of advantages counts, 2 beta, not the policy.
+ * Total variation, sum |pi - pi_ref|, which the absolute log ratio in the loss has for its
+ * gradient: the slack is -1 above pi_ref, 1 below, anything between at pi_ref. Only the size of a
+ * difference of advantages counts, 2 beta, not the policy.
  */
 #include "penalty/penalty.h"
 
@@ -36,7 +37,8 @@ static double divergence(const gra_penalty *self, double reference, double polic
 }
 
 /* For fixed advantages: what lies more than 2 beta below the best goes to the best, all of it. */
-static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack, double *policy)
+static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack,
+                      double *policy)
 {
     double best = gra_min(slack, reference->classes), taken = 0.0, gains = 0.0;
     (void)self;
@@ -53,18 +55,20 @@ static double respond(const gra_penalty *self, const gra_class_reference *refere
     return -1.0 - best;
 }
 
-/* The level: one above the slack of the best when something moved to it, else any that holds all at pi_ref. */
-static double normaliser(const gra_penalty *self, const gra_class_reference *reference, const double *advantage, double mean,
-                         double mean_slack)
+/* The level: one above the slack of the best when something moved to it, else any that holds all at
+ * pi_ref. */
+static double normaliser(const gra_penalty *self, const gra_class_reference *reference,
+                         const double *advantage, double mean, double mean_slack)
 {
-    double most = gra_max(advantage, reference->classes), least = gra_min(advantage, reference->classes);
+    double most = gra_max(advantage, reference->classes),
+           least = gra_min(advantage, reference->classes);
     (void)self, (void)mean, (void)mean_slack;
     return most - least > 2.0 ? most - 1.0 : 0.5 * (most + least);
 }
 
 /* How far the slack asked for is from the step, weighted by the policy. */
-static double residual(const gra_penalty *self, double reference, double policy, double ratio, double advantage,
-                       double level)
+static double residual(const gra_penalty *self, double reference, double policy, double ratio,
+                       double advantage, double level)
 {
     double asked = level - advantage, off = 0.0;
     (void)self, (void)reference;

@@ -1,10 +1,11 @@
 /*
- * Penalties that cannot hold on to every outcome. Their slack ends at some probability pi > 0: an outcome whose advantage asks for
- * more is pushed down without end, and lost. As beta falls from infinity the class that is pressed hardest is lost first; what is
- * left is a problem of its own, in which the next may be lost.
+ * Penalties that cannot hold on to every outcome. Their slack ends at some probability pi > 0: an
+ * outcome whose advantage asks for more is pushed down without end, and lost. As beta falls from
+ * infinity the class that is pressed hardest is lost first; what is left is a problem of its own,
+ * in which the next may be lost.
  *
- * Beyond the end the slack goes on in some monotone way, so the smooth solvers always have an answer; a class beyond the end in it
- * is dropped, the one furthest beyond first, until none is.
+ * Beyond the end the slack goes on in some monotone way, so the smooth solvers always have an
+ * answer; a class beyond the end in it is dropped, the one furthest beyond first, until none is.
  */
 #include "solver/solver.h"
 
@@ -19,7 +20,8 @@
 static const double AT_THE_END = 1e-9;
 
 /* The entries of `from` at the classes kept; NULL stays NULL. 0 on short memory. */
-static int pack(const double *from, const int64_t *kept, int64_t count, const double **out, gra_arena *arena)
+static int pack(const double *from, const int64_t *kept, int64_t count, const double **out,
+                gra_arena *arena)
 {
     double *packed = from != NULL ? gra_arena_doubles(arena, count) : NULL;
     *out = packed;
@@ -29,34 +31,40 @@ static int pack(const double *from, const int64_t *kept, int64_t count, const do
     return from == NULL || packed != NULL;
 }
 
-/* The rows of a distribution over `levels` at the classes kept, NULL meaning that every class is the level of its number. 0 on short
- * memory. */
-static int pack_distribution(const double *from, int64_t levels, const int64_t *kept, int64_t count, const double **out,
-                    gra_arena *arena)
+/* The rows of a distribution over `levels` at the classes kept, NULL meaning that every class is
+ * the level of its number. 0 on short memory. */
+static int pack_distribution(const double *from, int64_t levels, const int64_t *kept, int64_t count,
+                             const double **out, gra_arena *arena)
 {
     double *distribution = gra_arena_doubles(arena, count * levels);
     *out = distribution;
     for (int64_t i = 0; distribution != NULL && i < count; i++) {
         for (int64_t l = 0; l < levels; l++) {
-            distribution[i * levels + l] = from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
+            distribution[i * levels + l] =
+                from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
         }
     }
     return distribution != NULL;
 }
 
-static int pack_affine(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out, gra_arena *arena)
+static int pack_affine(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out,
+                       gra_arena *arena)
 {
     *out = *from;
     out->classes = count;
-    return pack(from->gap, kept, count, &out->gap, arena) && pack(from->reward, kept, count, &out->reward, arena) &&
+    return pack(from->gap, kept, count, &out->gap, arena) &&
+           pack(from->reward, kept, count, &out->reward, arena) &&
            pack(from->variance, kept, count, &out->variance, arena) &&
            pack(from->success, kept, count, &out->success, arena) &&
            pack(from->failure, kept, count, &out->failure, arena) &&
-           (from->expectation == NULL || pack_distribution(from->distribution, from->expectation->levels, kept, count, &out->distribution, arena));
+           (from->expectation == NULL ||
+            pack_distribution(from->distribution, from->expectation->levels, kept, count,
+                              &out->distribution, arena));
 }
 
 /* A game over the classes kept: the levels stay, some without a class. */
-static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out, gra_arena *arena)
+static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
+                     gra_arena *arena)
 {
     int64_t levels = from->levels;
     *out = *from;
@@ -78,8 +86,8 @@ static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, g
 }
 
 /* What is left of a problem with the classes kept. */
-static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count, gra_structure *structure,
-                  gra_problem *out)
+static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count,
+                  gra_structure *structure, gra_problem *out)
 {
     gra_arena *arena = problem->arena;
     *out = *problem;
@@ -91,11 +99,12 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     if (count == 1) {
         structure->kind = GRA_FLAT;
     }
-    int packed =
-        pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
-        pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
-        (structure->kind != GRA_AFFINE || pack_affine(&problem->structure->affine, kept, count, &structure->affine, arena)) &&
-        (structure->kind != GRA_GAME || pack_game(&problem->structure->game, kept, count, &structure->game, arena));
+    int packed = pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
+                 pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
+                 (structure->kind != GRA_AFFINE || pack_affine(&problem->structure->affine, kept,
+                                                               count, &structure->affine, arena)) &&
+                 (structure->kind != GRA_GAME ||
+                  pack_game(&problem->structure->game, kept, count, &structure->game, arena));
     if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {
         structure->kind = GRA_FLAT;
     }
@@ -116,22 +125,24 @@ static int64_t hardest_pressed(const gra_penalty *penalty, const gra_answer *par
 }
 
 /* The clamp has another end. */
-static grpoalign_status check_loose(const gra_problem *problem, const gra_answer *part, int64_t count)
+static grpoalign_status check_loose(const gra_problem *problem, const gra_answer *part,
+                                    int64_t count)
 {
     const gra_penalty *penalty = problem->penalty;
     for (int64_t k = 0; penalty->loose_above > 0.0 && k < count; k++) {
         if (penalty->log_ratio(penalty, part->slack[k]) > penalty->loose_above) {
-            return gra_fail(
-                problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
-                "an outcome comes to more than exp(%.4g) times its reference probability, beyond the other end of "
-                "the clamp, where nothing holds it back",
-                penalty->loose_above);
+            return gra_fail(problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+                            "an outcome comes to more than exp(%.4g) times its reference "
+                            "probability, beyond the other end of "
+                            "the clamp, where nothing holds it back",
+                            penalty->loose_above);
         }
     }
     return GRPOALIGN_OK;
 }
 
-/* Whether a class that was lost would come back in a game, as it may where preferences are cyclic: then training has no end. */
+/* Whether a class that was lost would come back in a game, as it may where preferences are cyclic:
+ * then training has no end. */
 static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
@@ -142,7 +153,8 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
         return GRPOALIGN_OK;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *w = gra_arena_doubles(problem->arena, game->levels), *a = gra_arena_doubles(problem->arena, game->levels);
+    double *w = gra_arena_doubles(problem->arena, game->levels),
+           *a = gra_arena_doubles(problem->arena, game->levels);
     double *u = gra_arena_doubles(problem->arena, n);
     if (w == NULL || a == NULL || u == NULL) {
         return gra_fail_memory(problem->error);
@@ -153,7 +165,8 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     }
     gra_game_to_classes(game, a, u);
     for (int64_t c = 0; c < n; c++) {
-        level = answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->slack[c]) : level;
+        level =
+            answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->slack[c]) : level;
     }
     for (int64_t c = 0; c < n; c++) {
         if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > level) {
@@ -194,7 +207,8 @@ grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *an
             *answer = part;
             answer->slack = slack;
             answer->policy = policy;
-            answer->unique = count == 1 && n == 1 ? 1 : -1; /* other outcomes may be lost from elsewhere */
+            answer->unique =
+                count == 1 && n == 1 ? 1 : -1; /* other outcomes may be lost from elsewhere */
             answer->status = part.status == GRPOALIGN_NOT_UNIQUE ? GRPOALIGN_OK : part.status;
             answer->regular = answer->on_branch = 0;
             for (int64_t c = 0; c < n; c++) {

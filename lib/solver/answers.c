@@ -23,13 +23,14 @@ int gra_answer_take(gra_answer *answer, const gra_problem *problem)
 
 void gra_answer_respond(const gra_problem *problem, gra_answer *answer)
 {
-    (void)problem->penalty->respond(problem->penalty, &problem->reference, answer->slack, answer->policy);
+    (void)problem->penalty->respond(problem->penalty, &problem->reference, answer->slack,
+                                    answer->policy);
 }
 
 gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem)
 {
-    gra_answer *items =
-        gra_arena_grow(problem->arena, answers->items, answers->count, &answers->capacity, sizeof *items);
+    gra_answer *items = gra_arena_grow(problem->arena, answers->items, answers->count,
+                                       &answers->capacity, sizeof *items);
     if (items == NULL) {
         return NULL;
     }
@@ -47,8 +48,8 @@ void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes)
     to->policy = policy;
 }
 
-int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta, int64_t classes,
-                 double resolution)
+int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta,
+                 int64_t classes, double resolution)
 {
     int near = fabs(log10(beta / other_beta)) <= 10.0 * resolution;
     for (int64_t c = 0; c < classes && near; c++) {
@@ -57,7 +58,8 @@ int gra_are_near(const double *policy, double beta, const double *other_policy, 
     return near;
 }
 
-grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count, gra_answers *out)
+grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
+                               gra_answers *out)
 {
     gra_problem here = *problem;
     gra_answers_start(out);
@@ -66,18 +68,21 @@ grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, 
         if (answer == NULL) {
             return gra_fail_memory(problem->error);
         }
-        const gra_answer *before = i > 0 ? &out->items[i - 1] : NULL, *earlier = i > 1 ? &out->items[i - 2] : NULL;
+        const gra_answer *before = i > 0 ? &out->items[i - 1] : NULL,
+                         *earlier = i > 1 ? &out->items[i - 2] : NULL;
         here.beta = betas[i];
         here.before = before != NULL && before->on_branch ? before : NULL;
-        here.earlier = here.before != NULL && earlier != NULL && earlier->on_branch ? earlier : NULL;
+        here.earlier =
+            here.before != NULL && earlier != NULL && earlier->on_branch ? earlier : NULL;
         GRA_TRY(gra_solve_classes(&here, answer));
     }
     return GRPOALIGN_OK;
 }
 
-/* The stretch between two answers, halved in log beta until neighbours are near. The second is not added. */
-static grpoalign_status fill(const gra_problem *problem, const gra_answer *from, const gra_answer *to,
-                             double resolution, gra_answers *out)
+/* The stretch between two answers, halved in log beta until neighbours are near. The second is not
+ * added. */
+static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
+                             const gra_answer *to, double resolution, gra_answers *out)
 {
     int64_t n = problem->reference.classes;
     double middle = sqrt(from->beta) * sqrt(to->beta);
@@ -101,8 +106,8 @@ static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
     return fill(problem, &answer, to, resolution, out);
 }
 
-grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high, double resolution,
-                                  gra_answers *out)
+grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out)
 {
     gra_answers ends;
     const double betas[] = {high, low};

@@ -1,24 +1,28 @@
 /*
- * Contexts that share the std of their batch: every context is an unscaled problem at the regularisation
+ * Contexts that share the std of their batch: every context is an unscaled problem at the
+ * regularisation
  *
- *     b = beta (sigma + epsilon),     sigma^2 = sum_x w_x s_x sigma_x^2  (+ the variance over x of the mean rewards),
+ *     b = beta (sigma + epsilon),     sigma^2 = sum_x w_x s_x sigma_x^2  (+ the variance over x of
+ * the mean rewards),
  *
- * and sigma comes from all the policies. Policies depend on b alone, so the batch has one unknown, and its stationary policies are
- * the roots of
+ * and sigma comes from all the policies. Policies depend on b alone, so the batch has one unknown,
+ * and its stationary policies are the roots of
  *
  *     H(y) = y - log(sigma(y) + epsilon) - log beta,     y = log b.
  *
- * H is positive for large b, where all policies are pi_ref; the first root that is met as b falls is what pi_ref leads to.
+ * H is positive for large b, where all policies are pi_ref; the first root that is met as b falls
+ * is what pi_ref leads to.
  *
- * In a piece a <= y <= b bounds on H follow from what is monotone. As b grows a policy moves its probability to larger gaps, so
- * sum pi f(gap) grows for every growing f: the mean gap e does, and the second moment h. Variances within the outcomes are written
- * as the difference of two growing functions, their rises (which go to h) and their falls d. Bounds on the slope follow from
+ * In a piece a <= y <= b bounds on H follow from what is monotone. As b grows a policy moves its
+ * probability to larger gaps, so sum pi f(gap) grows for every growing f: the mean gap e does, and
+ * the second moment h. Variances within the outcomes are written as the difference of two growing
+ * functions, their rises (which go to h) and their falls d. Bounds on the slope follow from
  *
  *     d/dy sum pi f = cov_q(f, slack),     q = -d pi / d slack,
  *
- * whose terms (1/2Q) q_k q_l (f_k - f_l)(slack_k - slack_l) are never negative, and from bounds on q, which falls with the slack
- * where the policy is a convex function of it. The range of y is divided until every piece is free of roots or has a slope of one
- * sign.
+ * whose terms (1/2Q) q_k q_l (f_k - f_l)(slack_k - slack_l) are never negative, and from bounds on
+ * q, which falls with the slack where the policy is a convex function of it. The range of y is
+ * divided until every piece is free of roots or has a slope of one sign.
  */
 #include "solver/batch.h"
 
@@ -32,8 +36,8 @@
 typedef struct sums {
     double mean_gap, second, fallen; /* e, h and d */
     double variance;                 /* sigma_x^2 */
-    double pivot,
-        offset; /* the mean reward is pivot - offset, pivot that of the heaviest class: what is small keeps its digits */
+    double pivot, offset; /* the mean reward is pivot - offset, pivot that of the heaviest class:
+                             what is small keeps its digits */
 } sums;
 
 typedef struct sample {
@@ -51,14 +55,15 @@ typedef struct interval {
 typedef struct search {
     const gra_batch *batch;
     double log_beta;
-    double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no variances */
+    double **rise, **fall; /* per context and class: variance = rise - fall; NULL where there are no
+                              variances */
     double *slack, *policy;
     interval root[GRA_MOST_DIVISORS]; /* brackets of roots, from above */
     int decided;                      /* whether the last is one root, proved */
     double nearest, least_value;      /* the y at which H came nearest to 0, and how near */
     int64_t roots;
     double *rounding; /* per context: of the bounds on its slopes */
-    int proves;    /* levels have digits for such bounds */
+    int proves;       /* levels have digits for such bounds */
     int undecided;
     grpoalign_status stop; /* memory is short, or the host had enough */
     int32_t samples;
@@ -73,9 +78,11 @@ static const double TOUCH = 1e-6;
 static const double NARROW = 1e-3;
 /* A piece this small that no bound decides is a touching point within rounding. */
 static const double FINEST = 1e-10;
-/* Sums are good to this, relative to their terms: the exponential of up to 700 has 1.6e-13 of rounding. */
+/* Sums are good to this, relative to their terms: the exponential of up to 700 has 1.6e-13 of
+ * rounding. */
 static const double ROUNDING = 1e-12;
-/* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however small the piece. */
+/* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however small the piece.
+ */
 static const double ROUGH = 1e-3;
 static const int32_t MOST_SAMPLES = 5000;
 /* A sigma^2 below this counts as none, */
@@ -110,7 +117,8 @@ static double falling(const search *self, int64_t k, int64_t c)
     return self->fall[k] != NULL ? self->fall[k][c] : 0.0;
 }
 
-/* Splits the variances of a context, in the order of its gaps, into what they rise and what they fall. */
+/* Splits the variances of a context, in the order of its gaps, into what they rise and what they
+ * fall. */
 static int split_variances(search *self, int64_t k)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
@@ -120,13 +128,15 @@ static int split_variances(search *self, int64_t k)
     if (x->variance == NULL) {
         return 1;
     }
-    double *rise = gra_arena_doubles(arena, n), *fall = gra_arena_doubles(arena, n), *gap = gra_arena_doubles(arena, n);
+    double *rise = gra_arena_doubles(arena, n), *fall = gra_arena_doubles(arena, n),
+           *gap = gra_arena_doubles(arena, n);
     if (is_flat(x) && rise != NULL) { /* nothing moves: any function grows */
         memcpy(rise, x->variance, (size_t)n * sizeof *rise);
         self->rise[k] = rise;
         return 1;
     }
-    int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of), *first = gra_arena_take(arena, n, sizeof *first);
+    int64_t *level_of = gra_arena_take(arena, n, sizeof *level_of),
+            *first = gra_arena_take(arena, n, sizeof *first);
     if (rise == NULL || fall == NULL || gap == NULL || level_of == NULL || first == NULL) {
         return 0;
     }
@@ -153,20 +163,24 @@ static int split_variances(search *self, int64_t k)
     return 1;
 }
 
-/* The slack at which the best classes would hold all is the largest that the level of the slacks may have: added to a gap it leaves
- * a slack, and the slope there, with that many roundings. */
+/* The slack at which the best classes would hold all is the largest that the level of the slacks
+ * may have: added to a gap it leaves a slack, and the slope there, with that many roundings. */
 static double rounding_of(const gra_batch_context *x)
 {
     const gra_penalty *penalty = x->problem->penalty;
     const gra_class_reference *reference = &x->problem->reference;
     double most = 0.0;
-    for (int64_t c = 0; c < reference->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
-        most = gap_of(x, c) == 0.0 ? fmax(most, fabs(penalty->slack_of(penalty, -reference->log_mass[c]))) : most;
+    for (int64_t c = 0;
+         c < reference->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
+        most = gap_of(x, c) == 0.0
+                   ? fmax(most, fabs(penalty->slack_of(penalty, -reference->log_mass[c])))
+                   : most;
     }
     return ROUNDING + 4.0 * DBL_EPSILON * most;
 }
 
-/* The policy of context k at b, in self->slack and self->policy; returns the level of the slacks. */
+/* The policy of context k at b, in self->slack and self->policy; returns the level of the slacks.
+ */
 static double respond(search *self, int64_t k, double b)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
@@ -179,8 +193,9 @@ static double respond(search *self, int64_t k, double b)
     for (int64_t c = 0; c < reference->classes; c++) {
         self->slack[c] = x->strength * gap_of(x, c) / b;
     }
-    return penalty->beyond != NULL ? gra_penalty_respond_beyond(penalty, reference, self->slack, self->policy)
-                                   : penalty->respond(penalty, reference, self->slack, self->policy);
+    return penalty->beyond != NULL
+               ? gra_penalty_respond_beyond(penalty, reference, self->slack, self->policy)
+               : penalty->respond(penalty, reference, self->slack, self->policy);
 }
 
 /* The variance of a context, and its mean reward as pivot and offset. */
@@ -193,7 +208,10 @@ static sums spread_of(const gra_batch_context *x, const double *policy)
         centre = gra_affine_find_centre(&x->problem->structure->affine, policy);
     }
     for (int64_t c = 0; c < n; c++) {
-        double deviation = is_flat(x) ? 0.0 : gra_affine_deviation(&x->problem->structure->affine, centre, c) * x->gap_unit;
+        double deviation =
+            is_flat(x)
+                ? 0.0
+                : gra_affine_deviation(&x->problem->structure->affine, centre, c) * x->gap_unit;
         gra_sum_add(&variance, policy[c] * (deviation * deviation + variance_of(x, c)));
         heaviest = policy[c] > policy[heaviest] ? c : heaviest;
     }
@@ -295,7 +313,8 @@ static double look(search *self, double y, sample *at)
     }
     const gra_answer state = {.method = GRPOALIGN_METHOD_SCALAR, .iterations = self->samples};
     if (self->stop == GRPOALIGN_OK) {
-        self->stop = gra_report_progress(batch->contexts[0].problem, &state, at->b, fmin(1.0, fabs(at->value)));
+        self->stop = gra_report_progress(batch->contexts[0].problem, &state, at->b,
+                                         fmin(1.0, fabs(at->value)));
     }
     return at->value;
 }
@@ -324,7 +343,8 @@ static interval sum(interval a, interval b)
 
 static interval times(double factor, interval a)
 {
-    return factor >= 0.0 ? (interval){factor * a.low, factor * a.high} : (interval){factor * a.high, factor * a.low};
+    return factor >= 0.0 ? (interval){factor * a.low, factor * a.high}
+                         : (interval){factor * a.high, factor * a.low};
 }
 
 /* x^2 over an interval. */
@@ -358,7 +378,8 @@ static interval sigma_bounds(const search *self, const sample *a, const sample *
         total.low -= shift * shift;
     }
     *rough = !(ROUNDING * size <= ROUGH * total.high);
-    return (interval){sqrt(fmax(0.0, total.low - ROUNDING * size)), sqrt(fmax(0.0, total.high + ROUNDING * size))};
+    return (interval){sqrt(fmax(0.0, total.low - ROUNDING * size)),
+                      sqrt(fmax(0.0, total.high + ROUNDING * size))};
 }
 
 typedef struct covariance {
@@ -378,7 +399,8 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         double gap = gap_of(x, c), slack = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
-        double q = exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack) - unit);
+        double q = exp(problem->reference.log_mass[c] +
+                       gra_penalty_level_ratio(problem->penalty, slack) - unit);
         q = q > 0.0 ? q * gra_penalty_level_slope(problem->penalty, slack) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
@@ -389,7 +411,8 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
         gra_sum_add(&g2, q * g * gap);
     }
     double s0 = gra_sum_value(q0), s1 = gra_sum_value(q1), s2 = gra_sum_value(q2);
-    double rise1 = gra_sum_value(f1), rise2 = gra_sum_value(f2), fall1 = gra_sum_value(g1), fall2 = gra_sum_value(g2);
+    double rise1 = gra_sum_value(f1), rise2 = gra_sum_value(f2), fall1 = gra_sum_value(g1),
+           fall2 = gra_sum_value(g2);
     return (covariance){.total = s0,
                         .with_gap = s0 * s2 - s1 * s1,
                         .with_second = s0 * rise2 - s1 * rise1,
@@ -400,12 +423,13 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
 }
 
 /* Bounds on a quotient of positive numbers, whose numerators carry rounding. */
-static interval quotient(double low, double high, double size_low, double size_high, double total_low,
-                         double total_high, double rounding)
+static interval quotient(double low, double high, double size_low, double size_high,
+                         double total_low, double total_high, double rounding)
 {
     interval bounds = {fmax(0.0, low - rounding * size_low) / (total_high * (1.0 + rounding)),
                        (high + rounding * size_high) / (total_low * (1.0 - rounding))};
-    return (interval){isfinite(bounds.low) ? bounds.low : 0.0, isfinite(bounds.high) ? bounds.high : INFINITY};
+    return (interval){isfinite(bounds.low) ? bounds.low : 0.0,
+                      isfinite(bounds.high) ? bounds.high : INFINITY};
 }
 
 /* Bounds on dH/dy between two samples, sigma being in the given bounds. */
@@ -424,12 +448,15 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
         interval rate = {x->strength, x->strength * (b->b / a->b)};
         interval gap = {a->of[k].mean_gap, b->of[k].mean_gap};
         double rounding = self->rounding[k];
-        interval gap_slope = product(
-            rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap, low.total, high.total, rounding));
-        interval second_slope = product(rate, quotient(low.with_second, high.with_second, low.size_second,
-                                                       high.size_second, low.total, high.total, rounding));
-        interval fallen_slope = product(rate, quotient(low.with_fallen, high.with_fallen, low.size_fallen,
-                                                       high.size_fallen, low.total, high.total, rounding));
+        interval gap_slope =
+            product(rate, quotient(low.with_gap, high.with_gap, low.size_gap, high.size_gap,
+                                   low.total, high.total, rounding));
+        interval second_slope =
+            product(rate, quotient(low.with_second, high.with_second, low.size_second,
+                                   high.size_second, low.total, high.total, rounding));
+        interval fallen_slope =
+            product(rate, quotient(low.with_fallen, high.with_fallen, low.size_fallen,
+                                   high.size_fallen, low.total, high.total, rounding));
         interval own = sum(second_slope, times(-1.0, fallen_slope));
         own = sum(own, times(-2.0, product(gap, gap_slope)));
         total = sum(total, times(x->weight * x->share, own));
@@ -438,16 +465,19 @@ static interval slope_bounds(const search *self, const sample *a, const sample *
             total = sum(total, times(-2.0 * x->weight, product(mean, gap_slope)));
         }
     }
-    interval divisor = product(times(2.0, sigma), (interval){sigma.low + batch->epsilon, sigma.high + batch->epsilon});
+    interval divisor = product(times(2.0, sigma),
+                               (interval){sigma.low + batch->epsilon, sigma.high + batch->epsilon});
     interval inverse = {1.0 / divisor.high, 1.0 / divisor.low}, part = product(total, inverse);
     interval slope = {1.0 - part.high, 1.0 - part.low};
     return isnan(slope.low) || isnan(slope.high) ? (interval){-INFINITY, INFINITY} : slope;
 }
 
-/* Where H touches 0 its rounding crosses it many times: what is as near as that, undecided, is one root. */
+/* Where H touches 0 its rounding crosses it many times: what is as near as that, undecided, is one
+ * root. */
 static void note(search *self, interval bracket, int decided)
 {
-    interval *last = self->roots > 0 && self->roots <= GRA_MOST_DIVISORS ? &self->root[self->roots - 1] : NULL;
+    interval *last =
+        self->roots > 0 && self->roots <= GRA_MOST_DIVISORS ? &self->root[self->roots - 1] : NULL;
     if (last != NULL && !decided && !self->decided && last->low - bracket.high < TOUCH) {
         last->low = bracket.low;
         return;
@@ -479,7 +509,8 @@ static void divide(search *self, const sample *a, const sample *b)
     /* Without a proof a sign that changes is still one root, or some odd number. */
     int narrow = !self->proves && b->y - a->y < NARROW;
     if (monotone || small || spent || rough || narrow) {
-        int decided = monotone && fmin(fabs(a->value), fabs(b->value)) > noise; /* signs are no rounding */
+        int decided =
+            monotone && fmin(fabs(a->value), fabs(b->value)) > noise; /* signs are no rounding */
         self->undecided = self->undecided || !decided;
         if (crosses) {
             note(self, (interval){a->y, b->y}, decided);
@@ -496,8 +527,8 @@ static void divide(search *self, const sample *a, const sample *b)
     gra_arena_rewind(batch->arena, mark);
 }
 
-/* The largest square of a context's mean reward about the mean of the best ones, for all b at and below the sample's: mean rewards
- * lie between what they are and the best. And the smallest. */
+/* The largest square of a context's mean reward about the mean of the best ones, for all b at and
+ * below the sample's: mean rewards lie between what they are and the best. And the smallest. */
 static interval distance_of(const gra_batch_context *x, const sums *of, double best)
 {
     return square((interval){x->best - of->mean_gap - best, x->best - best});
@@ -512,8 +543,8 @@ static double mean_of_best(const gra_batch *batch)
     return best;
 }
 
-/* The least variance within the outcomes of a context for all b at and below the sample's: what rises is least where the best
- * classes alone are left, in the proportions of the reference. */
+/* The least variance within the outcomes of a context for all b at and below the sample's: what
+ * rises is least where the best classes alone are left, in the proportions of the reference. */
 static double least_within(const search *self, int64_t k, const sums *of)
 {
     const gra_batch_context *x = &self->batch->contexts[k];
@@ -547,7 +578,8 @@ static double floor_of(const search *self, const sample *at)
     return sqrt(fmax(0.0, total * (1.0 - ROUNDING) - shift * shift));
 }
 
-/* An upper bound on sigma^2 for all b at and below the sample's: moments about the best rewards fall with b. */
+/* An upper bound on sigma^2 for all b at and below the sample's: moments about the best rewards
+ * fall with b. */
 static double ceiling_of(const search *self, const sample *at)
 {
     const gra_batch *batch = self->batch;
@@ -560,8 +592,8 @@ static double ceiling_of(const search *self, const sample *at)
     return total;
 }
 
-/* Whether no root lies below a sample with H <= 0. Under reverse KL sigma_x / b falls with b in every context, as in the limit of
- * large groups, and so does the root of their mean square. */
+/* Whether no root lies below a sample with H <= 0. Under reverse KL sigma_x / b falls with b in
+ * every context, as in the limit of large groups, and so does the root of their mean square. */
 static int is_done(const search *self, const sample *at)
 {
     const gra_batch *batch = self->batch;
@@ -569,7 +601,8 @@ static int is_done(const search *self, const sample *at)
     if (at->b * (1.0 + ROUNDING) < beta * (floor_of(self, at) + batch->epsilon)) {
         return 1;
     }
-    return batch->contexts[0].problem->penalty->barrier > 0.0 && at->b * (1.0 + ROUNDING) < beta * sqrt(at->within);
+    return batch->contexts[0].problem->penalty->barrier > 0.0 &&
+           at->b * (1.0 + ROUNDING) < beta * sqrt(at->within);
 }
 
 static double look_at(void *context, double y)
@@ -605,15 +638,16 @@ static void swap_samples(sample *a, sample *b)
     *b = kept;
 }
 
-/* How a search ends: nothing is left below; H stays positive as b goes to 0, so that training which gets so far collapses; or
- * numbers or patience ran out. */
+/* How a search ends: nothing is left below; H stays positive as b goes to 0, so that training which
+ * gets so far collapses; or numbers or patience ran out. */
 enum { FOUND_ALL, COLLAPSES, GAVE_UP };
 
 /* All roots from above. */
 static int find_divisors(search *self)
 {
     const gra_batch *batch = self->batch;
-    double floor = batch->epsilon > 0.0 ? fmax(LEAST_Y, self->log_beta + log(batch->epsilon) - 1e-9) : LEAST_Y;
+    double floor =
+        batch->epsilon > 0.0 ? fmax(LEAST_Y, self->log_beta + log(batch->epsilon) - 1e-9) : LEAST_Y;
     int outlasts = gra_penalty_outlasts_std(batch->contexts[0].problem->penalty);
     sample above, below;
     if (!take_sample(self, &above) || !take_sample(self, &below)) {
@@ -641,7 +675,9 @@ static int find_divisors(search *self)
     return above.value > 0.0 && !outlasts ? COLLAPSES : GAVE_UP;
 }
 
-/* ---- at the root ------------------------------------------------------------------------------------------------ */
+/* ---- at the root
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* How the policies and sigma move with y. */
 typedef struct motion {
@@ -651,10 +687,10 @@ typedef struct motion {
 } motion;
 
 /*
- * The linear training flow near the root is -P (H + s g^T): P > 0 and H = beta / q > 0 are what the contexts would have alone,
- * s = u / (sigma + epsilon)^2 and g = d sigma / d pi couple them. With a number z, Re z >= 0, in the place of an eigenvalue
- * |g^T (H + P^-1 z)^-1 s| <= sqrt(g^T H^-1 g  s^T H^-1 s), context by context: where the sum of these is below 1 no such
- * eigenvalue exists.
+ * The linear training flow near the root is -P (H + s g^T): P > 0 and H = beta / q > 0 are what the
+ * contexts would have alone, s = u / (sigma + epsilon)^2 and g = d sigma / d pi couple them. With a
+ * number z, Re z >= 0, in the place of an eigenvalue |g^T (H + P^-1 z)^-1 s| <= sqrt(g^T H^-1 g s^T
+ * H^-1 s), context by context: where the sum of these is below 1 no such eigenvalue exists.
  */
 static motion motion_at(search *self, const sample *at, double sigma)
 {
@@ -740,9 +776,11 @@ static grpoalign_status settle_divisor(search *self, interval bracket, gra_batch
     const gra_batch *batch = self->batch;
     gra_arena_mark_t mark = gra_arena_mark(batch->arena);
     sample at;
-    double low = bracket.low, high = bracket.high, at_low = look_at(self, low), at_high = look_at(self, high);
-    double y = (at_low > 0.0) == (at_high > 0.0) ? (fabs(at_low) < fabs(at_high) ? low : high)
-                                                 : gra_root(look_at, self, low, at_low, high, at_high);
+    double low = bracket.low, high = bracket.high, at_low = look_at(self, low),
+           at_high = look_at(self, high);
+    double y = (at_low > 0.0) == (at_high > 0.0)
+                   ? (fabs(at_low) < fabs(at_high) ? low : high)
+                   : gra_root(look_at, self, low, at_low, high, at_high);
     if (!take_sample(self, &at)) {
         return stopped(self);
     }

@@ -6,19 +6,21 @@
 
 /* Rewards, gaps and variances in one unit for all contexts, rewards less a common origin. */
 typedef struct gra_batch_context {
-    const gra_problem *problem; /* flat, or a affine of constant strength; its beta has no meaning */
-    double weight;              /* of the context in the batch; all sum to 1 */
-    double strength;            /* the slack of a gap is strength gap / b */
-    double share;               /* of its variance in that of the batch */
-    double gap_unit;            /* of the gaps of the affine */
-    double best;                /* its best reward */
-    const double *variance;     /* of the rewards within the classes, or NULL */
+    const gra_problem
+        *problem;           /* flat, or a affine of constant strength; its beta has no meaning */
+    double weight;          /* of the context in the batch; all sum to 1 */
+    double strength;        /* the slack of a gap is strength gap / b */
+    double share;           /* of its variance in that of the batch */
+    double gap_unit;        /* of the gaps of the affine */
+    double best;            /* its best reward */
+    const double *variance; /* of the rewards within the classes, or NULL */
 } gra_batch_context;
 
 typedef struct gra_batch {
     const gra_batch_context *contexts;
     int64_t count;
-    int of_advantages; /* the std is that of the advantages; else that of the rewards, which differ between contexts too */
+    int of_advantages; /* the std is that of the advantages; else that of the rewards, which differ
+                          between contexts too */
     double beta, epsilon;
     gra_arena *arena;
     grpoalign_error *error;
@@ -29,8 +31,9 @@ typedef struct gra_batch_answer {
     double std;     /* that of the policies found, once they are checked */
     int32_t status; /* OK, NOT_UNIQUE, COLLAPSED or NOT_CONVERGED */
     int32_t unique, stable, iterations;
-    int moves;           /* 0 when no context has anything to learn */
-    double motion;       /* the most a probability moves with the logarithm of the divisor, the coupling included */
+    int moves;     /* 0 when no context has anything to learn */
+    double motion; /* the most a probability moves with the logarithm of the divisor, the coupling
+                      included */
     double policy_error; /* what the divisor's rounding does to a probability */
 } gra_batch_answer;
 
@@ -49,21 +52,22 @@ typedef struct gra_batch_answers {
 /* Penalties whose slack holds every outcome, the same for all contexts. */
 grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
 
-/* The relative rounding of slacks, which grows as the best outcomes have less of their references. */
+/* The relative rounding of slacks, which grows as the best outcomes have less of their references.
+ */
 double gra_batch_rounding(const gra_batch *batch);
 
 /* 1 where they are one, proved; 0 where there are others, or a collapse beside them; else -1. */
 int32_t gra_batch_unique(const gra_batch_answers *all);
 
-/* The logarithm of the least beta that has a divisor, where sigma ends in nothing and epsilon is 0, as the lowest of the minima that
- * strides show. batch->beta has no meaning. */
+/* The logarithm of the least beta that has a divisor, where sigma ends in nothing and epsilon is 0,
+ * as the lowest of the minima that strides show. batch->beta has no meaning. */
 grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta);
 
 /* The divisor that pi_ref leads to. */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out);
 
-/* Fills in the std that the policies of the answers give, one answer per context; where it is not quite what the divisor was taken
- * to be, they are as uncertain. 0 on short memory. */
+/* Fills in the std that the policies of the answers give, one answer per context; where it is not
+ * quite what the divisor was taken to be, they are as uncertain. 0 on short memory. */
 int gra_batch_check(const gra_batch *batch, const gra_answer *answers, gra_batch_answer *divisor);
 
 #endif

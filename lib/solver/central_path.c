@@ -1,15 +1,18 @@
 /*
- * Central path for games with an antisymmetric margin matrix G (pairwise preferences), all penalties.
+ * Central path for games with an antisymmetric margin matrix G (pairwise preferences), all
+ * penalties.
  *
- * Stationarity is  G pi + z = lambda + value(pi),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0. Reverse KL is the barrier,
- * times beta; for the others value = - beta slack, which grows with pi. The path replaces the right side of the second equation by
- * barrier pi_ref + mu, from the uniform centre (mu large) to mu = 0. Each step solves the Newton equations of one
- * factorised matrix diag(z/pi + value') - G for several targets mu, with the second-order terms of the product and
- * of the value iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target that
- * leads to the smallest mu inside a wide neighbourhood of the path. The products are kept to their target, so that
- * small probabilities and small z keep their digits.
+ * Stationarity is  G pi + z = lambda + value(pi),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0.
+ * Reverse KL is the barrier, times beta; for the others value = - beta slack, which grows with pi.
+ * The path replaces the right side of the second equation by barrier pi_ref + mu, from the uniform
+ * centre (mu large) to mu = 0. Each step solves the Newton equations of one factorised matrix
+ * diag(z/pi + value') - G for several targets mu, with the second-order terms of the product and of
+ * the value iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target
+ * that leads to the smallest mu inside a wide neighbourhood of the path. The products are kept to
+ * their target, so that small probabilities and small z keep their digits.
  *
- * tests/api/test_pairwise.c measures the number of factorisations; doc/numerics.md discusses the choice.
+ * tests/api/test_pairwise.c measures the number of factorisations; doc/numerics.md discusses the
+ * choice.
  */
 #include "solver/solver.h"
 
@@ -27,10 +30,11 @@ enum { LONGEST_BENT = 100 };
 
 /* The neighbourhood: CLOSE * max(barrier, mu) <= pi z <= FAR * max(barrier, mu). */
 static const double CLOSE = 0.02, FAR = 50.0;
-/* Reference probabilities below this count as it on the path: they move the solution by less than its square
- * root, and only as far as rounding. */
+/* Reference probabilities below this count as it on the path: they move the solution by less than
+ * its square root, and only as far as rounding. */
 static const double LEAST_REFERENCE = 1e-32;
-/* Where there is no barrier, mu has done its work when mu/pi is far below the slope of the value. */
+/* Where there is no barrier, mu has done its work when mu/pi is far below the slope of the value.
+ */
 static const double VALUE_END = 1e-10;
 /* Newton for the reverse penalty converges at once when the products are off by less than this. */
 static const double NEWTON_REGION = 0.25;
@@ -70,7 +74,8 @@ static double value_bend(const path *p, int64_t i, double growth)
     if (p->barred) {
         return 0.0;
     }
-    return p->problem->beta * (p->slack[i] - penalty->grown(penalty, p->slack[i], growth)) - p->curve[i] * growth;
+    return p->problem->beta * (p->slack[i] - penalty->grown(penalty, p->slack[i], growth)) -
+           p->curve[i] * growth;
 }
 
 /* Factorises diag(z/pi + value') - G with rows scaled so that no entry exceeds one. */
@@ -95,8 +100,9 @@ static int factorise(path *p)
 }
 
 /*
- * For each target t: z dpi + pi dz = want_t - pi z - product_t,  dz = dlevel - G dpi + curve dpi/pi + residual + bend_t,
- * sum dpi = mass_missing. `want` gives the target of outcome i as barrier_i + mu[t].
+ * For each target t: z dpi + pi dz = want_t - pi z - product_t,  dz = dlevel - G dpi + curve dpi/pi
+ * + residual + bend_t, sum dpi = mass_missing. `want` gives the target of outcome i as barrier_i +
+ * mu[t].
  */
 static void solve_targets(path *p, int targets, const double *mu)
 {
@@ -123,12 +129,14 @@ static void solve_targets(path *p, int targets, const double *mu)
     gra_matmul(targets, n, n, -1.0, p->d_pi, n, p->margins, n, 0.0, p->image, n);
     for (int t = 0; t < targets; t++) {
         double *d_pi = p->d_pi + t * n, *d_z = p->d_z + t * n;
-        const double *product = p->product + t * n, *bend = p->bend + t * n, *image = p->image + t * n;
+        const double *product = p->product + t * n, *bend = p->bend + t * n,
+                     *image = p->image + t * n;
         for (int64_t i = 0; i < n; i++) {
             double want = p->barrier[i] + mu[t] - p->pi[i] * p->z[i] - product[i];
             /* The larger of pi and z comes from its own equation, the smaller from the product. */
             if (p->z[i] > p->pi[i]) {
-                d_z[i] = p->d_level[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] + p->residual[i] + bend[i];
+                d_z[i] = p->d_level[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] +
+                         p->residual[i] + bend[i];
                 d_pi[i] = (want - p->pi[i] * d_z[i]) / p->z[i];
             } else {
                 d_z[i] = (want - p->z[i] * d_pi[i]) / p->pi[i];
@@ -148,8 +156,10 @@ static double longest_step(const path *p, const double *d_pi, const double *d_z)
     return step;
 }
 
-/* Shortens *step until the point lies in the neighbourhood; returns its mu, or infinity if there is none. */
-static double neighbourhood(const path *p, const double *d_pi, const double *d_z, double mu_target, double *step)
+/* Shortens *step until the point lies in the neighbourhood; returns its mu, or infinity if there is
+ * none. */
+static double neighbourhood(const path *p, const double *d_pi, const double *d_z, double mu_target,
+                            double *step)
 {
     for (int tries = 0; tries < 40; tries++) {
         double mu = (1.0 - *step) * p->mu + *step * mu_target;
@@ -172,7 +182,8 @@ static double neighbourhood(const path *p, const double *d_pi, const double *d_z
     return INFINITY;
 }
 
-/* The second-order terms of a step: product = dpi dz, and what the value lacks of its linear part, both for the step taken. */
+/* The second-order terms of a step: product = dpi dz, and what the value lacks of its linear part,
+ * both for the step taken. */
 static void second_order(const path *p, int target, double step, double mu, int predictor)
 {
     const double *d_pi = p->d_pi + target * p->n, *d_z = p->d_z + target * p->n;
@@ -208,9 +219,9 @@ static int take(path *p, gra_arena *arena)
     p->bend = gra_arena_doubles(arena, n * TARGETS);
     p->best_pi = gra_arena_doubles(arena, n);
     p->best_z = gra_arena_doubles(arena, n);
-    return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale && p->unit &&
-           p->pivots && p->residual && p->slack && p->curve && p->d_pi && p->d_z && p->image && p->rhs && p->product &&
-           p->bend;
+    return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale &&
+           p->unit && p->pivots && p->residual && p->slack && p->curve && p->d_pi && p->d_z &&
+           p->image && p->rhs && p->product && p->bend;
 }
 
 /* The uniform centre: pi = 1/n and z large enough to be on the path for some mu. */
@@ -230,7 +241,8 @@ static void start(path *p)
         bottom = fmin(bottom, p->z[i]);
         most_barrier = fmax(most_barrier, p->barrier[i]);
     }
-    p->level = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest), fmax(p->problem->beta, (double)n * most_barrier));
+    p->level = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest),
+                          fmax(p->problem->beta, (double)n * most_barrier));
     p->mu = 0.0;
     for (int64_t i = 0; i < n; i++) {
         p->z[i] = p->level - p->z[i];
@@ -248,11 +260,13 @@ static void measure(path *p)
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
 
-/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no step). */
+/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no
+ * step). */
 static int advance(path *p, gra_answer *answer, double *change)
 {
     int64_t n = p->n;
-    double nothing[TARGETS] = {0.0}, mu[TARGETS], best_mu = INFINITY, best_step = 0.0, best_level = 0.0;
+    double nothing[TARGETS] = {0.0}, mu[TARGETS], best_mu = INFINITY, best_step = 0.0,
+           best_level = 0.0;
     double end = !p->barred ? VALUE_END * p->problem->beta / (double)n : 0.0;
     answer->factorizations++;
     if (!factorise(p)) {
@@ -274,7 +288,8 @@ static int advance(path *p, gra_answer *answer, double *change)
     }
     double left = (1.0 - reach) * (1.0 - reach);
     const double shares[TARGETS] = {
-        0.0, 0.1 * left, left, fmax(left, 1e-4), fmax(left, 1e-2), fmax(left, 0.1), fmax(left, 0.3), 1.0};
+        0.0, 0.1 * left, left, fmax(left, 1e-4), fmax(left, 1e-2), fmax(left, 0.1), fmax(left, 0.3),
+        1.0};
     second_order(p, 0, reach, 0.0, 1);
     for (int t = 0; t < TARGETS; t++) {
         mu[t] = fmax(shares[t] * p->mu, 0.1 * end);
@@ -320,10 +335,12 @@ static void set_slacks(path *p, gra_answer *answer)
     int64_t n = p->n;
     if (p->barred) {
         for (int64_t i = 0; i < n; i++) {
-            answer->slack[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta : problem->reference.mass[i] / p->pi[i];
+            answer->slack[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta
+                                                   : problem->reference.mass[i] / p->pi[i];
         }
     } else {
-        /* The slack each outcome has by its advantage; that of pi itself where mu does not hold it up. */
+        /* The slack each outcome has by its advantage; that of pi itself where mu does not hold it
+         * up. */
         double shift = 0.0;
         value_at(p);
         gra_matvec(n, n, p->margins, n, p->pi, p->residual);
@@ -353,7 +370,8 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
         p.slack[i] = p.curve[i] = 0.0;
     }
     for (int64_t i = 0; i < n; i++) {
-        p.barrier[i] = problem->beta * problem->penalty->barrier * fmax(problem->reference.mass[i], LEAST_REFERENCE);
+        p.barrier[i] = problem->beta * problem->penalty->barrier *
+                       fmax(problem->reference.mass[i], LEAST_REFERENCE);
     }
     start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;

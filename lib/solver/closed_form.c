@@ -5,9 +5,10 @@
  *
  *     slack_c = level - b (1 - 2 T) + b pi_c,    b = scale / beta,
  *
- * where the left side falls and the right side grows in pi_c: from the best class downwards each class has exactly one
- * answer, given the level. For reverse KL the level is 1 and the recursion is the closed form of theory, section 2.
- * For other penalties the total mass falls strictly as the level grows: one unknown.
+ * where the left side falls and the right side grows in pi_c: from the best class downwards each
+ * class has exactly one answer, given the level. For reverse KL the level is 1 and the recursion is
+ * the closed form of theory, section 2. For other penalties the total mass falls strictly as the
+ * level grows: one unknown.
  */
 #include "solver/solver.h"
 
@@ -32,10 +33,12 @@ static double descend(descent *self, double level)
     for (int64_t c = reference->classes - 1; c >= 0; c--) {
         double lead = (2.0 * above.high - 1.0) + 2.0 * above.low;
         double base = level + self->slope * lead;
-        double policy = problem->penalty->resolvent(problem->penalty, reference->mass[c], reference->log_mass[c], base, self->slope);
+        double policy = problem->penalty->resolvent(problem->penalty, reference->mass[c],
+                                                    reference->log_mass[c], base, self->slope);
         self->answer->policy[c] = policy;
         self->answer->slack[c] =
-            policy >= DBL_MIN ? problem->penalty->slack_at(problem->penalty, reference->mass[c], reference->log_mass[c], policy)
+            policy >= DBL_MIN ? problem->penalty->slack_at(problem->penalty, reference->mass[c],
+                                                           reference->log_mass[c], policy)
                               : base + self->slope * policy;
         gra_sum_add(&above, policy);
     }
@@ -53,8 +56,10 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
     double level = problem->penalty->mean_slack;
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
     if (isnan(level)) {
-        /* Slacks lie within b of the level: above the even slack no class has more than its even share, below none less. */
-        double margin = 1e-9 * run.slope + 1e-12, even = gra_penalty_even_slack(problem->penalty, &problem->reference);
+        /* Slacks lie within b of the level: above the even slack no class has more than its even
+         * share, below none less. */
+        double margin = 1e-9 * run.slope + 1e-12,
+               even = gra_penalty_even_slack(problem->penalty, &problem->reference);
         double low = even - run.slope - margin, high = even + run.slope + margin;
         answer->method = GRPOALIGN_METHOD_SCALAR;
         level = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));

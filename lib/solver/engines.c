@@ -45,7 +45,8 @@ grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answe
         }
         return gra_solve_total_variation(problem, answer);
     default:
-        return problem->penalty->lets_go ? gra_solve_active_set(problem, answer) : gra_solve_smooth(problem, answer);
+        return problem->penalty->lets_go ? gra_solve_active_set(problem, answer)
+                                         : gra_solve_smooth(problem, answer);
     }
 }
 
@@ -59,7 +60,8 @@ grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer
     case GRA_RANKED:
         return gra_solve_ranked(problem, answer);
     case GRA_AFFINE:
-        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer) : gra_solve_affine(problem, answer);
+        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer)
+                                          : gra_solve_affine(problem, answer);
     default:
         return gra_solve_game(problem, answer);
     }
@@ -74,13 +76,15 @@ static int is_held(const gra_problem *problem)
 /* What has one stationary policy for every beta has one point and no fold. */
 static int is_always_single(const gra_problem *problem)
 {
-    return is_held(problem) && (problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
-                                (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
+    return is_held(problem) &&
+           (problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
+            (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
 }
 
 static grpoalign_status points_affine(const gra_problem *problem, gra_answers *out)
 {
-    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out) : gra_points_affine(problem, out);
+    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out)
+                                      : gra_points_affine(problem, out);
 }
 
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
@@ -98,10 +102,12 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
         out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
         return GRPOALIGN_OK;
     }
-    return problem->structure->kind == GRA_AFFINE ? points_affine(problem, out) : gra_points_game(problem, out);
+    return problem->structure->kind == GRA_AFFINE ? points_affine(problem, out)
+                                                  : gra_points_game(problem, out);
 }
 
-grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out)
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
+                                gra_answers *out)
 {
     gra_answers_start(out);
     if (is_always_single(problem) || !is_held(problem)) {
@@ -109,23 +115,24 @@ grpoalign_status gra_find_folds(const gra_problem *problem, double low, double h
         return GRPOALIGN_OK;
     }
     return problem->structure->kind == GRA_AFFINE ? gra_folds_affine(problem, low, high, out)
-                                                : gra_folds_game(problem, low, high, out);
+                                                  : gra_folds_game(problem, low, high, out);
 }
 
-grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high, double resolution,
-                                gra_answers *out)
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out)
 {
     gra_answers_start(out);
     if (is_always_single(problem) || !is_held(problem)) {
         return gra_curve_single(problem, low, high, resolution, out);
     }
-    return problem->structure->kind == GRA_AFFINE ? gra_curve_affine(problem, low, high, resolution, out)
-                                                : gra_curve_game(problem, low, high, resolution, out);
+    return problem->structure->kind == GRA_AFFINE
+               ? gra_curve_affine(problem, low, high, resolution, out)
+               : gra_curve_game(problem, low, high, resolution, out);
 }
 
 /* The nearest of the points of a affine. */
-static grpoalign_status near_affine(const gra_problem *problem, const double *policy, gra_answers *points,
-                                  gra_answer *answer)
+static grpoalign_status near_affine(const gra_problem *problem, const double *policy,
+                                    gra_answers *points, gra_answer *answer)
 {
     double least = INFINITY;
     int64_t n = problem->reference.classes, nearest = -1;
@@ -146,8 +153,8 @@ static grpoalign_status near_affine(const gra_problem *problem, const double *po
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answers *points,
-                                gra_answer *answer)
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
+                                gra_answers *points, gra_answer *answer)
 {
     gra_problem quiet = *problem;
     quiet.progress = NULL;
@@ -156,7 +163,8 @@ grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy
         return near_affine(&quiet, policy, points, answer);
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    grpoalign_status status = searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
+    grpoalign_status status =
+        searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }
@@ -164,14 +172,17 @@ grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
     *beta = 0.0;
-    /* With finite groups the advantages are continuous in the policy on the whole simplex: there is always a fixed point. */
+    /* With finite groups the advantages are continuous in the policy on the whole simplex: there is
+     * always a fixed point. */
     if (problem->structure->kind != GRA_AFFINE || !is_held(problem)) {
         return GRPOALIGN_OK;
     }
-    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta) : gra_critical_affine(problem, beta);
+    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta)
+                                      : gra_critical_affine(problem, beta);
 }
 
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change)
+grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
+                                     double beta, double change)
 {
     if (problem->progress == NULL) {
         return GRPOALIGN_OK;
@@ -186,7 +197,8 @@ grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answe
     progress.change = change;
     if (problem->progress(problem->user, &progress) != 0) {
         return gra_fail(problem->error, GRPOALIGN_ERR_CANCELLED, 0, -1,
-                        "stopped by the progress function after %d iterations", (int)answer->iterations);
+                        "stopped by the progress function after %d iterations",
+                        (int)answer->iterations);
     }
     return GRPOALIGN_OK;
 }

@@ -1,14 +1,18 @@
 /*
- * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta slack, pi = softmax(log pi_ref + y), and where it ends.
+ * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta slack, pi = softmax(log
+ * pi_ref + y), and where it ends.
  *
- * Outcomes that differ by a factor of a billion in probability move at rates that differ as much, so the integrator has to be
- * implicit: RODAS, an L-stable, stiffly accurate Rosenbrock method of order 4 with an embedded solution of order 3
- * (Hairer and Wanner, Solving Ordinary Differential Equations II, section IV.10), one factorisation and six solves a step.
- * It is 40 lines on top of the library's own Jacobian and LU; the well-kept libraries for this bring a second set of vector
- * and matrix types, print on their own and have no pkg-config file, which a small shared library would pass on to its users.
+ * Outcomes that differ by a factor of a billion in probability move at rates that differ as much,
+ * so the integrator has to be implicit: RODAS, an L-stable, stiffly accurate Rosenbrock method of
+ * order 4 with an embedded solution of order 3 (Hairer and Wanner, Solving Ordinary Differential
+ * Equations II, section IV.10), one factorisation and six solves a step. It is 40 lines on top of
+ * the library's own Jacobian and LU; the well-kept libraries for this bring a second set of vector
+ * and matrix types, print on their own and have no pkg-config file, which a small shared library
+ * would pass on to its users.
  *
- * A long implicit step damps what grows as well as what decays, and would take the flow into points that repel. So near one of
- * those steps are kept shorter than the time in which a disturbance grows.
+ * A long implicit step damps what grows as well as what decays, and would take the flow into points
+ * that repel. So near one of those steps are kept shorter than the time in which a disturbance
+ * grows.
  */
 #include "solver/solver.h"
 
@@ -20,14 +24,17 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* ---- the field ------------------------------------------------------------------------------------------------ */
+/* ---- the field
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct gra_flow_field {
     const gra_problem *problem;
     double beta;
-    int64_t base;                    /* the outcome that logits are relative to, and values are measured from */
+    int64_t base; /* the outcome that logits are relative to, and values are measured from */
     double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
-    double *value, *stiffness, mean, *column; /* v relative to the base; -d slack/d log pi; mean v; scratch */
+    double *value, *stiffness, mean,
+        *column; /* v relative to the base; -d slack/d log pi; mean v; scratch */
 };
 
 gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
@@ -45,15 +52,18 @@ gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
     field->value = gra_arena_doubles(arena, n);
     field->stiffness = gra_arena_doubles(arena, n);
     field->column = gra_arena_doubles(arena, n);
-    return field->policy && field->everywhere && field->u && field->value && field->stiffness && field->column ? field
-                                                                                                               : NULL;
+    return field->policy && field->everywhere && field->u && field->value && field->stiffness &&
+                   field->column
+               ? field
+               : NULL;
 }
 
 void gra_flow_set_base(gra_flow_field *field, double *state)
 {
     int64_t n = field->problem->outcomes.count, base = 0;
     for (int64_t i = 1; i < n; i++) {
-        base = field->problem->outcomes.log_mass[i] + state[i] > field->problem->outcomes.log_mass[base] + state[base]
+        base = field->problem->outcomes.log_mass[i] + state[i] >
+                       field->problem->outcomes.log_mass[base] + state[base]
                    ? i
                    : base;
     }
@@ -87,8 +97,8 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         field->everywhere[outcomes->at[i]] = field->policy[i] /= total;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    grpoalign_status status =
-        outcomes->model->ops->advantage(outcomes->model, field->everywhere, field->u, problem->arena, NULL);
+    grpoalign_status status = outcomes->model->ops->advantage(outcomes->model, field->everywhere,
+                                                              field->u, problem->arena, NULL);
     gra_arena_rewind(problem->arena, mark);
     if (status < 0) {
         return 0;
@@ -107,15 +117,16 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
     double base_velocity = -field->policy[base] * field->mean;
     for (int64_t i = 0; i < n; i++) {
         policy[i] = field->policy[i];
-        velocity[i] = i == base ? 0.0 : field->policy[i] * (field->value[i] - field->mean) - base_velocity;
+        velocity[i] =
+            i == base ? 0.0 : field->policy[i] * (field->value[i] - field->mean) - base_velocity;
     }
     return 1;
 }
 
 /*
  * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - beta stiffness e, and
- * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A, relative to the base's, are then
- * applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
+ * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A,
+ * relative to the base's, are then applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
  */
 int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
 {
@@ -125,9 +136,11 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
     const double *pi = field->policy;
     double *mean = field->column;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *slopes = gra_arena_doubles(problem->arena, all * all), *full = gra_arena_doubles(problem->arena, n * n);
+    double *slopes = gra_arena_doubles(problem->arena, all * all),
+           *full = gra_arena_doubles(problem->arena, n * n);
     if (slopes == NULL || full == NULL ||
-        outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all, problem->arena, NULL) < 0) {
+        outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
+                                       problem->arena, NULL) < 0) {
         gra_arena_rewind(problem->arena, mark);
         return 0;
     }
@@ -171,12 +184,13 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
     return 1;
 }
 
-/* ---- the integrator --------------------------------------------------------------------------------------------- */
+/* ---- the integrator
+ * --------------------------------------------------------------------------------------------- */
 
 enum { STAGES = 6 };
 static const double GAMMA = 0.25;
-/* Arguments of the stages, and what they take over of those before. The last stage starts at the fifth, so that the sixth
- * is the error. */
+/* Arguments of the stages, and what they take over of those before. The last stage starts at the
+ * fifth, so that the sixth is the error. */
 static const double STAGE[STAGES][STAGES - 1] = {
     {0.0},
     {1.544},
@@ -191,7 +205,8 @@ static const double CARRY[STAGES][STAGES - 1] = {
     {-2.430093356833875, -0.2063599157091915},
     {-0.1073529058151375, -9.594562251023355, -20.47028614809616},
     {7.496443313967647, -10.24680431464352, -33.99990352819905, 11.7089089320616},
-    {8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136, -6.058818238834054},
+    {8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136,
+     -6.058818238834054},
 };
 
 typedef struct follower {
@@ -200,7 +215,7 @@ typedef struct follower {
     int64_t n, order; /* outcomes, and logits that move: all but the base's */
     double time, step;
     double *state, *policy, *velocity, *next, *next_policy, *next_velocity; /* per outcome */
-    double *stages[STAGES], *jacobian, *matrix;                             /* per logit that moves */
+    double *stages[STAGES], *jacobian, *matrix; /* per logit that moves */
     int32_t *pivots;
     double *classes; /* class probabilities */
     double change;   /* of a probability in the last step */
@@ -246,7 +261,8 @@ static double largest_speed(const follower *f)
     return largest;
 }
 
-/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 on short memory. */
+/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 on short
+ * memory. */
 static double try_step(follower *f)
 {
     int64_t n = f->order;
@@ -296,7 +312,8 @@ static const double LARGEST_CHANGE = 0.05;
 /* A step that could change no logit by more than this means that something is wrong. */
 static const double SHORTEST_CHANGE = 1e-14;
 
-/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short memory. */
+/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short
+ * memory. */
 static int advance(follower *f, double tolerance, double longest)
 {
     if (!gra_flow_jacobian(f->field, f->jacobian)) {
@@ -341,15 +358,18 @@ static int advance(follower *f, double tolerance, double longest)
     return 1;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* The first step changes no logit by more than this. */
 static const double FIRST_CHANGE = 0.01;
-/* A flow within ARRIVED of a stationary policy that attracts has arrived; candidates are looked for when a step changes no
- * probability by more than SLOW, every so many steps. */
+/* A flow within ARRIVED of a stationary policy that attracts has arrived; candidates are looked for
+ * when a step changes no probability by more than SLOW, every so many steps. */
 static const double ARRIVED = 1e-6, SLOW = 1e-3;
 enum { LOOK_EVERY = 8 };
-/* At a point that repels it stays, by symmetry, when it is still there after so many e-foldings of a disturbance. */
+/* At a point that repels it stays, by symmetry, when it is still there after so many e-foldings of
+ * a disturbance. */
 static const double FOLDINGS = 40.0;
 /* This little left outside the best outcomes is a collapse. */
 static const double COLLAPSED = 1e-9;
@@ -368,7 +388,8 @@ static double distance_to(const follower *f, const gra_answer *answer)
     double largest = 0.0;
     for (int64_t i = 0; i < f->n; i++) {
         int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
-        largest = fmax(largest, fabs(f->policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
+        largest =
+            fmax(largest, fabs(f->policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
     }
     return largest;
 }
@@ -401,20 +422,22 @@ static int is_falling(const follower *f)
 }
 
 /*
- * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too, or farther away and training
- * comes back to it: only advantages without bound win over a slack that holds every outcome.
+ * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too,
+ * or farther away and training comes back to it: only advantages without bound win over a slack
+ * that holds every outcome.
  */
 static int has_collapsed(const follower *f, const gra_answer *candidate)
 {
     const gra_structure *structure = f->problem->structure;
-    if (structure->kind != GRA_AFFINE || !(outside_best(&structure->affine, f->classes) < COLLAPSED)) {
+    if (structure->kind != GRA_AFFINE ||
+        !(outside_best(&structure->affine, f->classes) < COLLAPSED)) {
         return 0;
     }
     if (!gra_penalty_holds(f->problem->penalty) || candidate->status == GRPOALIGN_NOT_CONVERGED) {
         return 1;
     }
-    return !(outside_best(&structure->affine, candidate->policy) < COLLAPSED) && isinf(structure->affine.high) &&
-           is_falling(f);
+    return !(outside_best(&structure->affine, candidate->policy) < COLLAPSED) &&
+           isinf(structure->affine.high) && is_falling(f);
 }
 
 /* How fast the flow leaves a stationary policy: 0 when it attracts. */
@@ -425,11 +448,14 @@ static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
     return stable > 0 || !(rate > rounding) ? 0.0 : rate;
 }
 
-grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
-                                 gra_flow_sink sink, void *user, gra_answer *answer)
+grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
+                                 const gra_flow_limits *limits, gra_flow_sink sink, void *user,
+                                 gra_answer *answer)
 {
-    follower f = {
-        .problem = problem, .n = problem->outcomes.count, .order = problem->outcomes.count - 1, .answer = answer};
+    follower f = {.problem = problem,
+                  .n = problem->outcomes.count,
+                  .order = problem->outcomes.count - 1,
+                  .answer = answer};
     gra_answer candidate;
     gra_answers points = {.count = -1};
     double longest = INFINITY, near_since = -1.0, rate = 0.0;
@@ -458,7 +484,8 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
             GRA_TRY(gra_solve_near(problem, f.classes, &points, &candidate));
-            int here = candidate.status != GRPOALIGN_NOT_CONVERGED && distance_to(&f, &candidate) < ARRIVED;
+            int here = candidate.status != GRPOALIGN_NOT_CONVERGED &&
+                       distance_to(&f, &candidate) < ARRIVED;
             if (here) {
                 rate = near_since < 0.0 ? leaving_rate(problem, &candidate) : rate;
                 near_since = near_since < 0.0 ? f.time : near_since;

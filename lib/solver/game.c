@@ -1,9 +1,10 @@
 /*
  * Games: which way to a stationary policy.
  *
- * Reverse KL starts from a affine nearby. Pairwise preferences come by the central path. Direct KL follows the branch from large
- * beta, where the stationary policy is unique, down to the wanted one; where that branch ends at a fold, and wherever Newton
- * fails, implicit steps along the training flow in its natural metric, d slack/dt = -r, lead on to where training ends.
+ * Reverse KL starts from a affine nearby. Pairwise preferences come by the central path. Direct KL
+ * follows the branch from large beta, where the stationary policy is unique, down to the wanted
+ * one; where that branch ends at a fold, and wherever Newton fails, implicit steps along the
+ * training flow in its natural metric, d slack/dt = -r, lead on to where training ends.
  */
 #include "solver/newton.h"
 
@@ -15,21 +16,23 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Newton takes over when the damping is below READY, or in vain, some decades later; it must not leave the region of AT_HAND. */
+/* Newton takes over when the damping is below READY, or in vain, some decades later; it must not
+ * leave the region of AT_HAND. */
 static const double READY = 1e-4, AT_HAND = 0.05;
 /* Coarse Jacobians would rule a step with less damping than this. */
 static const double EXACT_BELOW = 1e-3;
 
 /*
- * Implicit Euler steps along d slack/dt = -r, lengthened as r falls, until Newton takes over: ends where the flow ends. The
- * damping is the inverse of the step.
+ * Implicit Euler steps along d slack/dt = -r, lengthened as r falls, until Newton takes over: ends
+ * where the flow ends. The damping is the inverse of the step.
  */
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     int64_t n = s->game->classes;
     double damping = 1.0, ready = READY;
-    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    double *slack = gra_arena_doubles(problem->arena, n),
+           *policy = gra_arena_doubles(problem->arena, n);
     s->answer->method = GRPOALIGN_METHOD_FLOW;
     *outcome = NEWTON_FAILED;
     if (slack == NULL || policy == NULL || !gra_newton_evaluate(s)) {
@@ -45,7 +48,8 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
             damping *= 2.0;
             continue;
         }
-        /* A long implicit step is drawn to points that the flow leaves; the determinant changes its sign first. */
+        /* A long implicit step is drawn to points that the flow leaves; the determinant changes its
+         * sign first. */
         if (gra_newton_direction(s, s->r, s->step) <= 0) {
             damping = 2.0 * damping + fmin(1e-3, sqrt(size));
             continue;
@@ -56,7 +60,8 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
             return gra_fail_memory(problem->error);
         }
         *change = gra_largest_difference(s->answer->policy, s->saved_policy, s->game->classes);
-        if (*change > 0.1 || !(s->size <= 2.0 * size + 1.0)) { /* a step the flow would not have taken in one go */
+        if (*change > 0.1 ||
+            !(s->size <= 2.0 * size + 1.0)) { /* a step the flow would not have taken in one go */
             gra_newton_restore(s);
             if (!gra_newton_evaluate(s)) {
                 return gra_fail_memory(problem->error);
@@ -77,7 +82,8 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
             memcpy(slack, s->answer->slack, (size_t)n * sizeof(double));
             memcpy(policy, s->answer->policy, (size_t)n * sizeof(double));
             GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
-            if (*outcome == NEWTON_DONE && gra_largest_difference(policy, s->answer->policy, n) < AT_HAND) {
+            if (*outcome == NEWTON_DONE &&
+                gra_largest_difference(policy, s->answer->policy, n) < AT_HAND) {
                 return GRPOALIGN_OK;
             }
             *outcome = NEWTON_FAILED;
@@ -93,8 +99,8 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
     return GRPOALIGN_OK;
 }
 
-/* Points on the way to the wanted one are solved to this relative correction, with coarse advantages where those move no
- * slack by more than ON_THE_WAY. */
+/* Points on the way to the wanted one are solved to this relative correction, with coarse
+ * advantages where those move no slack by more than ON_THE_WAY. */
 static const double NEAR_BRANCH = 1e-5, ON_THE_WAY = 0.01;
 
 static int way_accuracy(const gra_newton *s)
@@ -107,13 +113,14 @@ enum { FLOW_STEPS = 2000 };
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
-/* Near a fold Newton halves the distance: from a stride of SHORTEST_STRIDE to where rounding rules. */
+/* Near a fold Newton halves the distance: from a stride of SHORTEST_STRIDE to where rounding rules.
+ */
 enum { LAST_ITERATIONS = 40 };
 
 /*
- * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is kept when Newton converges at
- * once, to where the tangent pointed, and the determinant keeps its sign. *outcome is NEWTON_FAILED at a fold, with the last
- * point of the branch in the answer.
+ * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is
+ * kept when Newton converges at once, to where the tangent pointed, and the determinant keeps its
+ * sign. *outcome is NEWTON_FAILED at a fold, with the last point of the branch in the answer.
  */
 static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outcome, double *change)
 {
@@ -121,8 +128,10 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     int64_t n = s->game->classes;
     double here = log(beta_from), end = log(problem->beta), stride = 1.0;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *base_slack = gra_arena_doubles(problem->arena, n), *tangent = gra_arena_doubles(problem->arena, n);
-    double *base_policy = gra_arena_doubles(problem->arena, n), *predicted = gra_arena_doubles(problem->arena, n);
+    double *base_slack = gra_arena_doubles(problem->arena, n),
+           *tangent = gra_arena_doubles(problem->arena, n);
+    double *base_policy = gra_arena_doubles(problem->arena, n),
+           *predicted = gra_arena_doubles(problem->arena, n);
     if (base_slack == NULL || tangent == NULL || base_policy == NULL || predicted == NULL) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
@@ -153,8 +162,8 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
             gra_newton_move(s, tangent, next - here);
             memcpy(predicted, s->answer->policy, bytes);
             int found;
-            status =
-                gra_newton_run(s, next > end ? 5 : LAST_ITERATIONS, next > end ? NEAR_BRANCH : 0.0, &found, change);
+            status = gra_newton_run(s, next > end ? 5 : LAST_ITERATIONS,
+                                    next > end ? NEAR_BRANCH : 0.0, &found, change);
             double correction = 0.0, travelled = 0.0;
             for (int64_t c = 0; c < n; c++) {
                 correction += fabs(s->answer->policy[c] - predicted[c]);
@@ -184,8 +193,9 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
 }
 
 /*
- * Classes so small, or so firmly held, that their residual no longer moves the policy take their slack straight from the
- * advantages: their probabilities then have all digits too, however few of them there are.
+ * Classes so small, or so firmly held, that their residual no longer moves the policy take their
+ * slack straight from the advantages: their probabilities then have all digits too, however few of
+ * them there are.
  */
 static grpoalign_status settle_small(gra_newton *s)
 {
@@ -193,7 +203,8 @@ static grpoalign_status settle_small(gra_newton *s)
         return gra_fail_memory(s->problem->error);
     }
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->answer->policy[c] * s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
+        double slope = s->answer->policy[c] *
+                       s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
         if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
             s->answer->slack[c] -= s->r[c];
         }
@@ -203,8 +214,8 @@ static grpoalign_status settle_small(gra_newton *s)
 }
 
 /*
- * The last word on an answer: no class may be kept from probability it is due. One whose slack is too high by more than rounding
- * explains would go on to gain, however little it holds now.
+ * The last word on an answer: no class may be kept from probability it is due. One whose slack is
+ * too high by more than rounding explains would go on to gain, however little it holds now.
  */
 static int holds(const gra_newton *s)
 {
@@ -219,8 +230,9 @@ static int holds(const gra_newton *s)
 }
 
 /*
- * The policy error: what is left to correct, by fresh residuals, and what the error of the advantages does to the policy, that
- * error being measured by computing them a second way, or else bounded with alternating signs standing for the worst ones.
+ * The policy error: what is left to correct, by fresh residuals, and what the error of the
+ * advantages does to the policy, that error being measured by computing them a second way, or else
+ * bounded with alternating signs standing for the worst ones.
  */
 static grpoalign_status estimate_error(gra_newton *s, int *valid)
 {
@@ -236,7 +248,8 @@ static grpoalign_status estimate_error(gra_newton *s, int *valid)
     double worst = 4.0 * gra_newton_measure(s, s->step).change;
     if (game->margins == NULL) {
         gra_game_to_levels(game, s->answer->policy, s->w);
-        int checked = game->check != NULL ? game->check(game, s->w, s->level, s->a, s->problem->arena) : -1;
+        int checked =
+            game->check != NULL ? game->check(game, s->w, s->level, s->a, s->problem->arena) : -1;
         if (checked == 0) {
             return gra_fail_memory(s->problem->error);
         }
@@ -260,7 +273,8 @@ grpoalign_status gra_game_polish(gra_newton *s, int *valid)
     return estimate_error(s, valid);
 }
 
-/* The solution connected to pi_ref: at once where beta is large, else along the branch from there. */
+/* The solution connected to pi_ref: at once where beta is large, else along the branch from there.
+ */
 static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
@@ -270,7 +284,8 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
     s->accuracy = on_the_way ? way_accuracy(s) : GRA_EXACT;
     if (problem->before != NULL && problem->before->beta > problem->beta) {
         memcpy(s->answer->slack, problem->before->slack, (size_t)s->game->classes * sizeof(double));
-        memcpy(s->answer->policy, problem->before->policy, (size_t)s->game->classes * sizeof(double));
+        memcpy(s->answer->policy, problem->before->policy,
+               (size_t)s->game->classes * sizeof(double));
         s->answer->method = GRPOALIGN_METHOD_CONTINUATION;
         return follow_branch(s, problem->before->beta, outcome, change);
     }
@@ -287,16 +302,19 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
 }
 
 /*
- * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton cannot turn: starts from a
- * nearly uniform reference, raised by 1 everywhere, and lowers the floor, faster and faster, to the reference itself.
+ * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton
+ * cannot turn: starts from a nearly uniform reference, raised by 1 everywhere, and lowers the
+ * floor, faster and faster, to the reference itself.
  */
 static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
     int64_t n = s->game->classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *mass = gra_arena_doubles(problem->arena, n), *log_mass = gra_arena_doubles(problem->arena, n);
-    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    double *mass = gra_arena_doubles(problem->arena, n),
+           *log_mass = gra_arena_doubles(problem->arena, n);
+    double *slack = gra_arena_doubles(problem->arena, n),
+           *policy = gra_arena_doubles(problem->arena, n);
     if (mass == NULL || log_mass == NULL || slack == NULL || policy == NULL) {
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
@@ -324,7 +342,8 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
                 int stiff = policy[c] > s->beta * slack[c];
                 s->answer->slack[c] = stiff ? mass[c] / policy[c] : slack[c];
             }
-            (void)problem->penalty->respond(problem->penalty, &eased.reference, s->answer->slack, s->answer->policy);
+            (void)problem->penalty->respond(problem->penalty, &eased.reference, s->answer->slack,
+                                            s->answer->policy);
         }
         if (status >= 0 && !isinf(floor)) {
             status = gra_newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
@@ -358,8 +377,8 @@ static int attracts(gra_newton *s)
 }
 
 /*
- * Looks for a second stationary policy where training would be if it had gone too far: with nearly everything on the class
- * that the solution found likes best. Finding none proves nothing.
+ * Looks for a second stationary policy where training would be if it had gone too far: with nearly
+ * everything on the class that the solution found likes best. Finding none proves nothing.
  */
 static grpoalign_status probe_beyond(gra_newton *s, int *another)
 {
@@ -367,7 +386,8 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
     int64_t n = s->game->classes, best = 0;
     size_t bytes = (size_t)n * sizeof(double);
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *slack = gra_arena_doubles(problem->arena, n), *policy = gra_arena_doubles(problem->arena, n);
+    double *slack = gra_arena_doubles(problem->arena, n),
+           *policy = gra_arena_doubles(problem->arena, n);
     gra_answer kept = *s->answer;
     *another = 0;
     if (slack == NULL || policy == NULL) {
@@ -376,7 +396,8 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
     }
     memcpy(slack, s->answer->slack, bytes);
     memcpy(policy, s->answer->policy, bytes);
-    grpoalign_status status = gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
+    grpoalign_status status =
+        gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
     for (int64_t c = 0; c < n; c++) {
         best = s->u[c] > s->u[best] ? c : best;
     }
@@ -406,7 +427,8 @@ static grpoalign_status probe_beyond(gra_newton *s, int *another)
 static double largest_advantage(gra_newton *s)
 {
     double largest = 0.0;
-    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes, s->problem->reference.mass, s->work);
+    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes,
+               s->problem->reference.mass, s->work);
     for (int64_t c = 0; c < s->game->classes; c++) {
         largest = fmax(largest, fabs(s->work[c]));
     }
@@ -414,7 +436,8 @@ static double largest_advantage(gra_newton *s)
 }
 
 /* Newton from the response to the advantages at a policy. */
-static grpoalign_status from_policy(gra_newton *s, const double *policy, int limit, int *outcome, double *change)
+static grpoalign_status from_policy(gra_newton *s, const double *policy, int limit, int *outcome,
+                                    double *change)
 {
     GRA_TRY(gra_newton_respond(s, policy));
     return gra_newton_run(s, limit, 0.0, outcome, change);
@@ -439,8 +462,8 @@ static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
     return from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
-/* Newton from slacks that go on as they went between two answers at larger betas: straight in logarithms, which keeps them
- * positive. */
+/* Newton from slacks that go on as they went between two answers at larger betas: straight in
+ * logarithms, which keeps them positive. */
 static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
 {
     const gra_answer *before = s->problem->before, *earlier = s->problem->earlier;
@@ -462,7 +485,8 @@ static int may_go_on(const gra_problem *problem)
            log(before->beta / problem->beta) < LONGEST_STRIDE * log(earlier->beta / before->beta);
 }
 
-/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy. */
+/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy.
+ */
 static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
@@ -496,17 +520,20 @@ static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *chang
     return GRPOALIGN_OK;
 }
 
-/* Direct KL and others, where several solutions are common: the branch that comes from the reference. */
+/* Direct KL and others, where several solutions are common: the branch that comes from the
+ * reference. */
 static grpoalign_status follow_reference(gra_newton *s, int *outcome, double *change)
 {
     GRA_TRY(from_large_beta(s, outcome, change));
-    /* The response of the direct KL moves the policy by at most sum |dpi| <= max |du| / beta: above this it is a contraction. */
+    /* The response of the direct KL moves the policy by at most sum |dpi| <= max |du| / beta: above
+     * this it is a contraction. */
     if (s->problem->penalty->exponential && s->problem->beta >= 1.001 * s->game->contraction &&
         *outcome == NEWTON_DONE) {
         s->answer->unique = 1;
     }
     if (*outcome == NEWTON_DONE && !attracts(s)) {
-        *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that repels */
+        *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that
+                                     repels */
     }
     s->answer->on_branch = *outcome == NEWTON_DONE;
     return GRPOALIGN_OK;
@@ -515,7 +542,11 @@ static grpoalign_status follow_reference(gra_newton *s, int *outcome, double *ch
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
 {
     const gra_game *game = &problem->structure->game;
-    gra_newton s = {.problem = problem, .game = game, .answer = answer, .beta = problem->beta, .accuracy = GRA_EXACT};
+    gra_newton s = {.problem = problem,
+                    .game = game,
+                    .answer = answer,
+                    .beta = problem->beta,
+                    .accuracy = GRA_EXACT};
     int outcome = NEWTON_FAILED, reverse = problem->penalty->barrier > 0.0;
     double change = INFINITY;
     answer->method = GRPOALIGN_METHOD_NEWTON;

@@ -1,6 +1,7 @@
 /*
- * The limit of large groups over their std as a batch of one context (solver/batch.c): for penalties whose path is not an exponential
- * family, where no bounds are known along it, but are along b = beta (sigma + epsilon).
+ * The limit of large groups over their std as a batch of one context (solver/batch.c): for
+ * penalties whose path is not an exponential family, where no bounds are known along it, but are
+ * along b = beta (sigma + epsilon).
  */
 #include "solver/batch.h"
 #include "solver/solver.h"
@@ -52,12 +53,12 @@ int gra_is_lone_batch(const gra_problem *problem)
 {
     const gra_affine *affine = &problem->structure->affine;
     const gra_penalty *penalty = problem->penalty;
-    if (problem->structure->kind != GRA_AFFINE || !affine->over_sigma || !penalty->convex || penalty->exponential ||
-        penalty->lets_go || penalty->barrier > 0.0) {
+    if (problem->structure->kind != GRA_AFFINE || !affine->over_sigma || !penalty->convex ||
+        penalty->exponential || penalty->lets_go || penalty->barrier > 0.0) {
         return 0;
     }
-    /* The path still has a policy where epsilon alone leaves a b that doubles do not have, and a better one where the best outcome
-     * has so little that levels lose the digits of slacks. */
+    /* The path still has a policy where epsilon alone leaves a b that doubles do not have, and a
+     * better one where the best outcome has so little that levels lose the digits of slacks. */
     lone self;
     start_lone(&self, problem);
     return gra_batch_rounding(&self.batch) < TOO_ROUNDED &&
@@ -125,8 +126,9 @@ static grpoalign_status has_divisor(lone *self, double log_beta, int *has)
     return GRPOALIGN_OK;
 }
 
-/* beta = b/sigma grows without bound with b, and is continuous: whatever lies above a beta that has a stationary policy has one,
- * too. Strides find the lowest; were there a lower one between them, it would show a little below. */
+/* beta = b/sigma grows without bound with b, and is continuous: whatever lies above a beta that has
+ * a stationary policy has one, too. Strides find the lowest; were there a lower one between them,
+ * it would show a little below. */
 grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
 {
     lone self;

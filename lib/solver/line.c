@@ -1,16 +1,18 @@
 /*
- * Affine structures: u_c = strength(pi) (m - gap_c). Every stationary policy lies on the penalty's path
- * pi(theta) with slacks theta gap + constant, and each policy of the path is stationary at exactly one beta:
+ * Affine structures: u_c = strength(pi) (m - gap_c). Every stationary policy lies on the penalty's
+ * path pi(theta) with slacks theta gap + constant, and each policy of the path is stationary at
+ * exactly one beta:
  *
  *     log beta(theta) = log strength(pi(theta)) - log theta,
  *
- * which falls from infinity at pi_ref. So the stationary policies at a beta are the level set of one function, they appear
- * and vanish where it turns, and below its least value there are none where it rises for ever at the end of the path:
- * training collapses there.
+ * which falls from infinity at pi_ref. So the stationary policies at a beta are the level set of
+ * one function, they appear and vanish where it turns, and below its least value there are none
+ * where it rises for ever at the end of the path: training collapses there.
  *
- * Where that function is known to fall all the way (reverse KL, large groups and others) its root is bracketed and refined.
- * Elsewhere the path is divided until bounds on the slope (model/affine.h) tell which way beta goes in every piece, or that the
- * piece holds nothing wanted; what is then found is all there is. Where no such bounds are known the path is looked at in
+ * Where that function is known to fall all the way (reverse KL, large groups and others) its root
+ * is bracketed and refined. Elsewhere the path is divided until bounds on the slope
+ * (model/affine.h) tell which way beta goes in every piece, or that the piece holds nothing wanted;
+ * what is then found is all there is. Where no such bounds are known the path is looked at in
  * strides, which proves nothing. The first stationary policy on the path is where training
  * that started at pi_ref ends, and what pi_ref continues to as beta falls from infinity.
  */
@@ -40,8 +42,10 @@ typedef struct line {
     double *scratch;
     double log_low, log_high; /* what is wanted: log beta in between */
     double finest;            /* relative width of the smallest pieces */
-    intervals crossings;      /* of log beta = log_low where that is all that is wanted, each once, ascending */
-    intervals turns;          /* pieces too small to divide that may hold a turn with a beta that is wanted */
+    intervals crossings;      /* of log beta = log_low where that is all that is wanted, each once,
+                                 ascending */
+    intervals
+        turns; /* pieces too small to divide that may hold a turn with a beta that is wanted */
     int32_t calls;
     int exhausted; /* pieces were left undecided for want of calls */
     int short_memory;
@@ -65,13 +69,13 @@ static double log_beta_at(void *context, double x)
     line *self = context;
     const gra_problem *problem = self->problem;
     self->calls++;
-    double theta =
-        problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap, x, self->slack, self->policy);
+    double theta = problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap,
+                                          x, self->slack, self->policy);
     double log_strength = log(self->affine->strength(self->affine, self->policy));
     if (!isfinite(log_strength) && self->affine->log_strength != NULL) {
         for (int64_t c = 0; c < problem->reference.classes; c++) {
-            self->scratch[c] =
-                problem->reference.log_mass[c] + problem->penalty->log_ratio(problem->penalty, self->slack[c]);
+            self->scratch[c] = problem->reference.log_mass[c] +
+                               problem->penalty->log_ratio(problem->penalty, self->slack[c]);
         }
         log_strength = self->affine->log_strength(self->affine, self->scratch);
     }
@@ -115,7 +119,9 @@ static grpoalign_status settle(line *self, gra_answer *answer, double x, double 
     return GRPOALIGN_OK;
 }
 
-/* ---- one root ----------------------------------------------------------------------------------------------- */
+/* ---- one root
+ * -----------------------------------------------------------------------------------------------
+ */
 
 /* Whether there is one root, by theory. */
 static int is_single(const gra_problem *problem)
@@ -129,11 +135,12 @@ static double single_root(line *self)
     const gra_problem *problem = self->problem;
     const gra_affine *affine = self->affine;
     double low, high;
-    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap, affine->low / problem->beta,
-                                  affine->high / problem->beta, &low, &high, self->policy);
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap,
+                                   affine->low / problem->beta, affine->high / problem->beta, &low,
+                                   &high, self->policy);
     double f_low = equation(self, low), f_high = NAN;
-    /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one from below, because far
-     * beyond the root probabilities may be too small for a double. */
+    /* The bracket is exact but for rounding: let its lower end breathe, and come to the upper one
+     * from below, because far beyond the root probabilities may be too small for a double. */
     for (int i = 0; i < 60 && f_low < 0.0; i++) {
         low -= ldexp(1e-9, i);
         f_low = equation(self, low);
@@ -157,11 +164,13 @@ static double single_root(line *self)
     return gra_root(equation, self, low, f_low, high, f_high);
 }
 
-/* ---- dividing the path ------------------------------------------------------------------------------------------ */
+/* ---- dividing the path
+ * ------------------------------------------------------------------------------------------ */
 
 /*
- * -d mean gap / d theta where the slacks are theta gap + level: the weighted variance of the gaps with weights
- * q = -d pi / d slack. As the minimum over m of sum q (gap - m)^2 it grows with every q.
+ * -d mean gap / d theta where the slacks are theta gap + level: the weighted variance of the gaps
+ * with weights q = -d pi / d slack. As the minimum over m of sum q (gap - m)^2 it grows with every
+ * q.
  */
 static double spread_of(line *self, double theta, double level)
 {
@@ -171,8 +180,9 @@ static double spread_of(line *self, double theta, double level)
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
         double slack = theta * self->affine->gap[c] + level;
-        q[c] = exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack)) *
-               gra_penalty_level_slope(problem->penalty, slack);
+        q[c] =
+            exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack)) *
+            gra_penalty_level_slope(problem->penalty, slack);
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * self->affine->gap[c]);
     }
@@ -184,7 +194,8 @@ static double spread_of(line *self, double theta, double level)
     return gra_sum_value(second);
 }
 
-/* The level of the path's last policy: the slack of the best classes, or its distance from the pole. */
+/* The level of the path's last policy: the slack of the best classes, or its distance from the
+ * pole. */
 static double level_of(const line *self)
 {
     const gra_penalty *penalty = self->problem->penalty;
@@ -206,8 +217,8 @@ static gra_affine_sample sample_at(line *self, double x)
     memset(&sample, 0, sizeof sample);
     self->calls++;
     sample.x = x;
-    sample.theta =
-        problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap, x, self->slack, self->policy);
+    sample.theta = problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap,
+                                          x, self->slack, self->policy);
     /* slack = theta gap + level, and some gap is 0. */
     sample.level = level_of(self);
     if (self->affine->any_path) {
@@ -217,7 +228,8 @@ static gra_affine_sample sample_at(line *self, double x)
     return sample;
 }
 
-static gra_affine_sample sample_between(line *self, const gra_affine_sample *a, const gra_affine_sample *b)
+static gra_affine_sample sample_between(line *self, const gra_affine_sample *a,
+                                        const gra_affine_sample *b)
 {
     return sample_at(self, 0.5 * (a->x + b->x));
 }
@@ -236,7 +248,8 @@ static interval slope_bounds(line *self, const gra_affine_sample *a, const gra_a
     interval slope;
     gra_affine_piece piece = {.a = a, .b = b};
     if (self->affine->any_path) {
-        /* The level falls as theta grows, so every slack in the piece lies between these, and q falls with the slack. */
+        /* The level falls as theta grows, so every slack in the piece lies between these, and q
+         * falls with the slack. */
         piece.least_spread = spread_of(self, b->theta, a->level);
         piece.most_spread = spread_of(self, a->theta, b->level);
     }
@@ -270,7 +283,8 @@ static void note(line *self, intervals *list, double low, double high, int join)
         list->items[list->count - 1].high = high;
         return;
     }
-    interval *items = gra_arena_grow(self->problem->arena, list->items, list->count, &list->capacity, sizeof *items);
+    interval *items = gra_arena_grow(self->problem->arena, list->items, list->count,
+                                     &list->capacity, sizeof *items);
     if (items == NULL) {
         self->short_memory = 1;
         return;
@@ -299,17 +313,19 @@ static void divide(line *self, const gra_affine_sample *a, const gra_affine_samp
     if (!monotone) {
         note(self, &self->turns, a->x, b->x, 1);
     }
-    if (self->log_low == self->log_high && (log_beta_of(a) > self->log_low) != (log_beta_of(b) > self->log_low)) {
+    if (self->log_low == self->log_high &&
+        (log_beta_of(a) > self->log_low) != (log_beta_of(b) > self->log_low)) {
         note(self, &self->crossings, a->x, b->x, 0);
     }
 }
 
-/* Steps of the parameter x of the path, which grows like log theta; exp(LARGEST_X) is still a double. */
+/* Steps of the parameter x of the path, which grows like log theta; exp(LARGEST_X) is still a
+ * double. */
 static const double STRIDE = 0.7, LARGEST_X = 700.0;
 
 /*
- * Divides the whole path, as far as betas in [low, high] are met (0 and infinity: all). Returns 1 when beta rises for ever at
- * the end: training that gets so far collapses onto the best outcomes.
+ * Divides the whole path, as far as betas in [low, high] are met (0 and infinity: all). Returns 1
+ * when beta rises for ever at the end: training that gets so far collapses onto the best outcomes.
  */
 static int divide_path(line *self, double low, double high, double finest)
 {
@@ -319,8 +335,8 @@ static int divide_path(line *self, double low, double high, double finest)
     self->finest = finest;
     /* Below this beta exceeds `high`, because the strength is at least affine->low. */
     double start = fmax(affine->low / high * (1.0 - 1e-12), 1e-300), x, unused;
-    self->problem->penalty->path_bracket(self->problem->penalty, &self->problem->reference, affine->gap, start, start, &x,
-                                        &unused, self->policy);
+    self->problem->penalty->path_bracket(self->problem->penalty, &self->problem->reference,
+                                         affine->gap, start, start, &x, &unused, self->policy);
     gra_affine_sample a = sample_at(self, x - STRIDE);
     while (self->calls < MOST_CALLS && !self->short_memory) {
         double ceiling = affine->ceiling(affine, &a, self->policy);
@@ -350,16 +366,18 @@ static int divide_path(line *self, double low, double high, double finest)
 static int is_divisible(const gra_problem *problem)
 {
     const gra_affine *affine = &problem->structure->affine;
-    return affine->slope_bounds != NULL && (problem->penalty->exponential || (affine->any_path && problem->penalty->convex));
+    return affine->slope_bounds != NULL &&
+           (problem->penalty->exponential || (affine->any_path && problem->penalty->convex));
 }
 
-/* Relative width of pieces: a piece this small that no bound decides is a touching point within rounding; the beta of a turn
- * is good to the square of its width. */
+/* Relative width of pieces: a piece this small that no bound decides is a touching point within
+ * rounding; the beta of a turn is good to the square of its width. */
 static const double FINEST = 1e-12, FINEST_TURN = 1e-9;
 
 /*
- * Where no bounds are known: the crossings of the problem's beta met in strides along the path, the first alone or all. Proves
- * nothing. Returns 1 when beta is still above at the end of what doubles can hold.
+ * Where no bounds are known: the crossings of the problem's beta met in strides along the path, the
+ * first alone or all. Proves nothing. Returns 1 when beta is still above at the end of what doubles
+ * can hold.
  */
 static int stride_path(line *self, int first_alone)
 {
@@ -367,8 +385,8 @@ static int stride_path(line *self, int first_alone)
     const gra_affine *affine = self->affine;
     const double stride = 0.5 * STRIDE;
     double x, end, high = affine->high / problem->beta;
-    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap, affine->low / problem->beta, high, &x,
-                                  &end, self->policy);
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, affine->gap,
+                                   affine->low / problem->beta, high, &x, &end, self->policy);
     double before = equation(self, x);
     while (x < LARGEST_X && !(first_alone && self->crossings.count > 0) && !self->short_memory) {
         double next = fmin(x + stride, LARGEST_X), here = equation(self, next);
@@ -392,11 +410,14 @@ static double refine(line *self, interval bracket)
 {
     double f_low = equation(self, bracket.low), f_high = equation(self, bracket.high);
     /* Rounding may tell another story here than it did there. */
-    return (f_low > 0.0) == (f_high > 0.0) ? (fabs(f_low) < fabs(f_high) ? bracket.low : bracket.high)
-                                           : gra_root(equation, self, bracket.low, f_low, bracket.high, f_high);
+    return (f_low > 0.0) == (f_high > 0.0)
+               ? (fabs(f_low) < fabs(f_high) ? bracket.low : bracket.high)
+               : gra_root(equation, self, bracket.low, f_low, bracket.high, f_high);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------ */
+/* ---- answers
+ * ------------------------------------------------------------------------------------------------
+ */
 
 void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
 {
@@ -412,7 +433,9 @@ void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
     }
     for (int64_t c = 0; c < reference->classes; c++) {
         answer->policy[c] /= sum;
-        answer->slack[c] = gap[c] == 0.0 ? problem->penalty->slack_of(problem->penalty, -(top + log(sum))) : INFINITY;
+        answer->slack[c] = gap[c] == 0.0
+                               ? problem->penalty->slack_of(problem->penalty, -(top + log(sum)))
+                               : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->status = GRPOALIGN_COLLAPSED;
@@ -423,9 +446,10 @@ void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
 }
 
 /*
- * Where slacks end (chi-squared and others) the path comes to the best classes at a finite theta, and beyond it only slacks change:
- * the best classes alone are stationary when their strength asks for a theta there. So they are, within doubles, where a bounded
- * strength leaves the others less than the parameter of the path can tell from nothing and roots are `left` that were not seen.
+ * Where slacks end (chi-squared and others) the path comes to the best classes at a finite theta,
+ * and beyond it only slacks change: the best classes alone are stationary when their strength asks
+ * for a theta there. So they are, within doubles, where a bounded strength leaves the others less
+ * than the parameter of the path can tell from nothing and roots are `left` that were not seen.
  * Fills the answer if so.
  */
 static int settle_corner(line *self, int left, gra_answer *answer)
@@ -443,14 +467,17 @@ static int settle_corner(line *self, int left, gra_answer *answer)
     for (int64_t c = 0; c < n; c++) {
         best = affine->gap[c] == 0.0 ? c : best;
     }
-    double theta = affine->strength(affine, answer->policy) / problem->beta, level = answer->slack[best];
+    double theta = affine->strength(affine, answer->policy) / problem->beta,
+           level = answer->slack[best];
     if (!isfinite(theta)) {
         return 0;
     }
     for (int64_t c = 0; c < n; c++) {
         answer->slack[c] = theta * affine->gap[c] + level;
-        double log_policy = problem->reference.log_mass[c] + penalty->log_ratio(penalty, answer->slack[c]);
-        if (affine->gap[c] > 0.0 && answer->slack[c] < penalty->slack_most && !(left && log_policy < -LARGEST_X)) {
+        double log_policy =
+            problem->reference.log_mass[c] + penalty->log_ratio(penalty, answer->slack[c]);
+        if (affine->gap[c] > 0.0 && answer->slack[c] < penalty->slack_most &&
+            !(left && log_policy < -LARGEST_X)) {
             return 0;
         }
     }
@@ -465,13 +492,15 @@ static int is_swamped(const gra_problem *problem)
     return problem->structure->affine.high / problem->beta < 1e-290;
 }
 
-/* With one strength for all policies the slacks are known but for their level: the policy is the response to them. Told of
- * penalties with a pole, whose responses keep more digits than their paths. */
+/* With one strength for all policies the slacks are known but for their level: the policy is the
+ * response to them. Told of penalties with a pole, whose responses keep more digits than their
+ * paths. */
 static void respond_to_strength(const gra_problem *problem, gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
     const gra_affine *affine = &problem->structure->affine;
-    double pole = penalty->slack_of(penalty, INFINITY), theta = affine->constant / problem->beta, moved = 0.0;
+    double pole = penalty->slack_of(penalty, INFINITY), theta = affine->constant / problem->beta,
+           moved = 0.0;
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         answer->slack[c] = theta * affine->gap[c];
     }
@@ -508,8 +537,9 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
     return GRPOALIGN_OK;
 }
 
-/* The crossings of the problem's beta, or the first alone where that is cheaper. *collapses: training that passes the last of them
- * ends in the best outcomes. Returns whether nothing was left undecided. */
+/* The crossings of the problem's beta, or the first alone where that is cheaper. *collapses:
+ * training that passes the last of them ends in the best outcomes. Returns whether nothing was left
+ * undecided. */
 static int find_roots(line *self, int first_alone, int *collapses)
 {
     if (!is_divisible(self->problem)) {
@@ -587,7 +617,9 @@ grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out)
         out->count--;
     }
     for (int64_t k = 0; k < out->count; k++) {
-        out->items[k].unique = out->count > 1 || (collapses && count > 0) ? 0 : out->complete ? 1 : -1;
+        out->items[k].unique = out->count > 1 || (collapses && count > 0) ? 0
+                               : out->complete                            ? 1
+                                                                          : -1;
     }
     out->connected = out->count > 0 ? 0 : -1;
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
@@ -599,7 +631,8 @@ static int is_turn(const gra_affine_sample *a, const gra_affine_sample *b)
     return (a->slope > 1.0 / a->theta) != (b->slope > 1.0 / b->theta);
 }
 
-grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high, gra_answers *out)
+grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
+                                  gra_answers *out)
 {
     line self;
     if (!start_line(&self, problem)) {
@@ -633,13 +666,14 @@ grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* The lowest of the minima of beta along the path that strides show, where nothing bounds its slope. */
+/* The lowest of the minima of beta along the path that strides show, where nothing bounds its
+ * slope. */
 static double least_on_path(line *self)
 {
     const gra_problem *problem = self->problem;
     double x, end;
-    problem->penalty->path_bracket(problem->penalty, &problem->reference, self->affine->gap, DBL_MIN, DBL_MIN, &x, &end,
-                                  self->policy);
+    problem->penalty->path_bracket(problem->penalty, &problem->reference, self->affine->gap,
+                                   DBL_MIN, DBL_MIN, &x, &end, self->policy);
     return gra_least(log_beta_at, NULL, self, x, LARGEST_X, 0.5 * STRIDE);
 }
 
@@ -650,8 +684,10 @@ grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
         return gra_fail_memory(problem->error);
     }
     *beta = 0.0;
-    /* A bounded strength lets beta fall to 0 along the path, and so does reverse KL, whose path ends at a finite slack. */
-    if (is_single(problem) || isfinite(self.affine->high) || gra_penalty_outlasts_std(problem->penalty)) {
+    /* A bounded strength lets beta fall to 0 along the path, and so does reverse KL, whose path
+     * ends at a finite slack. */
+    if (is_single(problem) || isfinite(self.affine->high) ||
+        gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
     }
     if (!is_divisible(problem)) {
@@ -663,13 +699,16 @@ grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
     }
     double least = INFINITY;
     for (int64_t k = 0; k < self.turns.count; k++) {
-        least = fmin(least, log_beta_at(&self, 0.5 * (self.turns.items[k].low + self.turns.items[k].high)));
+        least = fmin(
+            least, log_beta_at(&self, 0.5 * (self.turns.items[k].low + self.turns.items[k].high)));
     }
     *beta = self.turns.count > 0 ? exp(least) : 0.0;
     return self.short_memory ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* ---- the curve ----------------------------------------------------------------------------------------------- */
+/* ---- the curve
+ * -----------------------------------------------------------------------------------------------
+ */
 
 /* The first or the last point of the path at a beta; 0 when there is none. */
 static int path_end(line *self, double beta, int last, double *x)
@@ -701,17 +740,20 @@ static grpoalign_status add_at(line *self, double x, gra_answers *out)
         return gra_fail_memory(self->problem->error);
     }
     GRA_TRY(settle(self, answer, x, exp(log_beta_at(self, x))));
-    /* A pair of policy and beta is known as well as the policy of the path, also where beta turns. */
+    /* A pair of policy and beta is known as well as the policy of the path, also where beta turns.
+     */
     answer->policy_error = noise_at(x);
     return GRPOALIGN_OK;
 }
 
 /* The points after x = low up to x = high, halving until neighbours are near. */
-static grpoalign_status fill(line *self, double low, double high, double resolution, gra_answers *out)
+static grpoalign_status fill(line *self, double low, double high, double resolution,
+                             gra_answers *out)
 {
     const gra_answer *before = &out->items[out->count - 1];
     double beta = exp(log_beta_at(self, high)), middle = 0.5 * (low + high);
-    if (gra_are_near(before->policy, before->beta, self->policy, beta, self->problem->reference.classes, resolution) ||
+    if (gra_are_near(before->policy, before->beta, self->policy, beta,
+                     self->problem->reference.classes, resolution) ||
         !(middle > low && middle < high) || out->count >= GRA_LONGEST_CURVE) {
         return add_at(self, high, out);
     }
@@ -719,8 +761,8 @@ static grpoalign_status fill(line *self, double low, double high, double resolut
     return fill(self, middle, high, resolution, out);
 }
 
-grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high, double resolution,
-                                gra_answers *out)
+grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out)
 {
     line self;
     double from, to, other;
@@ -741,7 +783,8 @@ grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double
     }
     GRA_TRY(add_at(&self, from, out));
     for (int64_t k = 0; k <= self.turns.count; k++) {
-        double next = k < self.turns.count ? 0.5 * (self.turns.items[k].low + self.turns.items[k].high) : to;
+        double next =
+            k < self.turns.count ? 0.5 * (self.turns.items[k].low + self.turns.items[k].high) : to;
         if (next > from && next <= to) {
             GRA_TRY(fill(&self, from, next, resolution, out));
             from = next;

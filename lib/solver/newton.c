@@ -10,9 +10,11 @@
 
 /* Over levels, -d pi/d slack is cut off where it would make the equations stiffer than this. */
 static const double STIFFEST = 1e10;
-/* Corrections below which a solution is done: of any probability, and in proportion of the smallest. */
+/* Corrections below which a solution is done: of any probability, and in proportion of the
+ * smallest. */
 static const double STILL = 2e-15, SETTLED = 1e-13;
-/* Iterations that only move probabilities below STILL: at ties of the support these halve nearly without end. */
+/* Iterations that only move probabilities below STILL: at ties of the support these halve nearly
+ * without end. */
 static const int MOST_IDLE = 4;
 /* Up to this many classes the equations are over classes, which can be as stiff as they like. */
 static const int64_t FEW_CLASSES = 512;
@@ -20,8 +22,9 @@ static const int64_t FEW_CLASSES = 512;
 int gra_newton_take(gra_newton *s, gra_arena *arena)
 {
     int64_t n = s->game->classes, k = s->game->levels;
-    double **vectors[] = {&s->u,    &s->r,     &s->q,     &s->step,  &s->saved_slack, &s->saved_policy,
-                          &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
+    double **vectors[] = {
+        &s->u,    &s->r,     &s->q,     &s->step,  &s->saved_slack, &s->saved_policy,
+        &s->work, &s->slope, &s->trial, &s->first, &s->log_slope};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, n);
         if (*vectors[i] == NULL) {
@@ -68,7 +71,8 @@ int gra_newton_evaluate(gra_newton *s)
     return 1;
 }
 
-/* The equations over levels, for many more classes than levels: I - (1/beta) A distribution^T Q distribution. */
+/* The equations over levels, for many more classes than levels: I - (1/beta) A distribution^T Q
+ * distribution. */
 static int fill_over_levels(gra_newton *s)
 {
     const gra_game *game = s->game;
@@ -78,7 +82,8 @@ static int fill_over_levels(gra_newton *s)
         largest = fmax(largest, fabs(s->slopes[i]));
     }
     for (int64_t c = 0; c < n; c++) {
-        s->q[c] = fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->damping);
+        s->q[c] =
+            fmin(s->slope[c], STIFFEST * s->beta / fmax(largest, 1e-300)) / (1.0 + s->damping);
     }
     /* distribution^T Q distribution in strips of outcomes. */
     enum { STRIP = 256 };
@@ -94,7 +99,8 @@ static int fill_over_levels(gra_newton *s)
                 strip[i * k + l] = s->q[from + i] * game->distribution[(from + i) * k + l];
             }
         }
-        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->distribution + from * k, k, from > 0 ? 1.0 : 0.0, s->spread, k);
+        gra_matmul_transposed(k, k, rows, 1.0, strip, k, game->distribution + from * k, k,
+                              from > 0 ? 1.0 : 0.0, s->spread, k);
     }
     gra_arena_rewind(s->problem->arena, mark);
     gra_matmul(k, k, k, -1.0 / s->beta, s->slopes, k, s->spread, k, 0.0, s->matrix, k);
@@ -105,8 +111,9 @@ static int fill_over_levels(gra_newton *s)
 }
 
 /*
- * The equations over classes. The unknown of a class is the change of its slack, or where that is stiff the change of its
- * probability: no entry is then larger than the slopes over beta, and no small change is a difference of large ones.
+ * The equations over classes. The unknown of a class is the change of its slack, or where that is
+ * stiff the change of its probability: no entry is then larger than the slopes over beta, and no
+ * small change is a difference of large ones.
  */
 static void fill_over_classes(gra_newton *s)
 {
@@ -140,7 +147,8 @@ int gra_newton_factorise(gra_newton *s, double damping)
     }
     gra_game_to_levels(game, s->answer->policy, s->w);
     if (s->over_levels) {
-        if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena) || !fill_over_levels(s)) {
+        if (!game->jacobian(game, s->w, accuracy, s->slopes, s->problem->arena) ||
+            !fill_over_levels(s)) {
             return 0;
         }
     } else {
@@ -154,7 +162,8 @@ int gra_newton_factorise(gra_newton *s, double damping)
     return 1;
 }
 
-/* The change of slacks for a right side -r, and for a rise of the level by one: dp = dlevel * by_level - by_r. */
+/* The change of slacks for a right side -r, and for a rise of the level by one: dp = dlevel *
+ * by_level - by_r. */
 static void solve_over_levels(gra_newton *s, const double *r, double *by_r, double *by_level)
 {
     const gra_game *game = s->game;
@@ -225,7 +234,8 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
             break;
         }
         double relative = s->log_slope[c] * fabs(step[c]);
-        if (ends) { /* at the end itself the logarithm has no scale: relative to the reference there */
+        if (ends) { /* at the end itself the logarithm has no scale: relative to the reference there
+                     */
             relative *= fmin(1.0, s->answer->policy[c] / s->problem->reference.mass[c]);
         }
         result.change = fmax(result.change, change);
@@ -237,7 +247,8 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
 
 /* A class below this may gain by its slack without disturbing the others. */
 static const double SLIGHT = 1e-5;
-/* A class that grows by more than this factor has left what the factors know of it; in logarithms. */
+/* A class that grows by more than this factor has left what the factors know of it; in logarithms.
+ */
 static const double JUMP = 7.0;
 
 void gra_newton_move(gra_newton *s, const double *step, double length)
@@ -247,15 +258,19 @@ void gra_newton_move(gra_newton *s, const double *step, double length)
     s->jumped = 0;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double *slack = &s->answer->slack[c], d = length * step[c];
-        if (d >= 0.0 || s->log_slope[c] == 0.0) { /* or there is nothing to gain from: the slack is beyond its end */
+        if (d >= 0.0 ||
+            s->log_slope[c] ==
+                0.0) { /* or there is nothing to gain from: the slack is beyond its end */
             *slack += d;
             continue;
         }
         double before = *slack;
-        double by_slack = fmax(*slack + d, penalty->slack_at(penalty, reference->mass[c], reference->log_mass[c], SLIGHT));
+        double by_slack = fmax(*slack + d, penalty->slack_at(penalty, reference->mass[c],
+                                                             reference->log_mass[c], SLIGHT));
         double by_policy = penalty->grown(penalty, *slack, -d * s->log_slope[c]);
         *slack = fmin(by_slack, by_policy);
-        s->jumped |= penalty->log_ratio(penalty, *slack) - penalty->log_ratio(penalty, before) > JUMP;
+        s->jumped |=
+            penalty->log_ratio(penalty, *slack) - penalty->log_ratio(penalty, before) > JUMP;
     }
     gra_answer_respond(s->problem, s->answer);
 }
@@ -274,19 +289,21 @@ void gra_newton_restore(gra_newton *s)
     memcpy(s->answer->policy, s->saved_policy, bytes);
 }
 
-/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept while it leaves little. */
+/* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept
+ * while it leaves little. */
 static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
 /* Corrections of the policy below this are accepted unseen: rounding rules them. */
 static const double ROUNDING_REGION = 1e-9;
-/* Near a solution exact factors leave far less than this of a correction, other than at a fold; coarse ones that leave more are
- * no better than none. */
+/* Near a solution exact factors leave far less than this of a correction, other than at a fold;
+ * coarse ones that leave more are no better than none. */
 static const double POOR_FACTORS = 0.1, NEARBY = 0.1;
 /* Corrections of the policy that rounding explains away from folds. */
 static const double EXPLAINED = 1e-12;
 
 /*
- * Whether the residual is nothing but rounding: beside a fold, where there is no solution, Newton gets stuck with a residual as
- * large as the distance to the fold. Classes that hold too little to move the others do not count.
+ * Whether the residual is nothing but rounding: beside a fold, where there is no solution, Newton
+ * gets stuck with a residual as large as the distance to the fold. Classes that hold too little to
+ * move the others do not count.
  */
 static int residual_is_rounding(const gra_newton *s)
 {
@@ -294,18 +311,21 @@ static int residual_is_rounding(const gra_newton *s)
     for (int64_t c = 0; c < s->game->classes; c++) {
         most = s->answer->policy[c] > 0.0 ? fmax(most, fabs(s->u[c])) : most;
     }
-    /* The bound of the error is mostly smooth in the policy and moves the fold with it; what is not is far below. */
+    /* The bound of the error is mostly smooth in the policy and moves the fold with it; what is not
+     * is far below. */
     double common = 16.0 * DBL_EPSILON * (1.0 + most / s->beta) + 0.1 * s->game->error / s->beta;
     for (int64_t c = 0; c < s->game->classes; c++) {
         double counts = s->slope[c] * fabs(s->r[c]);
-        if (counts > 0.01 * DBL_EPSILON && fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->slack[c])) {
+        if (counts > 0.01 * DBL_EPSILON &&
+            fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->slack[c])) {
             return 0;
         }
     }
     return 1;
 }
 
-grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *outcome, double *change)
+grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *outcome,
+                                double *change)
 {
     const gra_problem *problem = s->problem;
     int have_step = 0, fresh = 0, idle = 0;
@@ -342,7 +362,8 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             }
             (void)gra_newton_direction(s, s->r, s->trial);
             next = gra_newton_measure(s, s->trial);
-            if (next.relative <= (1.0 - 0.5 * length) * now.relative || now.change < ROUNDING_REGION) {
+            if (next.relative <= (1.0 - 0.5 * length) * now.relative ||
+                now.change < ROUNDING_REGION) {
                 break;
             }
             gra_newton_restore(s);
@@ -367,14 +388,16 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
         *change = gra_largest_difference(s->answer->policy, s->saved_policy, s->game->classes);
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
-        /* Done when nothing is left to correct, or when new factors leave as much as there was: the last digits. */
+        /* Done when nothing is left to correct, or when new factors leave as much as there was: the
+         * last digits. */
         int stuck = next.relative > 0.3 * now.relative && next.relative < noise;
         idle = now.change <= STILL && next.change <= STILL && next.growth < 1.0 ? idle + 1 : 0;
         if (s->jumped) {
             have_step = fresh = 0;
             continue;
         }
-        int last = s->exact && fresh && stuck && (next.change <= EXPLAINED || residual_is_rounding(s));
+        int last =
+            s->exact && fresh && stuck && (next.change <= EXPLAINED || residual_is_rounding(s));
         if ((next.change <= STILL && (next.relative <= settled || (stuck && fresh))) ||
             (*change < ROUNDING_REGION && last) || idle > MOST_IDLE || next.relative < enough) {
             *outcome = NEWTON_DONE;

@@ -1,6 +1,7 @@
 /*
- * The inside of the solvers: find where a structure (from a model) and a penalty agree, over classes of
- * outcomes. Which solver runs is decided by what structure and penalty declare, in choose.c.
+ * The inside of the solvers: find where a structure (from a model) and a penalty agree, over
+ * classes of outcomes. Which solver runs is decided by what structure and penalty declare, in
+ * choose.c.
  */
 #ifndef GRA_SOLVER_SOLVER_H
 #define GRA_SOLVER_SOLVER_H
@@ -15,7 +16,8 @@
 
 struct gra_answer;
 
-/* The outcomes behind the classes, as far as the reference supports them: what the training flow moves. */
+/* The outcomes behind the classes, as far as the reference supports them: what the training flow
+ * moves. */
 typedef struct gra_outcomes {
     const grpoalign_model *model;
     int64_t count;
@@ -31,8 +33,9 @@ typedef struct gra_problem {
     gra_class_reference reference;
     double beta;
     double tolerance;
-    const double *start;              /* class probabilities, or NULL */
-    const struct gra_answer *before;  /* an answer at a larger beta, to go on from where that is cheaper, or NULL, */
+    const double *start; /* class probabilities, or NULL */
+    const struct gra_answer
+        *before; /* an answer at a larger beta, to go on from where that is cheaper, or NULL, */
     const struct gra_answer *earlier; /* and the one before that */
     int32_t max_iterations;
     grpoalign_progress_fn progress;
@@ -93,7 +96,8 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
 grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 
-/* The limit of large groups, where its stationary policies are found as those of a batch of one context; and all of them. */
+/* The limit of large groups, where its stationary policies are found as those of a batch of one
+ * context; and all of them. */
 int gra_is_lone_batch(const gra_problem *problem);
 grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out);
@@ -104,43 +108,51 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out);
 
-/* The stationary policies with low <= beta <= high at which two of them meet, in the order of the curve of all of them;
- * problem->beta has no meaning. */
-grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high, gra_answers *out);
-grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high, gra_answers *out);
-grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high, gra_answers *out);
-
-/* The curve of stationary policies from beta = high on until it leaves [low, high] for good, neighbours as near as
- * gra_are_near tells; problem->beta has no meaning. */
-grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high, double resolution,
+/* The stationary policies with low <= beta <= high at which two of them meet, in the order of the
+ * curve of all of them; problem->beta has no meaning. */
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
                                 gra_answers *out);
-grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high, double resolution,
-                                gra_answers *out);
-grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high, double resolution,
-                                gra_answers *out);
-
-grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high, double resolution,
+grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
                                   gra_answers *out);
+grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high,
+                                gra_answers *out);
 
-/* Whether no probability changes by more than the resolution, and beta by no more than ten times that in decades. */
-int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta, int64_t classes,
-                 double resolution);
+/* The curve of stationary policies from beta = high on until it leaves [low, high] for good,
+ * neighbours as near as gra_are_near tells; problem->beta has no meaning. */
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out);
+grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out);
+grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out);
+
+grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out);
+
+/* Whether no probability changes by more than the resolution, and beta by no more than ten times
+ * that in decades. */
+int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta,
+                 int64_t classes, double resolution);
 
 /* The most points a curve may have. */
 #define GRA_LONGEST_CURVE INT64_C(20000)
 
-/* The answers that gra_solve_classes gives at the betas, which must fall; each may start from the one before. */
-grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count, gra_answers *out);
+/* The answers that gra_solve_classes gives at the betas, which must fall; each may start from the
+ * one before. */
+grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
+                               gra_answers *out);
 
 /* The beta below which there is no stationary policy, 0 where there always is one. */
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta);
 grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta);
 
-/* Central path for a game with margins: brings the answer near the solution, for Newton to finish. */
+/* Central path for a game with margins: brings the answer near the solution, for Newton to finish.
+ */
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
 
 /* Calls the progress function; GRPOALIGN_ERR_CANCELLED when it asks to stop. */
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer, double beta, double change);
+grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
+                                     double beta, double change);
 
 /* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
 int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
@@ -149,14 +161,16 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
 #define GRA_SPECTRUM_LIMIT INT64_C(400)
 
 /*
- * The largest real part of the eigenvalues of the training flow over outcomes at a stationary policy, on the tangent space.
- * *rounding receives how much of it may be rounding. NaN when it cannot be had.
+ * The largest real part of the eigenvalues of the training flow over outcomes at a stationary
+ * policy, on the tangent space. *rounding receives how much of it may be rounding. NaN when it
+ * cannot be had.
  */
 double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
 
 /*
- * The training flow over the supported outcomes (flow.c). States are logits over log pi_ref, relative to a base outcome: only
- * differences mean anything, and where the base holds nearly everything the differences keep their digits.
+ * The training flow over the supported outcomes (flow.c). States are logits over log pi_ref,
+ * relative to a base outcome: only differences mean anything, and where the base holds nearly
+ * everything the differences keep their digits.
  */
 typedef struct gra_flow_field gra_flow_field;
 
@@ -171,10 +185,12 @@ int64_t gra_flow_base(const gra_flow_field *field);
 /* The policy of a state, and d state / dt, 0 for the base. Returns 0 when memory is short. */
 int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity);
 
-/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. Returns 0 when memory is short. */
+/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. Returns
+ * 0 when memory is short. */
 int gra_flow_jacobian(gra_flow_field *field, double *jacobian);
 
-/* What is told of the flow on its way; `policy` per supported outcome. Returns 0 on short memory. */
+/* What is told of the flow on its way; `policy` per supported outcome. Returns 0 on short memory.
+ */
 typedef int (*gra_flow_sink)(void *user, double time, const double *policy, double speed);
 
 typedef struct gra_flow_limits {
@@ -183,17 +199,20 @@ typedef struct gra_flow_limits {
 } gra_flow_limits;
 
 /*
- * Follows the flow from a policy over the supported outcomes to its end, which goes to the answer: stationary (status OK),
- * COLLAPSED, or NOT_CONVERGED when the limits came first.
+ * Follows the flow from a policy over the supported outcomes to its end, which goes to the answer:
+ * stationary (status OK), COLLAPSED, or NOT_CONVERGED when the limits came first.
  */
-grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start, const gra_flow_limits *limits,
-                                 gra_flow_sink sink, void *user, gra_answer *answer);
+grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
+                                 const gra_flow_limits *limits, gra_flow_sink sink, void *user,
+                                 gra_answer *answer);
 
-/* The stationary policy nearest to a policy of the classes, as far as one can tell from there; NOT_CONVERGED when there is none. All
- * `points` of a affine are found at the first call, when their count is -1, and kept. */
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy, gra_answers *points,
-                                gra_answer *answer);
-grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer);
+/* The stationary policy nearest to a policy of the classes, as far as one can tell from there;
+ * NOT_CONVERGED when there is none. All `points` of a affine are found at the first call, when
+ * their count is -1, and kept. */
+grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
+                                gra_answers *points, gra_answer *answer);
+grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
+                               gra_answer *answer);
 
 /* Affine advantages: the limit of the path, the best classes alone. */
 void gra_collapse_affine(const gra_problem *problem, gra_answer *answer);

@@ -1,11 +1,13 @@
 /*
- * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u + beta slack (up to a constant).
+ * Whether a stationary policy attracts mean-field GRPO in logits, d theta/dt = pi * v, v = u + beta
+ * slack (up to a constant).
  *
- * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T and
- * M = beta diag(1/q) - du/dpi, q = -d pi/d slack. With x = H d theta (so that sum x = 0) and sum pi M x = 0,
- * d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of M is positive definite on sum x = 0. That
- * settles all monotone games. A negative determinant means an odd number of growing modes: unstable. Between the two the
- * eigenvalues decide, for as many outcomes as GRA_SPECTRUM_LIMIT.
+ * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T
+ * and M = beta diag(1/q) - du/dpi, q = -d pi/d slack. With x = H d theta (so that sum x = 0) and
+ * sum pi M x = 0, d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of
+ * M is positive definite on sum x = 0. That settles all monotone games. A negative determinant
+ * means an odd number of growing modes: unstable. Between the two the eigenvalues decide, for as
+ * many outcomes as GRA_SPECTRUM_LIMIT.
  */
 #include "solver/solver.h"
 
@@ -29,7 +31,9 @@ static int32_t affine_stability(const gra_problem *problem, const gra_answer *an
     gra_affine_centre centre = gra_affine_find_centre(affine, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) / answer->beta;
+        double q =
+            (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) /
+            answer->beta;
         q = fmin(q, 1e200);
         total += q;
         mean_a += q * gra_affine_deviation(affine, centre, c);
@@ -37,9 +41,12 @@ static int32_t affine_stability(const gra_problem *problem, const gra_answer *an
     }
     double aa = 0.0, bb = 0.0, ab = 0.0;
     for (int64_t c = 0; c < n; c++) {
-        double q = (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) / answer->beta;
+        double q =
+            (answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])) /
+            answer->beta;
         q = fmin(q, 1e200);
-        double a = gra_affine_deviation(affine, centre, c) - mean_a / total, b = gradient[c] - mean_b / total;
+        double a = gra_affine_deviation(affine, centre, c) - mean_a / total,
+               b = gradient[c] - mean_b / total;
         aa += q * a * a;
         bb += q * b * b;
         ab += q * a * b;
@@ -53,7 +60,8 @@ static int32_t affine_stability(const gra_problem *problem, const gra_answer *an
     return 1.0 + ab < 0.0 ? 0 : -1;
 }
 
-/* The symmetric part of I - Q^(1/2) (du/dpi) Q^(1/2) / beta, with Q^(1/2) 1 projected out and replaced by 1. */
+/* The symmetric part of I - Q^(1/2) (du/dpi) Q^(1/2) / beta, with Q^(1/2) 1 projected out and
+ * replaced by 1. */
 static int symmetric_part_definite(int64_t n, const double *root_q, double *matrix)
 {
     double norm = 0.0;
@@ -77,8 +85,8 @@ static int symmetric_part_definite(int64_t n, const double *root_q, double *matr
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j <= i; j++) {
-            matrix[i * n + j] +=
-                (-root_q[i] * sv[j] - sv[i] * root_q[j]) / norm + (1.0 + vsv / norm) * root_q[i] * root_q[j] / norm;
+            matrix[i * n + j] += (-root_q[i] * sv[j] - sv[i] * root_q[j]) / norm +
+                                 (1.0 + vsv / norm) * root_q[i] * root_q[j] / norm;
         }
     }
     return gra_is_positive_definite(n, matrix, n);
@@ -98,9 +106,10 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
         return -1;
     }
     for (int64_t c = 0; c < n; c++) {
-        root_q[c] =
-            sqrt(fmin((answer->policy[c] * problem->penalty->log_slope(problem->penalty, answer->slack[c])), 1e200) /
-                 answer->beta);
+        root_q[c] = sqrt(fmin((answer->policy[c] *
+                               problem->penalty->log_slope(problem->penalty, answer->slack[c])),
+                              1e200) /
+                         answer->beta);
     }
     gra_game_to_levels(game, answer->policy, w);
     if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {
@@ -133,16 +142,18 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
     return stable;
 }
 
-/* Whether an outcome of probability 0 holds a probability too small for a double, and is held there by its slack. */
+/* Whether an outcome of probability 0 holds a probability too small for a double, and is held there
+ * by its slack. */
 static int is_only_underflow(const gra_problem *problem, const gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
-    return answer->status != GRPOALIGN_COLLAPSED && penalty->form == GRA_SMOOTH && !penalty->lets_go &&
-           isinf(penalty->slack_most);
+    return answer->status != GRPOALIGN_COLLAPSED && penalty->form == GRA_SMOOTH &&
+           !penalty->lets_go && isinf(penalty->slack_most);
 }
 
-/* Takes the rows and columns of the outcomes with probability 0 out of the Jacobian over all but the base. What is left: its
- * order. Nothing depends on such an outcome, so the other eigenvalues stay; its own is next to 0, and not above. */
+/* Takes the rows and columns of the outcomes with probability 0 out of the Jacobian over all but
+ * the base. What is left: its order. Nothing depends on such an outcome, so the other eigenvalues
+ * stay; its own is next to 0, and not above. */
 static int64_t drop_empty(const double *policy, int64_t n, int64_t base, double *jacobian)
 {
     int64_t kept = 0, order = n - 1;
@@ -156,8 +167,8 @@ static int64_t drop_empty(const double *policy, int64_t n, int64_t base, double 
     return (int64_t)(sqrt((double)kept) + 0.5);
 }
 
-static double flow_abscissa(const gra_problem *problem, double beta, const double *policy, int underflows,
-                            double *rounding)
+static double flow_abscissa(const gra_problem *problem, double beta, const double *policy,
+                            int underflows, double *rounding)
 {
     gra_arena *arena = problem->arena;
     int64_t n = problem->outcomes.count, order = n - 1;
@@ -171,7 +182,8 @@ static double flow_abscissa(const gra_problem *problem, double beta, const doubl
         return -INFINITY;
     }
     for (int64_t i = 0; i < n; i++) {
-        state[i] = log(underflows ? fmax(policy[i], DBL_MIN) : policy[i]) - problem->outcomes.log_mass[i];
+        state[i] =
+            log(underflows ? fmax(policy[i], DBL_MIN) : policy[i]) - problem->outcomes.log_mass[i];
         if (!isfinite(state[i])) {
             return NAN;
         }
@@ -204,10 +216,12 @@ double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, dou
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     double *policy = gra_arena_doubles(problem->arena, outcomes->count), abscissa = NAN;
     for (int64_t i = 0; policy != NULL && i < outcomes->count; i++) {
-        policy[i] = answer->policy[problem->structure->class_of[outcomes->at[i]]] * outcomes->share[i];
+        policy[i] =
+            answer->policy[problem->structure->class_of[outcomes->at[i]]] * outcomes->share[i];
     }
     if (policy != NULL) {
-        abscissa = flow_abscissa(problem, answer->beta, policy, is_only_underflow(problem, answer), rounding);
+        abscissa = flow_abscissa(problem, answer->beta, policy, is_only_underflow(problem, answer),
+                                 rounding);
     }
     gra_arena_rewind(problem->arena, mark);
     return abscissa;

@@ -1,7 +1,8 @@
 /*
- * Total variation: a step for a slack. While the best class is worth more than 2 beta above the worst that has anything, probability
- * goes from the worst to the best; where the difference is 2 beta exactly, or falls below it between two classes, it rests. So
- * stationary policies lie on one ladder, from pi_ref to the best class alone, emptying classes in the order of their rewards; the
+ * Total variation: a step for a slack. While the best class is worth more than 2 beta above the
+ * worst that has anything, probability goes from the worst to the best; where the difference is 2
+ * beta exactly, or falls below it between two classes, it rests. So stationary policies lie on one
+ * ladder, from pi_ref to the best class alone, emptying classes in the order of their rewards; the
  * first one on it is where training that starts at pi_ref ends.
  *
  * That holds where a better reward means a better advantage, whatever the policy.
@@ -26,7 +27,8 @@ typedef struct ladder {
 
 static int is_better(const gra_structure *structure, int64_t c, int64_t than)
 {
-    return structure->kind == GRA_AFFINE ? structure->affine.gap[c] < structure->affine.gap[than] : c > than;
+    return structure->kind == GRA_AFFINE ? structure->affine.gap[c] < structure->affine.gap[than]
+                                         : c > than;
 }
 
 /* (u of the best - u of class j)/beta - 2 at the current policy. */
@@ -38,7 +40,8 @@ static double excess(ladder *self, int64_t j)
     double difference;
     self->answer->iterations++;
     if (structure->kind == GRA_AFFINE) {
-        difference = structure->affine.strength(&structure->affine, policy) * structure->affine.gap[j];
+        difference =
+            structure->affine.strength(&structure->affine, policy) * structure->affine.gap[j];
     } else if (structure->kind == GRA_RANKED) {
         /* All between them twice, and both once. */
         gra_sum mass = {policy[j], 0.0};
@@ -49,7 +52,8 @@ static double excess(ladder *self, int64_t j)
         difference = structure->ranked_scale * gra_sum_value(mass);
     } else {
         const gra_game *game = &structure->game;
-        self->short_memory |= !game->advantage(game, policy, 0.0, GRA_EXACT, self->a, problem->arena);
+        self->short_memory |=
+            !game->advantage(game, policy, 0.0, GRA_EXACT, self->a, problem->arena);
         difference = self->a[self->best] - self->a[j];
     }
     return difference / problem->beta - 2.0;
@@ -83,10 +87,12 @@ static void sort_classes(const gra_structure *structure, int64_t best, int64_t *
     }
 }
 
-/* Looks for the first place on a rung where the excess is gone; a rung is tried in so many parts. */
+/* Looks for the first place on a rung where the excess is gone; a rung is tried in so many parts.
+ */
 enum { PARTS = 32 };
 
-/* Empties a class until the excess is gone: 1 with the policy there, 0 with the class empty and excess left. */
+/* Empties a class until the excess is gone: 1 with the policy there, 0 with the class empty and
+ * excess left. */
 static int descend(ladder *self)
 {
     double above = 1.0, f_above = excess_at(self, above);
@@ -98,8 +104,9 @@ static int descend(ladder *self)
             double slope = (excess_at(self, fmin(1.0, left + step)) - here) / step;
             double noise = 64.0 * DBL_EPSILON * (2.0 + 1.0 / self->problem->beta);
             (void)excess_at(self, left);
-            self->answer->policy_error =
-                fmin(1.0, self->problem->reference.mass[self->emptying] * noise / fmax(fabs(slope), 1e-300) + DBL_EPSILON);
+            self->answer->policy_error = fmin(1.0, self->problem->reference.mass[self->emptying] *
+                                                           noise / fmax(fabs(slope), 1e-300) +
+                                                       DBL_EPSILON);
             return 1;
         }
         above = below;
@@ -140,10 +147,12 @@ grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answe
 {
     const gra_structure *structure = problem->structure;
     int64_t n = structure->classes;
-    if (structure->kind == GRA_GAME && (structure->game.distribution != NULL || structure->game.margins != NULL)) {
-        return gra_fail(problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
-                        "total variation is solved where a better reward is a better advantage: not for %s",
-                        structure->game.margins != NULL ? "margins" : "random rewards of three levels or more");
+    if (structure->kind == GRA_GAME &&
+        (structure->game.distribution != NULL || structure->game.margins != NULL)) {
+        return gra_fail(
+            problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+            "total variation is solved where a better reward is a better advantage: not for %s",
+            structure->game.margins != NULL ? "margins" : "random rewards of three levels or more");
     }
     ladder self = {.problem = problem, .answer = answer, .a = gra_arena_doubles(problem->arena, n)};
     int64_t *order = gra_arena_take(problem->arena, n, sizeof *order);
@@ -155,6 +164,7 @@ grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answe
     }
     sort_classes(structure, self.best, order);
     answer->method = GRPOALIGN_METHOD_SCALAR;
-    answer->stable = 1; /* probability flows to it from the side of pi_ref, and the excess is below 0 beyond */
+    answer->stable =
+        1; /* probability flows to it from the side of pi_ref, and the excess is below 0 beyond */
     return climb(&self, order);
 }

@@ -1,10 +1,11 @@
 /*
- * All stationary policies of a game, as far as a search finds them, the folds where two of them meet, and the curve of those
- * that pi_ref is connected to.
+ * All stationary policies of a game, as far as a search finds them, the folds where two of them
+ * meet, and the curve of those that pi_ref is connected to.
  *
- * Nobody knows how to prove such a list complete. Three searches feed it: the branch from large beta, traced by pseudo-arclength
- * through every fold; Newton, and where that fails the training flow, from policies spread over the simplex, the pure ones
- * first; and Newton deflated of what is known already (Farrell, Birkisson and Funke: known solutions repel the iteration).
+ * Nobody knows how to prove such a list complete. Three searches feed it: the branch from large
+ * beta, traced by pseudo-arclength through every fold; Newton, and where that fails the training
+ * flow, from policies spread over the simplex, the pure ones first; and Newton deflated of what is
+ * known already (Farrell, Birkisson and Funke: known solutions repel the iteration).
  */
 #include "solver/newton.h"
 
@@ -15,11 +16,12 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* ---- the branch --------------------------------------------------------------------------------------------- */
+/* ---- the branch
+ * --------------------------------------------------------------------------------------------- */
 
 /*
- * What the tracing meets, in the solver's answer: points of the branch at the marks, folds, and every station. Each function may
- * be NULL, and returns 0 on short memory.
+ * What the tracing meets, in the solver's answer: points of the branch at the marks, folds, and
+ * every station. Each function may be NULL, and returns 0 on short memory.
  */
 typedef struct visitor {
     int (*crossing)(struct visitor *self, gra_newton *s);
@@ -30,7 +32,8 @@ typedef struct visitor {
     double accuracy; /* of the stations: a correction of this size is the last */
 } visitor;
 
-/* One point of the branch with its unit tangent: changes of slacks and of log beta along the arclength of the policy. */
+/* One point of the branch with its unit tangent: changes of slacks and of log beta along the
+ * arclength of the policy. */
 typedef struct station {
     double *slack, *policy, *tangent; /* tangent: of the slacks */
     double log_beta, slope;           /* slope: d log beta along the arclength */
@@ -40,7 +43,8 @@ typedef struct station {
 /* Arclength^2 = sum d pi^2 + (BETA_SHARE d log beta)^2. */
 static const double BETA_SHARE = 0.05;
 static const double LONGEST = 0.1, SHORTEST_STEP = 1e-7, FIRST_STEP = 0.02;
-/* A correction of this size is the last one of a station: on the way, and where the station is an answer. */
+/* A correction of this size is the last one of a station: on the way, and where the station is an
+ * answer. */
 static const double ON_THE_WAY = 1e-6, AS_ANSWER = 1e-9;
 /* The branch is followed as far as this, in units of the arclength. */
 static const double LONGEST_BRANCH = 60.0;
@@ -66,7 +70,8 @@ static double inner(const gra_newton *s, const double *a, const double *b)
     return gra_sum_value(sum);
 }
 
-/* The station at the current slacks and beta; `before` (or NULL) gives the way on. 1, 0 at a singular point, -1 on short memory. */
+/* The station at the current slacks and beta; `before` (or NULL) gives the way on. 1, 0 at a
+ * singular point, -1 on short memory. */
 static int make_station(gra_newton *s, const station *before, station *out)
 {
     size_t bytes = (size_t)s->game->classes * sizeof(double);
@@ -81,8 +86,9 @@ static int make_station(gra_newton *s, const station *before, station *out)
     }
     (void)gra_newton_direction(s, s->answer->slack, out->tangent);
     double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_SHARE * BETA_SHARE);
-    double way =
-        before == NULL ? -1.0 : inner(s, out->tangent, before->tangent) + BETA_SHARE * BETA_SHARE * before->slope;
+    double way = before == NULL ? -1.0
+                                : inner(s, out->tangent, before->tangent) +
+                                      BETA_SHARE * BETA_SHARE * before->slope;
     length = way < 0.0 ? -length : length;
     for (int64_t c = 0; c < s->game->classes; c++) {
         out->tangent[c] /= length;
@@ -99,7 +105,8 @@ static void return_to(gra_newton *s, const station *at)
     s->beta = exp(at->log_beta);
 }
 
-/* A step of the given length along the tangent, corrected at right angles to it. 1 when it arrived, 0 if not, -1 on short memory. */
+/* A step of the given length along the tangent, corrected at right angles to it. 1 when it arrived,
+ * 0 if not, -1 on short memory. */
 static int advance(gra_newton *s, const station *from, double length, double accuracy)
 {
     int64_t n = s->game->classes;
@@ -139,16 +146,19 @@ static int advance(gra_newton *s, const station *from, double length, double acc
     return 0;
 }
 
-/* Coarse Jacobians find a fold as far as NEARLY_LEVEL; exact ones go on to LEVEL: beta is off by the square of it. */
+/* Coarse Jacobians find a fold as far as NEARLY_LEVEL; exact ones go on to LEVEL: beta is off by
+ * the square of it. */
 static const double NEARLY_LEVEL = 1e-3, LEVEL = 1e-9;
 enum { REFINEMENTS = 8 };
 
-/* Secants from a point near the fold at `at` along the arclength, where d log beta changes by `bend`. */
+/* Secants from a point near the fold at `at` along the arclength, where d log beta changes by
+ * `bend`. */
 static int refine_fold(gra_newton *s, const station *from, double at, double bend, station *fold)
 {
     double before = NAN, slope_before = NAN;
     for (int i = 0; i < REFINEMENTS; i++) {
-        int arrived = advance(s, from, at, AS_ANSWER), made = arrived > 0 ? make_station(s, from, fold) : arrived;
+        int arrived = advance(s, from, at, AS_ANSWER),
+            made = arrived > 0 ? make_station(s, from, fold) : arrived;
         if (made <= 0) {
             return made < 0 ? -1 : i > 0;
         }
@@ -165,15 +175,17 @@ static int refine_fold(gra_newton *s, const station *from, double at, double ben
     return 1;
 }
 
-/* The fold between a station and the point `length` on, where d log beta changes its sign: false position along the arclength.
- * 1 with the fold, 0 when it was not found, -1 on short memory. */
-static int locate_fold(gra_newton *s, const station *from, double length, double slope_end, station *fold)
+/* The fold between a station and the point `length` on, where d log beta changes its sign: false
+ * position along the arclength. 1 with the fold, 0 when it was not found, -1 on short memory. */
+static int locate_fold(gra_newton *s, const station *from, double length, double slope_end,
+                       station *fold)
 {
     double low = 0.0, high = length, slope_low = from->slope, slope_high = slope_end, at = 0.0;
     int found = 0;
     for (int i = 0; i < FOLD_STEPS && high - low > 1e-9 * length; i++) {
         at = low + (high - low) * fmin(0.95, fmax(0.05, slope_low / (slope_low - slope_high)));
-        int arrived = advance(s, from, at, AS_ANSWER), made = arrived > 0 ? make_station(s, from, fold) : arrived;
+        int arrived = advance(s, from, at, AS_ANSWER),
+            made = arrived > 0 ? make_station(s, from, fold) : arrived;
         if (made <= 0) {
             return made < 0 ? -1 : found;
         }
@@ -202,7 +214,8 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
 /* Within this of a fold, along the arclength, beta is a parabola. */
 static const double PARABOLIC = 0.01;
 
-/* Slacks on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is too far. -1 on short memory. */
+/* Slacks on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is
+ * too far. -1 on short memory. */
 static int start_from_fold(gra_newton *s, const station *fold, int behind, double level)
 {
     double way = sqrt(2.0 * fmax(0.0, (level - fold->log_beta) / fold->bend));
@@ -217,15 +230,17 @@ static int start_from_fold(gra_newton *s, const station *fold, int behind, doubl
     return 1;
 }
 
-/* Visits the marks between two stations, one of them a fold or none: Newton there from a mean of their slacks, or from the
- * parabola of the fold. 0 on short memory. */
-static int cross(gra_newton *s, const station *a, const station *b, const station *fold, visitor *visit)
+/* Visits the marks between two stations, one of them a fold or none: Newton there from a mean of
+ * their slacks, or from the parabola of the fold. 0 on short memory. */
+static int cross(gra_newton *s, const station *a, const station *b, const station *fold,
+                 visitor *visit)
 {
     int falls = b->log_beta < a->log_beta;
     for (int k = 0; k < 2; k++) {
         double beta = visit->marks[falls ? k : 1 - k];
         double level = log(beta);
-        if (beta == 0.0 || visit->crossing == NULL || (a->log_beta > level) == (b->log_beta > level)) {
+        if (beta == 0.0 || visit->crossing == NULL ||
+            (a->log_beta > level) == (b->log_beta > level)) {
             continue;
         }
         int outcome;
@@ -252,16 +267,18 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
     return 1;
 }
 
-/* Visits all that lies between two stations and the second one; `fold` is room. 0 on short memory. */
-static int visit_stretch(gra_newton *s, const station *from, double length, const station *to, station *fold,
-                         visitor *visit)
+/* Visits all that lies between two stations and the second one; `fold` is room. 0 on short memory.
+ */
+static int visit_stretch(gra_newton *s, const station *from, double length, const station *to,
+                         station *fold, visitor *visit)
 {
     int turns = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
     int found = turns ? locate_fold(s, from, length, to->slope, fold) : 0;
     if (found > 0) {
         good = cross(s, from, fold, fold, visit);
         return_to(s, fold);
-        good = good && (visit->fold == NULL || visit->fold(visit, s)) && cross(s, fold, to, fold, visit);
+        good = good && (visit->fold == NULL || visit->fold(visit, s)) &&
+               cross(s, fold, to, fold, visit);
     } else {
         good = found == 0 && cross(s, from, to, NULL, visit);
     }
@@ -274,7 +291,8 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
 {
     const gra_problem *problem = s->problem;
     station stations[3];
-    double large = 1.5 * fmax(high, s->game->contraction), step = fmin(FIRST_STEP, visit->longest), change;
+    double large = 1.5 * fmax(high, s->game->contraction), step = fmin(FIRST_STEP, visit->longest),
+           change;
     int outcome, at = 0;
     for (int k = 0; k < 3; k++) {
         if (!station_take(&stations[k], s->game->classes, problem->arena)) {
@@ -318,11 +336,14 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
     return made < 0 ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------- */
+/* ---- the list
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
 enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
-/* Two answers closer than this are one, and so are two that the error of either explains, once that is known. */
+/* Two answers closer than this are one, and so are two that the error of either explains, once that
+ * is known. */
 static const double SAME = 1e-9;
 
 /* Appends the solver's answer. 0 on short memory. */
@@ -345,7 +366,8 @@ static int append(const gra_newton *s, gra_answers *out)
 static int append_new(const gra_newton *s, gra_answers *out)
 {
     for (int64_t k = 0; k < out->count; k++) {
-        if (gra_largest_difference(out->items[k].policy, s->answer->policy, s->game->classes) < SAME) {
+        if (gra_largest_difference(out->items[k].policy, s->answer->policy, s->game->classes) <
+            SAME) {
             return 1;
         }
     }
@@ -375,12 +397,13 @@ static grpoalign_status try_start(gra_newton *s, const double *policy, gra_answe
         GRA_TRY(gra_newton_respond(s, policy));
         GRA_TRY(gra_newton_flow(s, FLOW_STEPS, &outcome, &change));
     }
-    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK : gra_fail_memory(s->problem->error);
+    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK
+                                                        : gra_fail_memory(s->problem->error);
 }
 
 /*
- * Newton from a policy with every known solution as a pole: the step of the deflated equations is the plain step times
- * 1 / (1 - <grad log M, step>), M = prod (1/|pi - known|^2 + 1).
+ * Newton from a policy with every known solution as a pole: the step of the deflated equations is
+ * the plain step times 1 / (1 - <grad log M, step>), M = prod (1/|pi - known|^2 + 1).
  */
 static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_answers *out)
 {
@@ -419,7 +442,8 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
     int outcome;
     double change;
     GRA_TRY(gra_newton_run(s, 30, 0.0, &outcome, &change));
-    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK : gra_fail_memory(s->problem->error);
+    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK
+                                                        : gra_fail_memory(s->problem->error);
 }
 
 /* The same starts every time: a small generator, splitmix64. */
@@ -524,7 +548,8 @@ static int start_newton(gra_newton *s, gra_problem *plain, const gra_problem *pr
     s->beta = problem->beta;
     s->accuracy = GRA_EXACT;
     s->answer = gra_arena_take(problem->arena, 1, sizeof *s->answer);
-    return s->answer != NULL && gra_answer_take(s->answer, problem) && gra_newton_take(s, problem->arena);
+    return s->answer != NULL && gra_answer_take(s->answer, problem) &&
+           gra_newton_take(s, problem->arena);
 }
 
 grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out)
@@ -571,7 +596,8 @@ static grpoalign_status finish_curve(gra_newton *s, gra_answers *out)
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high, gra_answers *out)
+grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high,
+                                gra_answers *out)
 {
     gra_newton s;
     gra_problem plain;
@@ -605,8 +631,8 @@ static int curve_station(visitor *self, gra_newton *s)
     return list->out->count == 0 || list->out->count >= GRA_LONGEST_CURVE || append(s, list->out);
 }
 
-grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high, double resolution,
-                                gra_answers *out)
+grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out)
 {
     gra_newton s;
     gra_problem plain;

@@ -1,6 +1,7 @@
 /*
- * No penalty: training goes on to the best outcomes alone, and any policy on them is stationary; the one given keeps their
- * reference proportions. Where no class beats all others (cyclic preferences) training circles for ever.
+ * No penalty: training goes on to the best outcomes alone, and any policy on them is stationary;
+ * the one given keeps their reference proportions. Where no class beats all others (cyclic
+ * preferences) training circles for ever.
  */
 #include "solver/solver.h"
 
@@ -17,14 +18,16 @@ static void collapse_onto(const gra_problem *problem, int64_t best, gra_answer *
     }
 }
 
-/* The class that wins against every other when nearly all hold it, and how many such classes there are. */
+/* The class that wins against every other when nearly all hold it, and how many such classes there
+ * are. */
 static grpoalign_status find_best(const gra_problem *problem, int64_t *best, int64_t *count)
 {
     const gra_game *game = &problem->structure->game;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     double *pure = gra_arena_doubles(problem->arena, game->classes);
     double *u = gra_arena_doubles(problem->arena, game->classes);
-    double *w = gra_arena_doubles(problem->arena, game->levels), *a = gra_arena_doubles(problem->arena, game->levels);
+    double *w = gra_arena_doubles(problem->arena, game->levels),
+           *a = gra_arena_doubles(problem->arena, game->levels);
     *count = 0;
     if (pure == NULL || u == NULL || w == NULL || a == NULL) {
         return gra_fail_memory(problem->error);
@@ -85,7 +88,8 @@ grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *a
         gra_collapse_affine(problem, answer);
         return GRPOALIGN_OK;
     }
-    if (structure->kind == GRA_GAME && (structure->game.distribution != NULL || structure->game.margins != NULL)) {
+    if (structure->kind == GRA_GAME &&
+        (structure->game.distribution != NULL || structure->game.margins != NULL)) {
         GRA_TRY(find_best(problem, &best, &count));
     }
     if (count == 0) {

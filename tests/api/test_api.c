@@ -1,21 +1,25 @@
-/* The contract of the public header: what wrong arguments give, that nothing is half done, and that every status is produced. */
+/* The contract of the public header: what wrong arguments give, that nothing is half done, and that
+ * every status is produced. */
 #include "check.h"
 
-static void expect(grpoalign_status status, const grpoalign_error *error, grpoalign_status wanted, int32_t argument,
-                   int64_t index, const char *word, int line)
+static void expect(grpoalign_status status, const grpoalign_error *error, grpoalign_status wanted,
+                   int32_t argument, int64_t index, const char *word, int line)
 {
-    if (status != wanted || error->status != wanted || error->argument != argument || error->index != index ||
-        strstr(error->message, word) == NULL || strchr(error->message, '\n') != NULL) {
-        print_error("line %d: status %d (wanted %d), argument %d (%d), index %lld (%lld): %s (%s)\n", line, status,
-                    wanted, error->argument, argument, (long long)error->index, (long long)index, error->message, word);
+    if (status != wanted || error->status != wanted || error->argument != argument ||
+        error->index != index || strstr(error->message, word) == NULL ||
+        strchr(error->message, '\n') != NULL) {
+        print_error(
+            "line %d: status %d (wanted %d), argument %d (%d), index %lld (%lld): %s (%s)\n", line,
+            status, wanted, error->argument, argument, (long long)error->index, (long long)index,
+            error->message, word);
         fail();
     }
 }
 
-#define EXPECT(call, wanted, argument, index, word)                                                                    \
-    do {                                                                                                               \
-        memset(&error, 0x5a, sizeof error);                                                                            \
-        expect((call), &error, (wanted), (argument), (index), (word), __LINE__);                                       \
+#define EXPECT(call, wanted, argument, index, word)                                                \
+    do {                                                                                           \
+        memset(&error, 0x5a, sizeof error);                                                        \
+        expect((call), &error, (wanted), (argument), (index), (word), __LINE__);                   \
     } while (0)
 
 static void references(void **state)
@@ -24,27 +28,36 @@ static void references(void **state)
     grpoalign_error error;
     grpoalign_reference *out = (grpoalign_reference *)&error;
     double good[] = {0.5, 0.5}, p[2];
-    EXPECT(grpoalign_reference_new(NULL, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "probabilities");
+    EXPECT(grpoalign_reference_new(NULL, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "probabilities");
     assert_null(out);
     EXPECT(grpoalign_reference_new(good, 2, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
-    EXPECT(grpoalign_reference_new(good, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1");
+    EXPECT(grpoalign_reference_new(good, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "n must be >= 1");
     EXPECT(grpoalign_reference_new(good, -5, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "-5");
-    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
-           "probabilities[1]");
-    EXPECT(grpoalign_reference_new((double[]){-0.5, 1.5}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1, 0, "[0, 1]");
-    EXPECT(grpoalign_reference_new((double[]){0.5, 0.4}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1, 0, "sum to 1");
-    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
-           "log_probabilities[1]");
-    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, &out, &error), GRPOALIGN_ERR_PROBABILITY, 1,
-           -1, "finite");
-    EXPECT(grpoalign_reference_new_uniform(0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be");
-    EXPECT(grpoalign_reference_new_uniform(INT64_MAX, &out, &error), GRPOALIGN_ERR_MEMORY, 0, -1, "memory");
+    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE,
+           1, 1, "probabilities[1]");
+    EXPECT(grpoalign_reference_new((double[]){-0.5, 1.5}, 2, &out, &error),
+           GRPOALIGN_ERR_PROBABILITY, 1, 0, "[0, 1]");
+    EXPECT(grpoalign_reference_new((double[]){0.5, 0.4}, 2, &out, &error),
+           GRPOALIGN_ERR_PROBABILITY, 1, 0, "sum to 1");
+    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, &out, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 1, 1, "log_probabilities[1]");
+    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, &out, &error),
+           GRPOALIGN_ERR_PROBABILITY, 1, -1, "finite");
+    EXPECT(grpoalign_reference_new_uniform(0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "n must be");
+    EXPECT(grpoalign_reference_new_uniform(INT64_MAX, &out, &error), GRPOALIGN_ERR_MEMORY, 0, -1,
+           "memory");
     assert_null(out);
     assert_int_equal(grpoalign_reference_outcomes(NULL), 0);
     CHECK_OK(grpoalign_reference_new(good, 2, &out, &error));
-    EXPECT(grpoalign_reference_probabilities(out, p, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1, "2");
-    EXPECT(grpoalign_reference_probabilities(out, NULL, 2, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
-    EXPECT(grpoalign_reference_probabilities(NULL, p, 2, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "reference");
+    EXPECT(grpoalign_reference_probabilities(out, p, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
+           "2");
+    EXPECT(grpoalign_reference_probabilities(out, NULL, 2, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "out");
+    EXPECT(grpoalign_reference_probabilities(NULL, p, 2, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "reference");
     CHECK_OK(grpoalign_reference_probabilities(out, p, 2, NULL));
     grpoalign_reference_free(out);
     grpoalign_reference_free(NULL);
@@ -55,82 +68,103 @@ static void models(void **state)
     (void)state;
     grpoalign_error error;
     grpoalign_model *out = NULL;
-    double r[] = {0.0, 1.0, 2.0}, bad[] = {0.0, NAN, 2.0}, u[3] = {7, 7, 7}, j[9], p[] = {0.2, 0.3, 0.5};
+    double r[] = {0.0, 1.0, 2.0}, bad[] = {0.0, NAN, 2.0}, u[3] = {7, 7, 7}, j[9],
+           p[] = {0.2, 0.3, 0.5};
     double margins[] = {0, .5, -.2, -.5, 0, .1, .2, -.1, 0}, rows[] = {1, 0, .5, .5, 0, 1};
     grpoalign_reward_options o;
     grpoalign_reward_options_init(&o, sizeof o);
-    EXPECT(grpoalign_model_new_ranked(bad, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1, "rewards[1]");
-    EXPECT(grpoalign_model_new_ranked(NULL, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "rewards");
+    EXPECT(grpoalign_model_new_ranked(bad, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
+           "rewards[1]");
+    EXPECT(grpoalign_model_new_ranked(NULL, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "rewards");
     EXPECT(grpoalign_model_new_ranked(r, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must");
     EXPECT(grpoalign_model_new_ranked(r, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "stride");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
+           "stride");
     margins[5] = 0.2;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 7,
-           "margins[2][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1,
+           7, "margins[2][1]");
     margins[5] = INFINITY;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 5, "margins[1][2]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1,
+           5, "margins[1][2]");
     margins[5] = -1.1;
     margins[7] = 1.1;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, 7, "[-1, 1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, 7,
+           "[-1, 1]");
     margins[5] = 0.1;
     margins[7] = -0.1;
     margins[4] = 1e-3;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1, 4,
-           "margins[1][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1,
+           4, "margins[1][1]");
     margins[4] = 0.0;
-    EXPECT(grpoalign_model_new_group(r, 3, 1, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "group_size");
-    EXPECT(grpoalign_model_new_group(r, 3, INT64_C(1) << 40, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
+    EXPECT(grpoalign_model_new_group(r, 3, 1, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
            "group_size");
+    EXPECT(grpoalign_model_new_group(r, 3, INT64_C(1) << 40, &o, &out, &error),
+           GRPOALIGN_ERR_ARGUMENT, 3, -1, "group_size");
     o.scale = 2;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "scale");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "scale");
     o.scale = 0;
     o.ddof = 2;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "ddof");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "ddof");
     o.ddof = 0;
     o.epsilon = -1.0;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "epsilon");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "epsilon");
     o.epsilon = NAN;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1, "epsilon");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1,
+           "epsilon");
     o.epsilon = 0.1;
     o.scale = 1;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "scale none");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "scale none");
     o.scale = 0;
     o.expectation = 9;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "expectation");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "expectation");
     o.expectation = GRPOALIGN_EXPECTATION_BERNSTEIN;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 0, -1, "two reward levels");
-    EXPECT(grpoalign_model_new_limit(r, NULL, 3, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "finite groups");
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 0, -1,
+           "two reward levels");
+    EXPECT(grpoalign_model_new_limit(r, NULL, 3, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "finite groups");
     o.expectation = 0;
     o.struct_size = 3;
-    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, -1, "struct_size");
-    EXPECT(grpoalign_model_new_limit(r, bad, 3, NULL, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 2, 1, "variances[1]");
-    EXPECT(grpoalign_model_new_limit(r, (double[]){0, -1, 0}, 3, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, 1,
+    EXPECT(grpoalign_model_new_group(r, 3, 4, &o, &out, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, -1,
+           "struct_size");
+    EXPECT(grpoalign_model_new_limit(r, bad, 3, NULL, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 2, 1,
            "variances[1]");
-    EXPECT(grpoalign_model_new_group_random(r, 2, NULL, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
-           "distribution");
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 1, 4, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
-           "stride");
+    EXPECT(grpoalign_model_new_limit(r, (double[]){0, -1, 0}, 3, NULL, &out, &error),
+           GRPOALIGN_ERR_ARGUMENT, 2, 1, "variances[1]");
+    EXPECT(grpoalign_model_new_group_random(r, 2, NULL, 3, 2, 4, NULL, &out, &error),
+           GRPOALIGN_ERR_ARGUMENT, 3, -1, "distribution");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 1, 4, NULL, &out, &error),
+           GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride");
     rows[3] = 0.4;
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 2,
-           "distribution[1] must sum");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error),
+           GRPOALIGN_ERR_PROBABILITY, 3, 2, "distribution[1] must sum");
     rows[3] = -0.5;
-    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error), GRPOALIGN_ERR_PROBABILITY, 3, 3,
-           "distribution[1][1]");
+    EXPECT(grpoalign_model_new_group_random(r, 2, rows, 3, 2, 4, NULL, &out, &error),
+           GRPOALIGN_ERR_PROBABILITY, 3, 3, "distribution[1][1]");
     assert_null(out);
 
     CHECK_OK(grpoalign_model_new_pairwise(margins, 3, 3, &out, NULL));
     EXPECT(grpoalign_model_advantage(out, p, 2, u, &error), GRPOALIGN_ERR_DIMENSION, 3, -1, "3");
-    EXPECT(grpoalign_model_advantage(out, NULL, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "policy");
-    EXPECT(grpoalign_model_advantage(out, p, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, "advantage");
-    EXPECT(grpoalign_model_advantage(NULL, p, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "model");
-    EXPECT(grpoalign_model_advantage(out, (double[]){0.5, 0.5, 0.5}, 3, u, &error), GRPOALIGN_ERR_PROBABILITY, 2, 0,
-           "policy must sum");
-    EXPECT(grpoalign_model_jacobian(out, p, 3, j, 2, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1, "stride");
+    EXPECT(grpoalign_model_advantage(out, NULL, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "policy");
+    EXPECT(grpoalign_model_advantage(out, p, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "advantage");
+    EXPECT(grpoalign_model_advantage(NULL, p, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "model");
+    EXPECT(grpoalign_model_advantage(out, (double[]){0.5, 0.5, 0.5}, 3, u, &error),
+           GRPOALIGN_ERR_PROBABILITY, 2, 0, "policy must sum");
+    EXPECT(grpoalign_model_jacobian(out, p, 3, j, 2, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
+           "stride");
     assert_true(u[0] == 7 && u[2] == 7); /* untouched by failures */
     /* Something that is no model, and one that is a penalty. */
     uint64_t nothing[8] = {0};
-    EXPECT(grpoalign_model_advantage((grpoalign_model *)nothing, p, 3, u, &error), GRPOALIGN_ERR_HANDLE, 1, -1,
-           "handle");
+    EXPECT(grpoalign_model_advantage((grpoalign_model *)nothing, p, 3, u, &error),
+           GRPOALIGN_ERR_HANDLE, 1, -1, "handle");
     assert_int_equal(grpoalign_model_outcomes((grpoalign_model *)nothing), 0);
     grpoalign_model_free((grpoalign_model *)nothing);
     grpoalign_model_free(out);
@@ -149,9 +183,12 @@ static void solving(void **state)
     grpoalign_solve_options o;
     grpoalign_solve_options_init(&o, sizeof o);
     EXPECT(grpoalign_penalty_new(11, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
-    EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha");
-    EXPECT(grpoalign_penalty_new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha");
-    EXPECT(grpoalign_penalty_new_alpha(NAN, &penalty, &error), GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha");
+    EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &penalty, &error), GRPOALIGN_ERR_ARGUMENT,
+           1, -1, "alpha");
+    EXPECT(grpoalign_penalty_new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "alpha");
+    EXPECT(grpoalign_penalty_new_alpha(NAN, &penalty, &error), GRPOALIGN_ERR_NOT_FINITE, 1, -1,
+           "alpha");
     assert_null(penalty);
     EXPECT(grpoalign_penalty_new(1, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
     CHECK_OK(grpoalign_model_new_ranked(r, 2, &model, NULL));
@@ -160,52 +197,60 @@ static void solving(void **state)
     CHECK_OK(grpoalign_reference_new_uniform(3, &other, NULL));
     assert_int_equal(grpoalign_penalty_kind(penalty), GRPOALIGN_PENALTY_DIRECT_KL);
     assert_int_equal(grpoalign_penalty_kind(NULL), 0);
-    EXPECT(grpoalign_solve(NULL, penalty, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
-           "model");
-    EXPECT(grpoalign_solve(model, NULL, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
-           "penalty");
-    EXPECT(grpoalign_solve(model, penalty, NULL, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
-           "reference");
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 6, -1, "out");
-    EXPECT(grpoalign_solve(model, penalty, other, 1, NULL, &solution, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
-           "3 outcomes");
-    EXPECT(grpoalign_solve(model, penalty, reference, 0, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
-           "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, -1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
-           "-1");
-    EXPECT(grpoalign_solve(model, penalty, reference, NAN, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4, -1,
-           "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, INFINITY, NULL, &solution, &error), GRPOALIGN_ERR_NOT_FINITE, 4,
-           -1, "beta");
-    EXPECT(grpoalign_solve((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error),
-           GRPOALIGN_ERR_HANDLE, 1, -1, "model");
-    EXPECT(grpoalign_solve(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error),
-           GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
+    EXPECT(grpoalign_solve(NULL, penalty, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 1, -1, "model");
+    EXPECT(grpoalign_solve(model, NULL, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 2, -1, "penalty");
+    EXPECT(grpoalign_solve(model, penalty, NULL, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 3, -1, "reference");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, NULL, NULL, &error),
+           GRPOALIGN_ERR_ARGUMENT, 6, -1, "out");
+    EXPECT(grpoalign_solve(model, penalty, other, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_DIMENSION, 3, -1, "3 outcomes");
+    EXPECT(grpoalign_solve(model, penalty, reference, 0, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 4, -1, "beta");
+    EXPECT(grpoalign_solve(model, penalty, reference, -1, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 4, -1, "-1");
+    EXPECT(grpoalign_solve(model, penalty, reference, NAN, NULL, &solution, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
+    EXPECT(grpoalign_solve(model, penalty, reference, INFINITY, NULL, &solution, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
+    EXPECT(
+        grpoalign_solve((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error),
+        GRPOALIGN_ERR_HANDLE, 1, -1, "model");
+    EXPECT(
+        grpoalign_solve(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error),
+        GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
     o.max_iterations = -1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
-           "max_iterations");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 5, -1, "max_iterations");
     o.max_iterations = 0;
     o.tolerance = 2.0;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 5, -1,
-           "tolerance");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 5, -1, "tolerance");
     o.tolerance = 0.0;
     o.reserved = 1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_STRUCT_SIZE, 5, -1,
-           "reserved");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_STRUCT_SIZE, 5, -1, "reserved");
     o.reserved = 0;
     o.start = (double[]){0.5, 0.6};
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_PROBABILITY, 5, 0,
-           "options.start");
+    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_PROBABILITY, 5, 0, "options.start");
     assert_null(solution);
     CHECK_OK(grpoalign_solve(model, penalty, reference, 1, NULL, &solution, NULL));
     assert_int_equal(grpoalign_solution_outcomes(solution), 2);
-    EXPECT(grpoalign_solution_policy(solution, out3, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1, "2");
-    EXPECT(grpoalign_solution_policy(NULL, out3, 3, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "solution");
-    EXPECT(grpoalign_solution_advantage(solution, NULL, 2, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
+    EXPECT(grpoalign_solution_policy(solution, out3, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
+           "2");
+    EXPECT(grpoalign_solution_policy(NULL, out3, 3, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "solution");
+    EXPECT(grpoalign_solution_advantage(solution, NULL, 2, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "out");
     grpoalign_report report;
     memset(&report, 0, sizeof report);
-    EXPECT(grpoalign_solution_report(solution, &report, &error), GRPOALIGN_ERR_STRUCT_SIZE, 2, -1, "struct_size");
-    EXPECT(grpoalign_solution_report(solution, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "report");
+    EXPECT(grpoalign_solution_report(solution, &report, &error), GRPOALIGN_ERR_STRUCT_SIZE, 2, -1,
+           "struct_size");
+    EXPECT(grpoalign_solution_report(solution, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "report");
     grpoalign_solution_free(solution);
     grpoalign_solution_free(NULL);
     grpoalign_reference_free(reference);
@@ -215,7 +260,8 @@ static void solving(void **state)
     grpoalign_model_free(model);
 }
 
-/* Structs with a size: older, equal and newer callers, and newer ones that use what the library does not know. */
+/* Structs with a size: older, equal and newer callers, and newer ones that use what the library
+ * does not know. */
 static void sized_structs(void **state)
 {
     (void)state;
@@ -236,8 +282,8 @@ static void sized_structs(void **state)
     CHECK_OK(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error));
     grpoalign_model_free(model);
     newer.bytes[100] = 1;
-    EXPECT(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error), GRPOALIGN_ERR_STRUCT_SIZE, 4, 100,
-           "newer");
+    EXPECT(grpoalign_model_new_group(r, 2, 4, &newer.options, &model, &error),
+           GRPOALIGN_ERR_STRUCT_SIZE, 4, 100, "newer");
     grpoalign_reward_options_init(&newer.options, 8); /* a caller that knows size and scale only */
     newer.options.scale = GRPOALIGN_SCALE_NONE;
     newer.options.epsilon = 5.0; /* not the library's to read */
@@ -246,7 +292,8 @@ static void sized_structs(void **state)
     grpoalign_reward_options_init(NULL, 24);
     grpoalign_solve_options_init(NULL, 48);
     grpoalign_reward_options_init(&newer.options, 2); /* too small to hold its size: left alone */
-    solved s = solve_context(&(plain_context){.n = 2, .rewards = r}, GRPOALIGN_PENALTY_REVERSE_KL, 1.0, NULL);
+    solved s = solve_context(&(plain_context){.n = 2, .rewards = r}, GRPOALIGN_PENALTY_REVERSE_KL,
+                             1.0, NULL);
     assert_int_equal(s.report.struct_size, sizeof s.report);
     solved_free(&s);
 }
@@ -295,15 +342,17 @@ static void conventions(void **state)
 {
     (void)state;
     grpoalign_error error;
-    double rewards[] = {-1.0, 0.0, 1.0}, distribution[] = {1, 0, 0, 0, 1, 0, 0, 0, 1}, positive[] = {0.0, 1.0, 2.0};
+    double rewards[] = {-1.0, 0.0, 1.0}, distribution[] = {1, 0, 0, 0, 1, 0, 0, 0, 1},
+           positive[] = {0.0, 1.0, 2.0};
     grpoalign_model *model = NULL;
     grpoalign_reward_options o;
     grpoalign_reward_options_init(&o, sizeof o);
-#define REFUSED(field, value, words)                                                                                   \
-    do {                                                                                                               \
-        grpoalign_reward_options_init(&o, sizeof o);                                                                   \
-        o.field = (value);                                                                                             \
-        EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1, words);    \
+#define REFUSED(field, value, words)                                                               \
+    do {                                                                                           \
+        grpoalign_reward_options_init(&o, sizeof o);                                               \
+        o.field = (value);                                                                         \
+        EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error),                       \
+               GRPOALIGN_ERR_ARGUMENT, 4, -1, words);                                              \
     } while (0)
     REFUSED(scale, 4, "scale");
     REFUSED(baseline, 2, "baseline");
@@ -314,16 +363,18 @@ static void conventions(void **state)
 #undef REFUSED
     grpoalign_reward_options_init(&o, sizeof o);
     o.scale = GRPOALIGN_SCALE_MEAN;
-    EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 1, 0, "rewards[0]");
-    EXPECT(grpoalign_model_new_limit(rewards, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 1, 0, "rewards[0]");
+    EXPECT(grpoalign_model_new_group(rewards, 3, 4, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 1,
+           0, "rewards[0]");
+    EXPECT(grpoalign_model_new_limit(rewards, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT,
+           1, 0, "rewards[0]");
     CHECK_OK(grpoalign_model_new_group(positive, 3, 4, &o, &model, NULL));
     grpoalign_model_free(model);
     grpoalign_reward_options_init(&o, sizeof o);
     o.zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP;
     EXPECT(grpoalign_model_new_group_random(rewards, 3, distribution, 3, 3, 4, &o, &model, &error),
            GRPOALIGN_ERR_UNSUPPORTED, 7, -1, "random");
-    EXPECT(grpoalign_model_new_limit(positive, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
-           "zero_variance");
+    EXPECT(grpoalign_model_new_limit(positive, NULL, 3, &o, &model, &error), GRPOALIGN_ERR_ARGUMENT,
+           4, -1, "zero_variance");
 }
 
 static void names(void **state)
@@ -348,7 +399,8 @@ static void names(void **state)
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
         assert_string_not_equal(grpoalign_status_name(statuses[i]), "unknown");
         for (size_t j = 0; j < i; j++) {
-            assert_string_not_equal(grpoalign_status_name(statuses[i]), grpoalign_status_name(statuses[j]));
+            assert_string_not_equal(grpoalign_status_name(statuses[i]),
+                                    grpoalign_status_name(statuses[j]));
         }
     }
     assert_string_equal(grpoalign_status_name(12345), "unknown");

@@ -1,5 +1,5 @@
-/* Batches that share one std: against the large-group limit, which a batch of one context is; against the definition; against a
- * search along b; and against the training flow. */
+/* Batches that share one std: against the large-group limit, which a batch of one context is;
+ * against the definition; against a search along b; and against the training flow. */
 #include "check.h"
 
 enum { MOST = 6, CONTEXTS = 5 };
@@ -20,14 +20,17 @@ static void open_prompt(prompt *p)
     grpoalign_reward_options options;
     grpoalign_reward_options_init(&options, sizeof options);
     options.scale = GRPOALIGN_SCALE_NONE;
-    options.baseline = p->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
+    options.baseline =
+        p->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
     if (p->random) {
-        CHECK_OK(grpoalign_model_new_group_random(p->support, 2, p->distribution, p->n, 2, p->group_size, &options,
-                                                  &p->model, NULL));
+        CHECK_OK(grpoalign_model_new_group_random(p->support, 2, p->distribution, p->n, 2,
+                                                  p->group_size, &options, &p->model, NULL));
     } else if (p->group_size > 0) {
-        CHECK_OK(grpoalign_model_new_group(p->rewards, p->n, p->group_size, &options, &p->model, NULL));
+        CHECK_OK(
+            grpoalign_model_new_group(p->rewards, p->n, p->group_size, &options, &p->model, NULL));
     } else {
-        CHECK_OK(grpoalign_model_new_limit(p->rewards, p->variances, p->n, &options, &p->model, NULL));
+        CHECK_OK(
+            grpoalign_model_new_limit(p->rewards, p->variances, p->n, &options, &p->model, NULL));
     }
     CHECK_OK(grpoalign_reference_new_log(p->log_reference, p->n, &p->reference, NULL));
 }
@@ -39,7 +42,8 @@ static void close_prompt(prompt *p)
 }
 
 /* A context of the limit, with two outcomes or one. */
-static prompt plain_prompt(int64_t n, double reward, double log_first, double log_second, double variance)
+static prompt plain_prompt(int64_t n, double reward, double log_first, double log_second,
+                           double variance)
 {
     prompt p;
     memset(&p, 0, sizeof p);
@@ -84,7 +88,8 @@ static double own_share(const prompt *p)
 }
 
 /* The std of a batch from the policies of its contexts, by the definition. */
-static double plain_std(const prompt *prompts, double *const *policies, int64_t count, int of_advantages)
+static double plain_std(const prompt *prompts, double *const *policies, int64_t count,
+                        int of_advantages)
 {
     long double within = 0.0L, mean = 0.0L, between = 0.0L, means[CONTEXTS];
     for (int64_t k = 0; k < count; k++) {
@@ -117,8 +122,8 @@ typedef struct outcome {
     grpoalign_error error;
 } outcome;
 
-static outcome solve_prompts(const prompt *prompts, int64_t count, const grpoalign_penalty *penalty, double beta,
-                             const grpoalign_batch_options *batch)
+static outcome solve_prompts(const prompt *prompts, int64_t count, const grpoalign_penalty *penalty,
+                             double beta, const grpoalign_batch_options *batch)
 {
     outcome out;
     const grpoalign_model *models[CONTEXTS] = {NULL};
@@ -129,8 +134,8 @@ static outcome solve_prompts(const prompt *prompts, int64_t count, const grpoali
         models[k] = prompts[k].model;
         references[k] = prompts[k].reference;
     }
-    out.status = grpoalign_points_new_batch(models, penalty, references, count, beta, batch, NULL, &points, &out.std,
-                                            &out.error);
+    out.status = grpoalign_points_new_batch(models, penalty, references, count, beta, batch, NULL,
+                                            &points, &out.std, &out.error);
     for (int64_t k = 0; k < count && out.status >= 0; k++) {
         const grpoalign_solution *solution = grpoalign_points_solution(points, k);
         out.policies[k] = calloc(MOST, sizeof(double));
@@ -202,15 +207,18 @@ static void test_one_context_is_the_limit(void **state)
         open_prompt(&p);
         prompt twins[2] = {p, p};
         solved expected = solve_penalised(limit, penalty, beta, p.log_reference, NULL);
-        outcome actual = solve_prompts(twins, 1 + (int64_t)random_below(&r, 2), penalty, beta, &batch);
+        outcome actual =
+            solve_prompts(twins, 1 + (int64_t)random_below(&r, 2), penalty, beta, &batch);
         int flat = expected.report.method == GRPOALIGN_METHOD_TRIVIAL;
         if (!flat && !is_near_fold(&actual) && expected.report.policy_error < 1e-12) {
             /* An ordinary solve looks for the first alone where that is all it can find. */
-            if ((expected.report.unique >= 0 || expected.status == GRPOALIGN_COLLAPSED) && !is_certain(&p, &expected)) {
+            if ((expected.report.unique >= 0 || expected.status == GRPOALIGN_COLLAPSED) &&
+                !is_certain(&p, &expected)) {
                 assert_int_equal(actual.status, expected.status);
             }
             if (expected.report.unique >= 0 || actual.status != GRPOALIGN_NOT_UNIQUE) {
-                assert_near(largest_difference(actual.policies[0], expected.policy, p.n), 0.0, 1e-11);
+                assert_near(largest_difference(actual.policies[0], expected.policy, p.n), 0.0,
+                            1e-11);
                 compared++;
             }
             several += expected.status == GRPOALIGN_NOT_UNIQUE;
@@ -229,16 +237,18 @@ static void test_one_context_is_the_limit(void **state)
 }
 
 /* H of the header's equation at b, with policies by the library's ordinary solver. */
-static double equation(const prompt *prompts, int64_t count, const grpoalign_penalty *penalty, double beta,
-                       double epsilon, int of_advantages, double log_b)
+static double equation(const prompt *prompts, int64_t count, const grpoalign_penalty *penalty,
+                       double beta, double epsilon, int of_advantages, double log_b)
 {
     double *policies[CONTEXTS] = {NULL};
     solved each[CONTEXTS];
     for (int64_t k = 0; k < count; k++) {
-        each[k] = solve_penalised(prompts[k].model, penalty, exp(log_b), prompts[k].log_reference, NULL);
+        each[k] =
+            solve_penalised(prompts[k].model, penalty, exp(log_b), prompts[k].log_reference, NULL);
         policies[k] = each[k].policy;
     }
-    double value = log_b - log(plain_std(prompts, policies, count, of_advantages) + epsilon) - log(beta);
+    double value =
+        log_b - log(plain_std(prompts, policies, count, of_advantages) + epsilon) - log(beta);
     for (int64_t k = 0; k < count; k++) {
         solved_free(&each[k]);
     }
@@ -270,17 +280,21 @@ static void test_definition_and_roots(void **state)
             fail_msg("trial %d: %s", trial, found.error.message);
         }
         if (found.status == GRPOALIGN_OK || found.status == GRPOALIGN_NOT_UNIQUE) {
-            double std = plain_std(prompts, found.policies, count, batch.std), b = beta * (std + epsilon);
+            double std = plain_std(prompts, found.policies, count, batch.std),
+                   b = beta * (std + epsilon);
             assert_near(found.std, std, 1e-11 * (1.0 + std));
-            /* A policy that turns over within a rounding of b leaves b and the std apart, and says so. */
+            /* A policy that turns over within a rounding of b leaves b and the std apart, and says
+             * so. */
             int agrees = found.reports[0].policy_error < 1e-8;
             for (int64_t k = 0; agrees && k < count; k++) {
                 if (std < 1e-4) { /* what is left of it in the sums of this file is rounding */
                     assert_near(found.reports[k].beta, b, 1e-8);
                     continue;
                 }
-                solved alone = solve_penalised(prompts[k].model, penalty, b, prompts[k].log_reference, NULL);
-                assert_near(largest_difference(found.policies[k], alone.policy, prompts[k].n), 0.0, 1e-9);
+                solved alone =
+                    solve_penalised(prompts[k].model, penalty, b, prompts[k].log_reference, NULL);
+                assert_near(largest_difference(found.policies[k], alone.policy, prompts[k].n), 0.0,
+                            1e-9);
                 assert_near(found.reports[k].beta, b, 1e-11 * b);
                 assert_int_equal(found.reports[k].unique, found.reports[0].unique);
                 assert_int_equal(found.reports[k].stable, found.reports[0].stable);
@@ -288,9 +302,11 @@ static void test_definition_and_roots(void **state)
             }
         }
         /* The roots between the largest b there can be and 1e-6 of it. */
-        if (found.reports[0].policy_error < 1e-10 && (found.std > 1e-4 || found.status == GRPOALIGN_COLLAPSED)) {
+        if (found.reports[0].policy_error < 1e-10 &&
+            (found.std > 1e-4 || found.status == GRPOALIGN_COLLAPSED)) {
             double top = log(beta * (20.0 + epsilon)), step = 0.05;
-            double first = NAN, before = equation(prompts, count, penalty, beta, epsilon, batch.std, top);
+            double first = NAN,
+                   before = equation(prompts, count, penalty, beta, epsilon, batch.std, top);
             int roots = 0;
             for (double at = top - step; at > top - 14.0; at -= step) {
                 double here = equation(prompts, count, penalty, beta, epsilon, batch.std, at);
@@ -302,9 +318,11 @@ static void test_definition_and_roots(void **state)
             assert_true(roots == 0 || found.status != GRPOALIGN_COLLAPSED);
             if (roots > 0) {
                 double at = log(found.reports[0].beta);
-                assert_near(equation(prompts, count, penalty, beta, epsilon, batch.std, at), 0.0, 1e-7);
+                assert_near(equation(prompts, count, penalty, beta, epsilon, batch.std, at), 0.0,
+                            1e-7);
                 /* The search may have stepped over two roots that are near. */
-                assert_true(at >= first - 1e-9 && (at <= first + step + 1e-9 || found.reports[0].unique <= 0));
+                assert_true(at >= first - 1e-9 &&
+                            (at <= first + step + 1e-9 || found.reports[0].unique <= 0));
                 assert_true(found.reports[0].unique <= 0 || roots == 1);
                 assert_true(roots == 1 || found.reports[0].unique == 0);
                 looked++;
@@ -319,12 +337,13 @@ static void test_definition_and_roots(void **state)
             close_prompt(&prompts[k]);
         }
     }
-    print_message("# %d of %d proved unique, %d with several, %d proved stable\n", proved, looked, several, stable);
+    print_message("# %d of %d proved unique, %d with several, %d proved stable\n", proved, looked,
+                  several, stable);
     assert_true(looked > 100 && proved > looked / 2 && stable > looked / 2);
 }
 
-/* All points of the limit with penalties other than the KLs are found and proved as those of a batch of one: every sign change of
- * the equation along b is one of them. */
+/* All points of the limit with penalties other than the KLs are found and proved as those of a
+ * batch of one: every sign change of the equation along b is one of them. */
 static void test_points_of_the_limit(void **state)
 {
     (void)state;
@@ -351,7 +370,8 @@ static void test_points_of_the_limit(void **state)
         double log_b[8], top = log(beta * (20.0 + epsilon)), step = 0.02;
         for (int64_t k = 0; k < count && k < 8; k++) {
             double policy[MOST], *policies[] = {policy};
-            CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, p.n, NULL));
+            CHECK_OK(
+                grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, p.n, NULL));
             double std = plain_std(&p, policies, 1, 0);
             log_b[k] = log(beta * (std + epsilon));
             if (std > 1e-4) {
@@ -373,7 +393,8 @@ static void test_points_of_the_limit(void **state)
             before = here;
         }
         /* Two that are near may lie within a step. */
-        assert_true(found <= count && (log_b[count > 0 ? count - 1 : 0] < top - 10.9 || (count - found) % 2 == 0));
+        assert_true(found <= count &&
+                    (log_b[count > 0 ? count - 1 : 0] < top - 10.9 || (count - found) % 2 == 0));
         complete += grpoalign_points_complete(points);
         several += count > 1;
         searched++;
@@ -382,7 +403,8 @@ static void test_points_of_the_limit(void **state)
         grpoalign_model_free(limit);
         close_prompt(&p);
     }
-    print_message("# the limit: %d of %d proved complete, %d with several points\n", complete, searched, several);
+    print_message("# the limit: %d of %d proved complete, %d with several points\n", complete,
+                  searched, several);
     assert_true(complete > searched / 2 && several > 5);
 }
 
@@ -402,7 +424,8 @@ static void test_critical_beta(void **state)
         if (k < 4) {
             CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[k], &penalty, NULL));
         } else {
-            CHECK_OK(grpoalign_penalty_new(k == 4 ? GRPOALIGN_PENALTY_JENSEN_SHANNON : GRPOALIGN_PENALTY_CHI_SQUARED,
+            CHECK_OK(grpoalign_penalty_new(k == 4 ? GRPOALIGN_PENALTY_JENSEN_SHANNON
+                                                  : GRPOALIGN_PENALTY_CHI_SQUARED,
                                            &penalty, NULL));
         }
         CHECK_OK(grpoalign_critical_beta(limit, penalty, reference, &beta, NULL));
@@ -421,8 +444,8 @@ static void test_critical_beta(void **state)
             close_prompt(&p);
             assert_near(log(beta), least, 1e-5);
             for (int above = 0; above < 2; above++) {
-                solved s =
-                    solve_penalised(limit, penalty, beta * (above ? 1.0 + 1e-9 : 1.0 - 1e-9), LOG_REFERENCE, NULL);
+                solved s = solve_penalised(limit, penalty, beta * (above ? 1.0 + 1e-9 : 1.0 - 1e-9),
+                                           LOG_REFERENCE, NULL);
                 assert_true((s.status == GRPOALIGN_COLLAPSED) == !above);
                 solved_free(&s);
             }
@@ -433,11 +456,13 @@ static void test_critical_beta(void **state)
     }
 }
 
-/* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary policies. */
+/* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary
+ * policies. */
 static void test_several(void **state)
 {
     (void)state;
-    prompt prompts[] = {plain_prompt(2, 1.0, log(0.9), log(0.1), 0.0), plain_prompt(2, 1.0, log(0.88), log(0.12), 0.0)};
+    prompt prompts[] = {plain_prompt(2, 1.0, log(0.9), log(0.1), 0.0),
+                        plain_prompt(2, 1.0, log(0.88), log(0.12), 0.0)};
     open_prompt(&prompts[0]);
     open_prompt(&prompts[1]);
     grpoalign_penalty *direct;
@@ -467,7 +492,8 @@ static void test_several(void **state)
     close_prompt(&prompts[1]);
 }
 
-/* Euler steps of the flow d logits = (diag pi - pi pi^T)(u/(sigma + epsilon) - beta g), from near a stable point. */
+/* Euler steps of the flow d logits = (diag pi - pi pi^T)(u/(sigma + epsilon) - beta g), from near a
+ * stable point. */
 static void test_flow_returns(void **state)
 {
     (void)state;
@@ -488,8 +514,8 @@ static void test_flow_returns(void **state)
         grpoalign_batch_options_init(&batch, sizeof batch);
         batch.epsilon = 1e-4;
         batch.std = (int32_t)random_below(&r, 2);
-        CHECK_OK(grpoalign_penalty_new(reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, &penalty,
-                                       NULL));
+        CHECK_OK(grpoalign_penalty_new(
+            reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, &penalty, NULL));
         outcome found = solve_prompts(prompts, count, penalty, beta, &batch);
         double policy[CONTEXTS][MOST], logit[CONTEXTS][MOST], least = 1.0, start = 0.0, end = 0.0;
         double *policies[CONTEXTS] = {NULL};
@@ -522,8 +548,8 @@ static void test_flow_returns(void **state)
                 }
                 for (int64_t o = 0; o < prompts[k].n; o++) {
                     double l = log(policy[k][o]) - prompts[k].log_reference[o] + log(total);
-                    force[o] =
-                        own_share(&prompts[k]) * prompts[k].rewards[o] / divisor - beta * (reverse ? -exp(-l) : l);
+                    force[o] = own_share(&prompts[k]) * prompts[k].rewards[o] / divisor -
+                               beta * (reverse ? -exp(-l) : l);
                     mean += policy[k][o] * force[o];
                 }
                 for (int64_t o = 0; o < prompts[k].n; o++) {
@@ -544,7 +570,8 @@ static void test_flow_returns(void **state)
     assert_true(checked >= 3);
 }
 
-static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t kind, double beta, int32_t std)
+static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t kind, double beta,
+                           int32_t std)
 {
     grpoalign_penalty *penalty;
     grpoalign_batch_options batch;
@@ -566,12 +593,14 @@ static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t
     return out;
 }
 
-/* What a context in which nothing moves adds to the std counts: without it the first two roots are missed. */
+/* What a context in which nothing moves adds to the std counts: without it the first two roots are
+ * missed. */
 static void test_spread_that_stays(void **state)
 {
     (void)state;
-    prompt prompts[] = {plain_prompt(2, 1.0, 0.0, log(0.0053104648203615434 / 0.9946895351796384), 0.0),
-                        plain_prompt(1, 0.61, 0.0, 0.0, 0.11590815161648828)};
+    prompt prompts[] = {
+        plain_prompt(2, 1.0, 0.0, log(0.0053104648203615434 / 0.9946895351796384), 0.0),
+        plain_prompt(1, 0.61, 0.0, 0.0, 0.11590815161648828)};
     outcome found = solve_plain(prompts, 2, 0.0, GRPOALIGN_PENALTY_DIRECT_KL, 0.4055311994395461,
                                 GRPOALIGN_BATCH_STD_OF_ADVANTAGES);
     assert_int_equal(found.status, GRPOALIGN_NOT_UNIQUE);
@@ -579,7 +608,8 @@ static void test_spread_that_stays(void **state)
     release(&found);
 }
 
-/* Where policies are nearly certain at the beginning, where the std ends in nothing, or where numbers do. */
+/* Where policies are nearly certain at the beginning, where the std ends in nothing, or where
+ * numbers do. */
 static void test_far_ends(void **state)
 {
     (void)state;
@@ -588,7 +618,8 @@ static void test_far_ends(void **state)
         prompt p = plain_prompt(2, 1.0, 0.0, -600.0 - 60.0 * k, 0.0);
         grpoalign_model *limit;
         CHECK_OK(grpoalign_model_new_limit(p.rewards, NULL, 2, NULL, &limit, NULL));
-        solved expected = solve_model(limit, GRPOALIGN_PENALTY_DIRECT_KL, 1.0, p.log_reference, NULL);
+        solved expected =
+            solve_model(limit, GRPOALIGN_PENALTY_DIRECT_KL, 1.0, p.log_reference, NULL);
         outcome found = solve_plain(&p, 1, 0.0, GRPOALIGN_PENALTY_DIRECT_KL, 1.0, 0);
         assert_int_equal(found.status, GRPOALIGN_NOT_UNIQUE);
         assert_near(found.policies[0][1], expected.policy[1], 1e-12);
@@ -665,14 +696,15 @@ static void test_options(void **state)
     open_prompt(&prompts[1]);
     const grpoalign_model *models[] = {prompts[0].model, prompts[1].model};
     const grpoalign_reference *references[] = {prompts[0].reference, prompts[1].reference};
-    CHECK_OK(grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options, &points, NULL, &error));
+    CHECK_OK(grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options,
+                                        &points, NULL, &error));
     grpoalign_points_free(points);
     options.start = NULL;
     options.progress = stop_at_once;
     options.user = &calls;
-    assert_int_equal(
-        grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options, &points, NULL, &error),
-        GRPOALIGN_ERR_CANCELLED);
+    assert_int_equal(grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options,
+                                                &points, NULL, &error),
+                     GRPOALIGN_ERR_CANCELLED);
     assert_int_equal(calls, 1);
     assert_null(points);
     close_prompt(&prompts[0]);
@@ -718,7 +750,8 @@ static void test_weights_and_no_effect(void **state)
     }
 }
 
-static void expect(grpoalign_status wanted, int argument, int64_t index, const char *words, const outcome *found)
+static void expect(grpoalign_status wanted, int argument, int64_t index, const char *words,
+                   const outcome *found)
 {
     assert_int_equal(found->status, wanted);
     assert_int_equal(found->error.argument, argument);
@@ -787,7 +820,8 @@ static void test_bad_arguments(void **state)
     grpoalign_penalty_free(clamped);
 }
 
-/* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose do. */
+/* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose do.
+ */
 static void test_extremes(void **state)
 {
     (void)state;

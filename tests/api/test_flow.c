@@ -6,7 +6,8 @@ static grpoalign_flow *flow_of(const handles *h, double beta, const grpoalign_fl
 {
     grpoalign_flow *flow = NULL;
     grpoalign_error error;
-    grpoalign_status status = grpoalign_flow_new(h->model, h->penalty, h->reference, beta, options, &flow, &error);
+    grpoalign_status status =
+        grpoalign_flow_new(h->model, h->penalty, h->reference, beta, options, &flow, &error);
     if (status != expected) {
         fail_msg("status %d instead of %d: %s", status, expected, status < 0 ? error.message : "");
     }
@@ -23,8 +24,9 @@ static grpoalign_flow_state state_of(const grpoalign_flow *flow, int64_t k)
 enum { MOST = 5 };
 
 /* d theta / dt by its definition. */
-static void plain_velocity(const plain_context *c, int32_t penalty, double beta, const long double *log_reference,
-                           const long double *theta, long double *velocity)
+static void plain_velocity(const plain_context *c, int32_t penalty, double beta,
+                           const long double *log_reference, const long double *theta,
+                           long double *velocity)
 {
     long double top = -INFINITY, total = 0.0L, u[MOST], value[MOST], mean = 0.0L;
     double policy[MOST];
@@ -50,10 +52,11 @@ static void plain_velocity(const plain_context *c, int32_t penalty, double beta,
 }
 
 /* The policy at a time, by classical Runge-Kutta steps. */
-static void plain_flow(const plain_context *c, int32_t penalty, double beta, const double *log_reference, double time,
-                       int steps, double *policy)
+static void plain_flow(const plain_context *c, int32_t penalty, double beta,
+                       const double *log_reference, double time, int steps, double *policy)
 {
-    long double log_prior[MOST], theta[MOST], k[4][MOST], at[MOST], total = 0.0L, h = (long double)time / steps;
+    long double log_prior[MOST], theta[MOST], k[4][MOST], at[MOST], total = 0.0L,
+                                                                    h = (long double)time / steps;
     for (int64_t o = 0; o < c->n; o++) {
         total += expl((long double)log_reference[o]);
     }
@@ -61,7 +64,8 @@ static void plain_flow(const plain_context *c, int32_t penalty, double beta, con
         theta[o] = log_prior[o] = (long double)log_reference[o] - logl(total);
     }
     for (int i = 0; i < steps; i++) {
-        static const long double ahead[] = {0.0L, 0.5L, 0.5L, 1.0L}, weight[] = {1.0L, 2.0L, 2.0L, 1.0L};
+        static const long double ahead[] = {0.0L, 0.5L, 0.5L, 1.0L},
+                                 weight[] = {1.0L, 2.0L, 2.0L, 1.0L};
         for (int stage = 0; stage < 4; stage++) {
             for (int64_t o = 0; o < c->n; o++) {
                 at[o] = theta[o] + (stage > 0 ? ahead[stage] * h * k[stage - 1][o] : 0.0L);
@@ -83,7 +87,8 @@ static void plain_flow(const plain_context *c, int32_t penalty, double beta, con
     }
 }
 
-static plain_context random_context(randomness *r, int kind, double *rewards, double *margins, double *logs)
+static plain_context random_context(randomness *r, int kind, double *rewards, double *margins,
+                                    double *logs)
 {
     int64_t n = 2 + random_below(r, MOST - 1);
     random_rewards(r, REWARDS_UNIFORM, n, rewards);
@@ -116,15 +121,18 @@ static void against_small_steps(void **state)
     for (int i = 0; i < 40 * test_scale(); i++) {
         double rewards[MOST], margins[MOST * MOST], logs[MOST], expected[MOST], got[MOST];
         plain_context c = random_context(&r, i % 5, rewards, margins, logs);
-        double beta = pow(10.0, random_between(&r, -1.5, 0.5)), time = pow(10.0, random_between(&r, -1.0, 1.5));
-        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
+        double beta = pow(10.0, random_between(&r, -1.5, 0.5)),
+               time = pow(10.0, random_between(&r, -1.0, 1.5));
+        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL;
+             penalty++) {
             handles h = open_handles(&c, penalty, logs);
             grpoalign_flow_options options;
             grpoalign_flow_options_init(&options, sizeof options);
             options.end_time = time;
             options.tolerance = 1e-8;
             grpoalign_flow *flow = NULL;
-            grpoalign_status status = grpoalign_flow_new(h.model, h.penalty, h.reference, beta, &options, &flow, NULL);
+            grpoalign_status status =
+                grpoalign_flow_new(h.model, h.penalty, h.reference, beta, &options, &flow, NULL);
             assert_in_range(status, GRPOALIGN_OK, GRPOALIGN_NOT_CONVERGED);
             int64_t last = grpoalign_flow_count(flow) - 1;
             if (status == GRPOALIGN_NOT_CONVERGED) {
@@ -163,15 +171,16 @@ static void order(void **state)
         errors[i] = largest_difference(expected, got, 3);
         grpoalign_flow_free(flow);
     }
-    print_message("# errors %.1e %.1e %.1e in %lld, %lld, %lld steps\n", errors[0], errors[1], errors[2],
-                  (long long)steps[0], (long long)steps[1], (long long)steps[2]);
+    print_message("# errors %.1e %.1e %.1e in %lld, %lld, %lld steps\n", errors[0], errors[1],
+                  errors[2], (long long)steps[0], (long long)steps[1], (long long)steps[2]);
     /* error ~ steps^-4 (at least 3.5 here, where rounding is far) */
     assert_true(log(errors[0] / errors[2]) > 3.5 * log((double)steps[2] / (double)steps[0]));
     assert_true(errors[2] < 1e-9);
     close_handles(&h);
 }
 
-/* Where there is one stationary policy the flow ends there, wherever it starts; its states belong together. */
+/* Where there is one stationary policy the flow ends there, wherever it starts; its states belong
+ * together. */
 static void ends(void **state)
 {
     (void)state;
@@ -220,7 +229,8 @@ static void ends(void **state)
                     reward += c.rewards != NULL ? here[o] * c.rewards[o] : 0.0;
                 }
                 assert_near(s.kl_policy_ref, kl, 1e-12);
-                assert_true(c.rewards == NULL ? isnan(s.expected_reward) : fabs(s.expected_reward - reward) < 1e-12);
+                assert_true(c.rewards == NULL ? isnan(s.expected_reward)
+                                              : fabs(s.expected_reward - reward) < 1e-12);
             }
             grpoalign_flow_free(flow);
         }
@@ -229,7 +239,8 @@ static void ends(void **state)
     }
 }
 
-/* Two points attract, one between them repels: which one depends on the start. Below the critical beta all goes. */
+/* Two points attract, one between them repels: which one depends on the start. Below the critical
+ * beta all goes. */
 static void several_ends(void **state)
 {
     (void)state;
@@ -238,7 +249,8 @@ static void several_ends(void **state)
     plain_context group = {.n = 2, .rewards = rewards, .group_size = 32};
     plain_context limit = {.n = 2, .rewards = rewards, .limit = 1};
     handles h = open_handles(&group, GRPOALIGN_PENALTY_DIRECT_KL, logs);
-    static const double from[] = {0.02, 0.1, 0.87, 0.88, 0.9999}, to[] = {0.7065, 0.7065, 0.7065, 0.99589, 0.99589};
+    static const double from[] = {0.02, 0.1, 0.87, 0.88, 0.9999},
+                        to[] = {0.7065, 0.7065, 0.7065, 0.99589, 0.99589};
     for (int i = 0; i < 5; i++) {
         double start[2] = {1.0 - from[i], from[i]}, policy[2];
         grpoalign_flow_options options;
@@ -261,7 +273,8 @@ static void several_ends(void **state)
     CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, 2, NULL));
     grpoalign_report report = {.struct_size = sizeof report};
     CHECK_OK(grpoalign_solution_report(grpoalign_flow_end(flow), &report, NULL));
-    assert_true(report.stable == 0 ? fabs(policy[1] - middle[1]) < 1e-9 && report.rate > 0.0 : report.stable == 1);
+    assert_true(report.stable == 0 ? fabs(policy[1] - middle[1]) < 1e-9 && report.rate > 0.0
+                                   : report.stable == 1);
     grpoalign_flow_free(flow);
     grpoalign_points_free(points);
     close_handles(&h);
@@ -278,8 +291,9 @@ static void several_ends(void **state)
     close_handles(&h);
 }
 
-/* Where the worse outcomes have nearly gone but a stationary policy keeps them, the flow ends there: the best outcomes have
- * to find their shares first. From near the boundary it comes back. */
+/* Where the worse outcomes have nearly gone but a stationary policy keeps them, the flow ends
+ * there: the best outcomes have to find their shares first. From near the boundary it comes back.
+ */
 static void near_collapse(void **state)
 {
     (void)state;
@@ -318,7 +332,8 @@ static void near_collapse(void **state)
     }
 }
 
-/* Three outcomes, the flow leaves the ray of stationary policies; probabilities far apart; unsupported outcomes stay out. */
+/* Three outcomes, the flow leaves the ray of stationary policies; probabilities far apart;
+ * unsupported outcomes stay out. */
 static void stiff(void **state)
 {
     (void)state;
@@ -361,26 +376,31 @@ static void bad_arguments(void **state)
     grpoalign_flow_options_init(&options, sizeof options);
     const double zero[2] = {0.0, 1.0};
     options.start = zero;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_PROBABILITY);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_PROBABILITY);
     assert_int_equal(error.index, 0);
     assert_null(flow);
     options.start = NULL;
     options.tolerance = 0.5;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     options.tolerance = 0.0;
     options.end_time = -1.0;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     options.end_time = 0.0;
     options.max_steps = -1;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     options.max_steps = 0;
     options.struct_size = 3;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_STRUCT_SIZE);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_STRUCT_SIZE);
     grpoalign_flow_options_init(&options, sizeof options);
     assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, -1.0, NULL, &flow, &error),
                      GRPOALIGN_ERR_ARGUMENT);
@@ -390,14 +410,16 @@ static void bad_arguments(void **state)
     int seen = 0;
     options.progress = stop_at_five;
     options.user = &seen;
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-                     GRPOALIGN_ERR_CANCELLED);
+    assert_int_equal(
+        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+        GRPOALIGN_ERR_CANCELLED);
     assert_int_equal(seen, 5);
     flow = flow_of(&h, 1.0, NULL, GRPOALIGN_OK);
     grpoalign_flow_state at = {.struct_size = sizeof at};
     double policy[2];
     assert_int_equal(grpoalign_flow_state_at(flow, -1, &at, &error), GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(grpoalign_flow_state_at(flow, grpoalign_flow_count(flow), &at, &error), GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(grpoalign_flow_state_at(flow, grpoalign_flow_count(flow), &at, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     at.struct_size = 0;
     assert_int_equal(grpoalign_flow_state_at(flow, 0, &at, &error), GRPOALIGN_ERR_STRUCT_SIZE);
     assert_int_equal(grpoalign_flow_policy_at(flow, 0, policy, 3, &error), GRPOALIGN_ERR_DIMENSION);
@@ -412,8 +434,12 @@ static void bad_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_small_steps), cmocka_unit_test(order), cmocka_unit_test(ends),
-        cmocka_unit_test(several_ends),        cmocka_unit_test(stiff), cmocka_unit_test(near_collapse),
+        cmocka_unit_test(against_small_steps),
+        cmocka_unit_test(order),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(several_ends),
+        cmocka_unit_test(stiff),
+        cmocka_unit_test(near_collapse),
         cmocka_unit_test(bad_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

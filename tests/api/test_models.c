@@ -1,5 +1,5 @@
-/* Preference models through the public header: advantages against plain enumeration, slopes against differences, and what
- * every model satisfies. */
+/* Preference models through the public header: advantages against plain enumeration, slopes against
+ * differences, and what every model satisfies. */
 #include "check.h"
 
 enum { MOST = 8 };
@@ -10,7 +10,17 @@ typedef struct any_context {
     double rewards[MOST], variances[MOST], margins[MOST * MOST], support[4], distribution[MOST * 4];
 } any_context;
 
-enum { PAIRWISE, RANKED, GROUP, GROUP_UNSCALED, GROUP_RANDOM, LIMIT, LIMIT_NOISY, LIMIT_UNSCALED, KINDS };
+enum {
+    PAIRWISE,
+    RANKED,
+    GROUP,
+    GROUP_UNSCALED,
+    GROUP_RANDOM,
+    LIMIT,
+    LIMIT_NOISY,
+    LIMIT_UNSCALED,
+    KINDS
+};
 
 static void random_context(randomness *r, int kind, int64_t n, any_context *out)
 {
@@ -139,7 +149,8 @@ static void invariances(void **state)
         random_context(&r, RANKED + (int)random_below(&r, KINDS - RANKED), n, &any);
         random_policy(&r, n, policy);
         /* Powers of two move doubles without rounding. */
-        double scale = ldexp(1.0, (int)random_below(&r, 900) - 450), shift = any.context.epsilon > 0.0 ? 0.0 : 4.0;
+        double scale = ldexp(1.0, (int)random_below(&r, 900) - 450),
+               shift = any.context.epsilon > 0.0 ? 0.0 : 4.0;
         grpoalign_model *before = make_model(&any.context);
         for (int64_t o = 0; o < n; o++) {
             any.rewards[o] = (round(any.rewards[o] * 1048576.0) / 1048576.0);
@@ -192,11 +203,13 @@ static void corners(void **state)
     model = make_model(&group);
     CHECK_OK(grpoalign_model_advantage(model, policy, 3, u, NULL));
     assert_near(u[1], 1.0, 2e-6);
-    assert_string_equal(grpoalign_expectation_name(grpoalign_model_expectation(model)), "quadrature");
+    assert_string_equal(grpoalign_expectation_name(grpoalign_model_expectation(model)),
+                        "quadrature");
     grpoalign_model_free(model);
 }
 
-/* What trainers.md lists for the binary question: P(success) (A+ - A-) p q = D_G(p), here at p = 0.3 and G = 8. */
+/* What trainers.md lists for the binary question: P(success) (A+ - A-) p q = D_G(p), here at p =
+ * 0.3 and G = 8. */
 static void known_numbers(void **state)
 {
     (void)state;

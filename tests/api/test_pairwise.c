@@ -1,5 +1,5 @@
-/* Pairwise preferences with cycles, both penalties: 1,000 random instances with the number of factorisations, the definition put
- * back, and the limit of small beta against a linear program. */
+/* Pairwise preferences with cycles, both penalties: 1,000 random instances with the number of
+ * factorisations, the definition put back, and the limit of small beta against a linear program. */
 #include "check.h"
 
 #include <float.h>
@@ -28,10 +28,12 @@ static void thousand_instances(void **state)
     static const int64_t sizes[] = {2, 3, 5, 10, 20, 50, 100, 200};
     enum { LARGEST = 200 };
     static double margins[LARGEST * LARGEST], logs[LARGEST];
-    int64_t total[2] = {0, 0}, worst[2] = {0, 0}, by_kind[2][MARGINS_KINDS] = {{0}}, of_kind[MARGINS_KINDS] = {0};
+    int64_t total[2] = {0, 0}, worst[2] = {0, 0}, by_kind[2][MARGINS_KINDS] = {{0}},
+            of_kind[MARGINS_KINDS] = {0};
     int instances = 1000 * test_scale();
     for (int i = 0; i < instances; i++) {
-        int kind = (int)random_below(&r, MARGINS_KINDS), reference = (int)random_below(&r, REFERENCE_KINDS);
+        int kind = (int)random_below(&r, MARGINS_KINDS),
+            reference = (int)random_below(&r, REFERENCE_KINDS);
         int64_t n = sizes[random_below(&r, 8)];
         double beta = pow(10.0, random_between(&r, -6.0, 2.0));
         random_margins(&r, kind, n, margins);
@@ -42,8 +44,9 @@ static void thousand_instances(void **state)
         for (int p = 0; p < 2; p++) {
             solved s = solve_model(model, PENALTIES[p], beta, logs, NULL);
             if (s.status != GRPOALIGN_OK) {
-                fail_msg("%s, %s, n = %lld, beta = %g: %s", MARGINS_NAMES[kind], grpoalign_penalty_name(PENALTIES[p]),
-                         (long long)n, beta, grpoalign_status_name(s.status));
+                fail_msg("%s, %s, n = %lld, beta = %g: %s", MARGINS_NAMES[kind],
+                         grpoalign_penalty_name(PENALTIES[p]), (long long)n, beta,
+                         grpoalign_status_name(s.status));
             }
             total[p] += s.report.factorizations;
             by_kind[p][kind] += s.report.factorizations;
@@ -52,17 +55,19 @@ static void thousand_instances(void **state)
             assert_int_equal(s.report.unique, 1);
             assert_int_equal(s.report.stable, 1);
             assert_true(s.report.policy_error < 1e-12);
-            /* The solver keeps log(pi/pi_ref): its rounding moves pi, and through u/beta the residual. */
+            /* The solver keeps log(pi/pi_ref): its rounding moves pi, and through u/beta the
+             * residual. */
             double rounding = DBL_EPSILON * (20.0 - lowest(logs, n)) / beta;
-            assert_near(plain_residual(&c, PENALTIES[p], beta, logs, s.policy), 0.0, 1e-12 + rounding);
+            assert_near(plain_residual(&c, PENALTIES[p], beta, logs, s.policy), 0.0,
+                        1e-12 + rounding);
             solved_free(&s);
         }
         grpoalign_model_free(model);
     }
     for (int p = 0; p < 2; p++) {
         print_message("# %s: %.1f factorisations on average, %lld at worst, over %d instances (",
-                      grpoalign_penalty_name(PENALTIES[p]), (double)total[p] / instances, (long long)worst[p],
-                      instances);
+                      grpoalign_penalty_name(PENALTIES[p]), (double)total[p] / instances,
+                      (long long)worst[p], instances);
         for (int kind = 0; kind < MARGINS_KINDS; kind++) {
             print_message("%s%s %.1f", kind > 0 ? ", " : "", MARGINS_NAMES[kind],
                           (double)by_kind[p][kind] / (double)(of_kind[kind] + !of_kind[kind]));
@@ -92,8 +97,8 @@ static void two_thousand_outcomes(void **state)
             assert_true(s.report.factorizations <= MOST_FACTORIZATIONS[p]);
             assert_true(s.report.policy_error < 1e-12);
             print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n", N,
-                          MARGINS_NAMES[cases[i].kind], grpoalign_penalty_name(PENALTIES[p]), cases[i].beta,
-                          s.report.factorizations, s.report.residual);
+                          MARGINS_NAMES[cases[i].kind], grpoalign_penalty_name(PENALTIES[p]),
+                          cases[i].beta, s.report.factorizations, s.report.residual);
             assert_near(s.report.residual, 0.0, 1e-11 + 3e-15 / cases[i].beta);
             solved_free(&s);
         }
@@ -104,8 +109,8 @@ static void two_thousand_outcomes(void **state)
 }
 
 #ifdef HAVE_GLPK
-/* A maximal lottery by linear programming: pi >= 0, sum pi = 1, margins' pi >= 0 (nothing beats it). Among all of them the one
- * with the most weight on outcome `favour`. */
+/* A maximal lottery by linear programming: pi >= 0, sum pi = 1, margins' pi >= 0 (nothing beats
+ * it). Among all of them the one with the most weight on outcome `favour`. */
 static void lottery(const double *margins, int64_t n, int64_t favour, double *pi)
 {
     glp_prob *lp = glp_create_prob();
@@ -145,7 +150,8 @@ static void lottery(const double *margins, int64_t n, int64_t favour, double *pi
     free(row);
 }
 
-/* As beta -> 0 the policy tends to a maximal lottery, under both penalties. Dense random margins have exactly one. */
+/* As beta -> 0 the policy tends to a maximal lottery, under both penalties. Dense random margins
+ * have exactly one. */
 static void small_beta_against_linear_programs(void **state)
 {
     (void)state;
@@ -185,7 +191,8 @@ static void small_beta_against_linear_programs(void **state)
 }
 #endif
 
-/* Rock, paper, scissors and a Condorcet winner; with several lotteries the policy is one of them. */
+/* Rock, paper, scissors and a Condorcet winner; with several lotteries the policy is one of them.
+ */
 static void known_games(void **state)
 {
     (void)state;
@@ -201,7 +208,8 @@ static void known_games(void **state)
     solved s = solve_context(&w, GRPOALIGN_PENALTY_REVERSE_KL, 1e-6, NULL);
     assert_near(s.policy[0], 1.0, 1e-4);
     solved_free(&s);
-    /* Two that tie and beat the rest: their shares follow from the rest's, and the reference when there is none. */
+    /* Two that tie and beat the rest: their shares follow from the rest's, and the reference when
+     * there is none. */
     double tie[] = {0, 0, 1, 0, 0, 1, -1, -1, 0}, logs[] = {log(0.1), log(0.3), log(0.6)};
     plain_context t = {.n = 3, .margins = tie};
     s = solve_context(&t, GRPOALIGN_PENALTY_REVERSE_KL, 1e-6, logs);
@@ -209,13 +217,15 @@ static void known_games(void **state)
     solved_free(&s);
 }
 
-/* Degenerate supports, exact ties at beta, references of 1e-300: the policy is right to rounding of its largest entries. */
+/* Degenerate supports, exact ties at beta, references of 1e-300: the policy is right to rounding of
+ * its largest entries. */
 static void degenerate(void **state)
 {
     (void)state;
     double ranked[] = {0, 1, 1, -1, 0, 1, -1, -1, 0}, logs[] = {-685.7432, -1.7495, -0.8298};
     plain_context c = {.n = 3, .margins = ranked};
-    solved s = solve_context(&c, GRPOALIGN_PENALTY_REVERSE_KL, 1.0, logs); /* the best has sqrt(1e-298) */
+    solved s =
+        solve_context(&c, GRPOALIGN_PENALTY_REVERSE_KL, 1.0, logs); /* the best has sqrt(1e-298) */
     assert_int_equal(s.status, GRPOALIGN_OK);
     assert_true(s.policy[0] < 1e-14);
     assert_near(s.policy[1], 0.5338717311397063, 1e-14);

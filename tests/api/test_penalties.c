@@ -1,4 +1,5 @@
-/* Penalties through the public header: responses put back into their definition, divergences against long double. */
+/* Penalties through the public header: responses put back into their definition, divergences
+ * against long double. */
 #include "check.h"
 
 enum { MOST = 12 };
@@ -34,7 +35,8 @@ static void responses(void **state)
             if (kind == GRPOALIGN_PENALTY_REVERSE_KL) {
                 /* pi (c - u/beta) = ref; c is known to rounding relative to |u|/beta */
                 double off = policy[o] * (normaliser - u[o] / beta) - reference[o];
-                assert_near(off, 0.0, 4e-16 * policy[o] * (fabs(u[o]) / beta + fabs(normaliser)) + 1e-15);
+                assert_near(off, 0.0,
+                            4e-16 * policy[o] * (fabs(u[o]) / beta + fabs(normaliser)) + 1e-15);
             }
         }
         assert_near((double)sum, 1.0, 4e-15);
@@ -79,7 +81,8 @@ static void divergences(void **state)
                 assert_true(isinf(value));
             } else {
                 double about = fabs((double)expected);
-                assert_near(value, (double)expected, 1e-12 * about + 2e-19 * (double)n + 1e-16 * sqrt(about));
+                assert_near(value, (double)expected,
+                            1e-12 * about + 2e-19 * (double)n + 1e-16 * sqrt(about));
                 assert_true(value >= 0.0);
             }
             grpoalign_reference_free(ref);
@@ -110,7 +113,8 @@ static void references(void **state)
     grpoalign_reference_free(ref);
 }
 
-/* Advantages that are enormous beside beta: all goes to the best, and the rest has its power of the gap. */
+/* Advantages that are enormous beside beta: all goes to the best, and the rest has its power of the
+ * gap. */
 static void enormous_prices(void **state)
 {
     (void)state;
@@ -123,13 +127,15 @@ static void enormous_prices(void **state)
         CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[i], &penalty, NULL));
         for (int e = 0; e <= 144; e += 12) {
             double beta = pow(10.0, -e), policy[2];
-            CHECK_OK(grpoalign_penalty_respond(penalty, reference, beta, ADVANTAGE, 2, policy, NULL, NULL));
+            CHECK_OK(grpoalign_penalty_respond(penalty, reference, beta, ADVANTAGE, 2, policy, NULL,
+                                               NULL));
             assert_true(policy[0] >= 0.0 && policy[1] <= 1.0);
             assert_near(policy[0] + policy[1], 1.0, 1e-15);
             if (e >= 12 && ALPHAS[i] < 1.0) {
                 /* ((pi_0/.7)^(a-1) - (pi_1/.3)^(a-1))/(a-1) = -1/beta */
                 double wanted =
-                    0.7 * pow((1.0 - ALPHAS[i]) / beta + pow(1.0 / 0.3, ALPHAS[i] - 1.0), 1.0 / (ALPHAS[i] - 1.0));
+                    0.7 * pow((1.0 - ALPHAS[i]) / beta + pow(1.0 / 0.3, ALPHAS[i] - 1.0),
+                              1.0 / (ALPHAS[i] - 1.0));
                 assert_near(policy[0], wanted, 1e-10 * wanted);
             }
         }
@@ -146,9 +152,21 @@ static void hostile_responses(void **state)
         int32_t kind;
         double alpha, reference[2], advantage[2], policy[2];
     } CASES[] = {
-        {GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.0, {1.0, 1e-20}, {0.0, 1.0}, {0.15651764274966565, 0.84348235725033435}},
-        {GRPOALIGN_PENALTY_ALPHA, 0.3, {1.0, 1e-50}, {-136.0, 136.0}, {0.00055377447887482207, 0.99944622552112518}},
-        {GRPOALIGN_PENALTY_ALPHA, 0.5, {1.0, 1e-50}, {-136.0, 136.0}, {5.4065743944636678e-5, 0.99994593425605536}},
+        {GRPOALIGN_PENALTY_JENSEN_SHANNON,
+         0.0,
+         {1.0, 1e-20},
+         {0.0, 1.0},
+         {0.15651764274966565, 0.84348235725033435}},
+        {GRPOALIGN_PENALTY_ALPHA,
+         0.3,
+         {1.0, 1e-50},
+         {-136.0, 136.0},
+         {0.00055377447887482207, 0.99944622552112518}},
+        {GRPOALIGN_PENALTY_ALPHA,
+         0.5,
+         {1.0, 1e-50},
+         {-136.0, 136.0},
+         {5.4065743944636678e-5, 0.99994593425605536}},
         {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0, {1.0, 1e-50}, {-1e20, 1e20}, {1.0, 2e-30}},
         {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0, {1.0, 1e-100}, {0.0, 1e57}, {1.0, 1e-43}},
         {GRPOALIGN_PENALTY_ALPHA, 1.6, {1.0, 2e-300}, {0.0, 1e57}, {1.0, 8.5365439307758784e-206}},
@@ -164,7 +182,8 @@ static void hostile_responses(void **state)
             CHECK_OK(grpoalign_penalty_new(CASES[i].kind, &penalty, NULL));
         }
         CHECK_OK(grpoalign_reference_new(CASES[i].reference, 2, &reference, NULL));
-        CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 2, policy, NULL, NULL));
+        CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 2, policy,
+                                           NULL, NULL));
         for (int o = 0; o < 2; o++) {
             assert_near(policy[o], CASES[i].policy[o], 2e-13 * CASES[i].policy[o]);
         }
@@ -176,8 +195,9 @@ static void hostile_responses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses),       cmocka_unit_test(divergences),       cmocka_unit_test(references),
-        cmocka_unit_test(enormous_prices), cmocka_unit_test(hostile_responses),
+        cmocka_unit_test(responses),         cmocka_unit_test(divergences),
+        cmocka_unit_test(references),        cmocka_unit_test(enormous_prices),
+        cmocka_unit_test(hostile_responses),
     };
     return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
 }

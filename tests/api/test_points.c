@@ -5,7 +5,8 @@ static grpoalign_points *points_at(const handles *h, double beta)
 {
     grpoalign_points *points = NULL;
     grpoalign_error error;
-    grpoalign_status status = grpoalign_points_new(h->model, h->penalty, h->reference, beta, NULL, &points, &error);
+    grpoalign_status status =
+        grpoalign_points_new(h->model, h->penalty, h->reference, beta, NULL, &points, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
@@ -20,10 +21,12 @@ static grpoalign_report report_of(const grpoalign_points *points, int64_t k)
 }
 
 /* The betas of the folds in [low, high]. */
-static int64_t folds_of(const handles *h, double low, double high, double *betas, int64_t most, int *complete)
+static int64_t folds_of(const handles *h, double low, double high, double *betas, int64_t most,
+                        int *complete)
 {
     grpoalign_points *folds = NULL;
-    CHECK_OK(grpoalign_points_new_folds(h->model, h->penalty, h->reference, low, high, NULL, &folds, NULL));
+    CHECK_OK(grpoalign_points_new_folds(h->model, h->penalty, h->reference, low, high, NULL, &folds,
+                                        NULL));
     int64_t count = grpoalign_points_count(folds);
     *complete = grpoalign_points_complete(folds);
     assert_int_equal(grpoalign_points_from_reference(folds), -1);
@@ -48,7 +51,8 @@ static const double BINARY[2] = {0.0, 1.0};
 static handles binary(int64_t group_size, double p, int32_t penalty)
 {
     double log_reference[2] = {log1p(-p), log(p)};
-    plain_context context = {.n = 2, .rewards = BINARY, .group_size = group_size, .limit = group_size == 0};
+    plain_context context = {
+        .n = 2, .rewards = BINARY, .group_size = group_size, .limit = group_size == 0};
     return open_handles(&context, penalty, log_reference);
 }
 
@@ -98,10 +102,12 @@ static void known(void **state)
     assert_int_equal(grpoalign_points_complete(points), 1);
     grpoalign_points_free(points);
 
-    /* trainers.md, section 5: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the critical beta. */
+    /* trainers.md, section 5: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the
+     * critical beta. */
     double beta = 0.0;
     CHECK_OK(grpoalign_critical_beta(h.model, h.penalty, h.reference, &beta, NULL));
-    assert_near(2.0 * sqrt(1.0 + beta * beta) / beta - 2.0 * asinh(beta) + log(0.1 / 0.9), 0.0, 1e-13);
+    assert_near(2.0 * sqrt(1.0 + beta * beta) / beta - 2.0 * asinh(beta) + log(0.1 / 0.9), 0.0,
+                1e-13);
     close_handles(&h);
 }
 
@@ -126,12 +132,13 @@ static void against_a_grid(void **state)
         for (int64_t o = 0; o < n; o++) {
             log_reference[o] -= log(total);
         }
-        plain_context context = {.n = n, .rewards = rewards, .group_size = size, .limit = limit, .epsilon = epsilon};
+        plain_context context = {
+            .n = n, .rewards = rewards, .group_size = size, .limit = limit, .epsilon = epsilon};
         handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
         grpoalign_points *points = points_at(&h, beta);
         assert_int_equal(grpoalign_points_complete(points), 1);
-        /* pi(theta) ~ pi_ref exp(theta r) is stationary where the advantages of any two outcomes differ by theta beta times
-         * the difference of their rewards. */
+        /* pi(theta) ~ pi_ref exp(theta r) is stationary where the advantages of any two outcomes
+         * differ by theta beta times the difference of their rewards. */
         int64_t best = 0, worst = 0, changes = 0;
         for (int64_t o = 0; o < n; o++) {
             best = rewards[o] > rewards[best] ? o : best;
@@ -139,7 +146,8 @@ static void against_a_grid(void **state)
         }
         double gap = rewards[best] - rewards[worst], roots[MOST], before = 0.0;
         for (int64_t g = 0; g <= GRID; g++) {
-            double theta = pow(10.0, -5.0 + 10.0 * (double)g / GRID) / gap, policy[4], u[4], sum = 0.0, top = -INFINITY;
+            double theta = pow(10.0, -5.0 + 10.0 * (double)g / GRID) / gap, policy[4], u[4],
+                   sum = 0.0, top = -INFINITY;
             for (int64_t o = 0; o < n; o++) {
                 top = fmax(top, log_reference[o] + theta * rewards[o]);
             }
@@ -161,13 +169,16 @@ static void against_a_grid(void **state)
         }
         int64_t count = grpoalign_points_count(points);
         if (count < changes || (count - changes) % 2 != 0) {
-            fail_msg("%lld found, %lld on the grid (beta %g)", (long long)count, (long long)changes, beta);
+            fail_msg("%lld found, %lld on the grid (beta %g)", (long long)count, (long long)changes,
+                     beta);
         }
         for (int64_t k = 0; k < count; k++) {
             double log_policy[4], close = INFINITY;
-            CHECK_OK(grpoalign_solution_log_policy(grpoalign_points_solution(points, k), log_policy, n, NULL));
-            double theta =
-                ((log_policy[best] - log_reference[best]) - (log_policy[worst] - log_reference[worst])) / gap;
+            CHECK_OK(grpoalign_solution_log_policy(grpoalign_points_solution(points, k), log_policy,
+                                                   n, NULL));
+            double theta = ((log_policy[best] - log_reference[best]) -
+                            (log_policy[worst] - log_reference[worst])) /
+                           gap;
             for (int64_t g = 0; g < changes; g++) {
                 close = fmin(close, fabs(log(theta / roots[g])));
             }
@@ -198,7 +209,8 @@ static void folds_and_counts(void **state)
             rewards[o] = limit ? random_between(&r, 0.0, 1.0) : BINARY[o];
             log_reference[o] = random_between(&r, -9.0, 0.0);
         }
-        plain_context context = {.n = n, .rewards = rewards, .group_size = 24 + random_below(&r, 100), .limit = limit};
+        plain_context context = {
+            .n = n, .rewards = rewards, .group_size = 24 + random_below(&r, 100), .limit = limit};
         handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
         double betas[8], critical = -1.0;
         int complete = -1;
@@ -259,7 +271,8 @@ static void folds_and_counts(void **state)
     assert_true(met > 60 * test_scale());
 }
 
-/* Two reward levels under reverse KL, outcomes that succeed with any probability: the count is proved. */
+/* Two reward levels under reverse KL, outcomes that succeed with any probability: the count is
+ * proved. */
 static void random_successes(void **state)
 {
     (void)state;
@@ -273,10 +286,14 @@ static void random_successes(void **state)
             distribution[2 * o + 1] = p;
             log_reference[o] = random_between(&r, -12.0, 0.0);
         }
-        plain_context context = {
-            .n = n, .support = support, .distribution = distribution, .k = 2, .group_size = 2 + random_below(&r, 10)};
+        plain_context context = {.n = n,
+                                 .support = support,
+                                 .distribution = distribution,
+                                 .k = 2,
+                                 .group_size = 2 + random_below(&r, 10)};
         double beta = pow(10.0, random_between(&r, -3.0, 1.0));
-        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
+        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL;
+             penalty++) {
             handles h = open_handles(&context, penalty, log_reference);
             grpoalign_points *points = points_at(&h, beta);
             int64_t count = grpoalign_points_count(points);
@@ -285,12 +302,15 @@ static void random_successes(void **state)
             solved got = solve_context(&context, penalty, beta, log_reference);
             double policy[6];
             CHECK_OK(grpoalign_solution_policy(
-                grpoalign_points_solution(points, grpoalign_points_from_reference(points)), policy, n, NULL));
+                grpoalign_points_solution(points, grpoalign_points_from_reference(points)), policy,
+                n, NULL));
             assert_near(largest_difference(policy, got.policy, n), 0.0, 1e-14);
             assert_int_equal(got.report.unique, count == 1);
             for (int64_t k = 0; k < count; k++) {
-                CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, n, NULL));
-                assert_near(plain_residual(&context, penalty, beta, log_reference, policy), 0.0, 1e-9);
+                CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, n,
+                                                   NULL));
+                assert_near(plain_residual(&context, penalty, beta, log_reference, policy), 0.0,
+                            1e-9);
             }
             solved_free(&got);
             grpoalign_points_free(points);
@@ -299,14 +319,16 @@ static void random_successes(void **state)
     }
 }
 
-/* The search for games against the proof for one unknown: two levels whose expectations are asked of the quadrature. */
+/* The search for games against the proof for one unknown: two levels whose expectations are asked
+ * of the quadrature. */
 static void search_against_proof(void **state)
 {
     (void)state;
     randomness r = random_start(63);
     int missed = 0, wanted = 0, found_folds = 0, all_folds = 0;
     for (int i = 0; i < 40 * test_scale(); i++) {
-        double p = pow(10.0, random_between(&r, -4.0, -0.5)), log_reference[2] = {log1p(-p), log(p)};
+        double p = pow(10.0, random_between(&r, -4.0, -0.5)),
+               log_reference[2] = {log1p(-p), log(p)};
         double beta = pow(10.0, random_between(&r, -0.6, 0.3));
         int64_t size = 16 + random_below(&r, 100);
         handles h = binary(size, p, GRPOALIGN_PENALTY_DIRECT_KL);
@@ -327,7 +349,8 @@ static void search_against_proof(void **state)
             missed += nearest > 1e-10;
         }
         assert_true(grpoalign_points_count(searched) <= grpoalign_points_count(proved));
-        assert_near(success_of(searched, grpoalign_points_from_reference(searched)), success_of(proved, 0), 1e-10);
+        assert_near(success_of(searched, grpoalign_points_from_reference(searched)),
+                    success_of(proved, 0), 1e-10);
         double betas[8], traced[8];
         int complete;
         int64_t count = folds_of(&h, 0.05, 10.0, betas, 8, &complete);
@@ -345,8 +368,8 @@ static void search_against_proof(void **state)
         close_handles(&h);
         (void)log_reference;
     }
-    print_message("# the search found %d of %d stationary policies and %d of %d folds\n", wanted - missed, wanted,
-                  found_folds, all_folds);
+    print_message("# the search found %d of %d stationary policies and %d of %d folds\n",
+                  wanted - missed, wanted, found_folds, all_folds);
     assert_true(missed == 0);
     assert_true(found_folds == all_folds && all_folds > 10);
 }
@@ -366,18 +389,22 @@ static void games(void **state)
         }
         plain_context context = {.n = n, .rewards = rewards, .group_size = 3 + random_below(&r, 4)};
         double beta = pow(10.0, random_between(&r, -1.5, 0.5));
-        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
+        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL;
+             penalty++) {
             handles h = open_handles(&context, penalty, log_reference);
             grpoalign_points *points = points_at(&h, beta);
             solved got = solve_context(&context, penalty, beta, log_reference);
             int64_t from = grpoalign_points_from_reference(points);
             double policy[5];
             assert_true(from >= 0 && got.status >= 0);
-            CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, from), policy, n, NULL));
+            CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, from), policy, n,
+                                               NULL));
             assert_near(largest_difference(policy, got.policy, n), 0.0, 1e-10);
             for (int64_t k = 0; k < grpoalign_points_count(points); k++) {
-                CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, n, NULL));
-                assert_near(plain_residual(&context, penalty, beta, log_reference, policy), 0.0, 1e-9);
+                CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), policy, n,
+                                                   NULL));
+                assert_near(plain_residual(&context, penalty, beta, log_reference, policy), 0.0,
+                            1e-9);
             }
             several += grpoalign_points_count(points) > 1;
             if (penalty == GRPOALIGN_PENALTY_REVERSE_KL) {
@@ -391,7 +418,8 @@ static void games(void **state)
     print_message("# %d games with several stationary policies\n", several);
 }
 
-/* Where games have several stationary policies: Newton and the flow from many more starts find none that is not listed. */
+/* Where games have several stationary policies: Newton and the flow from many more starts find none
+ * that is not listed. */
 static void games_with_several(void **state)
 {
     (void)state;
@@ -403,7 +431,8 @@ static void games_with_several(void **state)
         for (int64_t o = 0; o < N; o++) {
             log_reference[o] = o == 0 ? 0.0 : random_between(&r, -6.0, -1.5);
         }
-        plain_context context = {.n = N, .rewards = rewards, .group_size = 32 + random_below(&r, 65)};
+        plain_context context = {
+            .n = N, .rewards = rewards, .group_size = 32 + random_below(&r, 65)};
         handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
         double beta = random_between(&r, 0.35, 0.8);
         grpoalign_points *points = points_at(&h, beta);
@@ -411,7 +440,8 @@ static void games_with_several(void **state)
         double found[16][N];
         assert_true(count >= 1 && count <= 16);
         for (int64_t k = 0; k < count; k++) {
-            CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, k), found[k], N, NULL));
+            CHECK_OK(
+                grpoalign_solution_policy(grpoalign_points_solution(points, k), found[k], N, NULL));
             grpoalign_report report = report_of(points, k);
             assert_true(report.residual < 1e-10 && report.beta == beta);
             for (int64_t l = 0; l < k; l++) {
@@ -426,23 +456,24 @@ static void games_with_several(void **state)
             grpoalign_solve_options_init(&options, sizeof options);
             random_policy(&r, N, start);
             options.start = start;
-            solved got = solve_model(h.model, GRPOALIGN_PENALTY_DIRECT_KL, beta, log_reference, &options);
+            solved got =
+                solve_model(h.model, GRPOALIGN_PENALTY_DIRECT_KL, beta, log_reference, &options);
             assert_in_range(got.status, GRPOALIGN_OK, GRPOALIGN_NOT_CONVERGED);
             double nearest = INFINITY;
             for (int64_t k = 0; k < count; k++) {
                 nearest = fmin(nearest, largest_difference(found[k], got.policy, N));
             }
             if (got.status != GRPOALIGN_NOT_CONVERGED && !(nearest < 1e-7)) {
-                fail_msg("a start leads to (%.6f, %.6f, %.6f), %g from all that is listed", got.policy[0],
-                         got.policy[1], got.policy[2], nearest);
+                fail_msg("a start leads to (%.6f, %.6f, %.6f), %g from all that is listed",
+                         got.policy[0], got.policy[1], got.policy[2], nearest);
             }
             solved_free(&got);
         }
         grpoalign_points_free(points);
         close_handles(&h);
     }
-    print_message("# %d of %d games have several stationary policies, %d in all\n", several, GAMES * test_scale(),
-                  listed);
+    print_message("# %d of %d games have several stationary policies, %d in all\n", several,
+                  GAMES * test_scale(), listed);
     assert_true(several > 2);
 }
 
@@ -460,7 +491,8 @@ static int64_t count_beside_fold(const handles *h, double beta)
     return count;
 }
 
-/* Games of three levels: folds against 40 digits, and two points more on one side of each than on the other, however near. */
+/* Games of three levels: folds against 40 digits, and two points more on one side of each than on
+ * the other, however near. */
 static void game_folds(void **state)
 {
     (void)state;
@@ -490,7 +522,8 @@ static void game_folds(void **state)
         for (int64_t o = 0; o < N; o++) {
             log_reference[o] = log(cases[i].reference[o]);
         }
-        plain_context context = {.n = N, .rewards = cases[i].rewards, .group_size = cases[i].group_size};
+        plain_context context = {
+            .n = N, .rewards = cases[i].rewards, .group_size = cases[i].group_size};
         handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
         int64_t count = folds_of(&h, 0.15, 1.6, betas, 8, &complete);
         for (int64_t k = 0; k < 3; k++) {
@@ -503,8 +536,8 @@ static void game_folds(void **state)
                 int64_t above = count_beside_fold(&h, betas[k] * (1.0 + near));
                 int64_t below = count_beside_fold(&h, betas[k] * (1.0 - near));
                 if (llabs(above - below) != 2) {
-                    fail_msg("%lld above and %lld below the fold at %.17g, %g from it", (long long)above,
-                             (long long)below, betas[k], near);
+                    fail_msg("%lld above and %lld below the fold at %.17g, %g from it",
+                             (long long)above, (long long)below, betas[k], near);
                 }
             }
         }
@@ -512,11 +545,14 @@ static void game_folds(void **state)
     }
 }
 
-/* Points of a curve are stationary, near their neighbours, and cut every beta as often as there are stationary policies. */
-static void check_curve(const handles *h, int64_t n, double low, double high, double resolution, int strict)
+/* Points of a curve are stationary, near their neighbours, and cut every beta as often as there are
+ * stationary policies. */
+static void check_curve(const handles *h, int64_t n, double low, double high, double resolution,
+                        int strict)
 {
     grpoalign_points *curve = NULL;
-    CHECK_OK(grpoalign_points_new_curve(h->model, h->penalty, h->reference, low, high, resolution, NULL, &curve, NULL));
+    CHECK_OK(grpoalign_points_new_curve(h->model, h->penalty, h->reference, low, high, resolution,
+                                        NULL, &curve, NULL));
     int64_t count = grpoalign_points_count(curve);
     double *betas = malloc((size_t)(count + 1) * sizeof *betas), before[8], here[8], folds[16];
     int complete, turns = 0;
@@ -530,8 +566,8 @@ static void check_curve(const handles *h, int64_t n, double low, double high, do
             assert_true(largest_difference(before, here, n) <= resolution * 1.01);
             assert_true(fabs(log10(betas[k] / betas[k - 1])) <= 10.0 * resolution * 1.01);
         }
-        turns += k > 1 && (betas[k] > betas[k - 1]) != (betas[k - 1] > betas[k - 2]) && betas[k - 1] > low &&
-                 betas[k - 1] < high;
+        turns += k > 1 && (betas[k] > betas[k - 1]) != (betas[k - 1] > betas[k - 2]) &&
+                 betas[k - 1] > low && betas[k - 1] < high;
         memcpy(before, here, sizeof before);
     }
     assert_near(betas[0] / high, 1.0, 1e-11);
@@ -577,7 +613,8 @@ static void curves(void **state)
             {.n = N, .rewards = rewards, .group_size = 3 + random_below(&r, 20)},
         };
         for (size_t k = 0; k < sizeof contexts / sizeof *contexts; k++) {
-            for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
+            for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL;
+                 penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
                 handles h = open_handles(&contexts[k], penalty, log_reference);
                 check_curve(&h, contexts[k].n, 0.05, 20.0, i % 2 == 0 ? 0.02 : 0.07, k < 6);
                 close_handles(&h);
@@ -609,16 +646,19 @@ static void paths(void **state)
         for (int k = 0; k < STOPS; k++) {
             betas[k] = k == 7 ? betas[3] : pow(10.0, random_between(&r, -2.0, 1.5));
         }
-        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL; penalty++) {
+        for (int32_t penalty = GRPOALIGN_PENALTY_REVERSE_KL; penalty <= GRPOALIGN_PENALTY_DIRECT_KL;
+             penalty++) {
             handles h = open_handles(&context, penalty, log_reference);
             grpoalign_points *path = NULL;
-            CHECK_OK(grpoalign_points_new_path(h.model, h.penalty, h.reference, betas, STOPS, NULL, &path, NULL));
+            CHECK_OK(grpoalign_points_new_path(h.model, h.penalty, h.reference, betas, STOPS, NULL,
+                                               &path, NULL));
             assert_int_equal(grpoalign_points_count(path), STOPS);
             assert_int_equal(grpoalign_points_from_reference(path), -1);
             for (int k = 0; k < STOPS; k++) {
                 double policy[N];
                 solved got = solve_context(&context, penalty, betas[k], log_reference);
-                CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(path, k), policy, N, NULL));
+                CHECK_OK(
+                    grpoalign_solution_policy(grpoalign_points_solution(path, k), policy, N, NULL));
                 assert_near(largest_difference(policy, got.policy, N), 0.0, 1e-10);
                 assert_int_equal(report_of(path, k).status, got.status);
                 solved_free(&got);
@@ -636,9 +676,10 @@ static void stability_with_underflow(void **state)
     static const double rewards[4] = {1.000244446493942, 1.0002178658571586, 1.0689149449227832e-06,
                                       1.0000838905608256};
     static const double variances[4] = {0.0, 0.0, 0.10004868143906398, 0.0};
-    const double log_reference[4] = {log(0.08221521772180068), log(0.36108564237004814), log(0.26360710862440023),
-                                     log(0.29309203128375083)};
-    plain_context context = {.n = 4, .rewards = rewards, .variances = variances, .limit = 1, .epsilon = 1e-6};
+    const double log_reference[4] = {log(0.08221521772180068), log(0.36108564237004814),
+                                     log(0.26360710862440023), log(0.29309203128375083)};
+    plain_context context = {
+        .n = 4, .rewards = rewards, .variances = variances, .limit = 1, .epsilon = 1e-6};
     handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
     grpoalign_points *points = points_at(&h, 1.633046529664027);
     assert_int_equal(grpoalign_points_count(points), 5);
@@ -664,38 +705,47 @@ static void bad_arguments(void **state)
                      GRPOALIGN_ERR_ARGUMENT);
     assert_null(points);
     assert_int_equal(error.argument, 1);
-    assert_int_equal(grpoalign_points_new(h.model, h.penalty, h.reference, 0.0, NULL, &points, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_points_new(h.model, h.penalty, h.reference, 0.0, NULL, &points, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     assert_int_equal(error.argument, 4);
     assert_int_equal(grpoalign_points_new(h.model, h.penalty, h.reference, 1.0, NULL, NULL, &error),
                      GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 2, NULL, &points, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 2, NULL, &points, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     assert_int_equal(error.index, 1);
     assert_non_null(strstr(error.message, "betas[1]"));
-    assert_int_equal(grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 0, NULL, &points, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 0.0, 1.0, NULL, &points, &error),
+    assert_int_equal(
+        grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 0, NULL, &points, &error),
+        GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 0.0, 1.0, NULL,
+                                                &points, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     assert_non_null(strstr(error.message, "low"));
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 2.0, 1.0, NULL, &points, &error),
+    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 2.0, 1.0, NULL,
+                                                &points, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     assert_int_equal(error.argument, 5);
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, INFINITY, NULL, &points, &error),
+    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, INFINITY,
+                                                NULL, &points, &error),
                      GRPOALIGN_ERR_NOT_FINITE);
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, NULL, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, NULL, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     for (double resolution = -0.5; resolution < 2.0; resolution += 2.0) {
-        assert_int_equal(
-            grpoalign_points_new_curve(h.model, h.penalty, h.reference, 1.0, 2.0, resolution, NULL, &points, &error),
-            GRPOALIGN_ERR_ARGUMENT);
+        assert_int_equal(grpoalign_points_new_curve(h.model, h.penalty, h.reference, 1.0, 2.0,
+                                                    resolution, NULL, &points, &error),
+                         GRPOALIGN_ERR_ARGUMENT);
         assert_int_equal(error.argument, 6);
     }
     assert_null(points);
-    CHECK_OK(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, &points, &error));
+    CHECK_OK(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, &points,
+                                        &error));
     assert_int_equal(grpoalign_points_count(points), 0);
     grpoalign_points_free(points);
-    assert_int_equal(grpoalign_critical_beta(h.model, NULL, h.reference, &out, &error), GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(grpoalign_critical_beta(h.model, NULL, h.reference, &out, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     assert_true(out == 5.0);
     assert_int_equal(grpoalign_points_count(NULL), 0);
     assert_int_equal(grpoalign_points_from_reference(NULL), -1);

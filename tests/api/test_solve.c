@@ -1,5 +1,5 @@
-/* Stationary policies through the public header: put back into the definition by code that shares nothing with the solvers,
- * the paper's closed forms, and what every solution satisfies. */
+/* Stationary policies through the public header: put back into the definition by code that shares
+ * nothing with the solvers, the paper's closed forms, and what every solution satisfies. */
 #include "check.h"
 
 enum { MOST = 8 };
@@ -18,10 +18,12 @@ static void every_model_and_penalty(void **state)
     randomness r = random_start(40);
     int statuses[5] = {0};
     for (int i = 0; i < 1200 * test_scale(); i++) {
-        double rewards[MOST], variances[MOST], margins[MOST * MOST], support[3], distribution[MOST * 3], logs[MOST];
+        double rewards[MOST], variances[MOST], margins[MOST * MOST], support[3],
+            distribution[MOST * 3], logs[MOST];
         int64_t n = 1 + random_below(&r, 5), kind = random_below(&r, 6);
         int32_t penalty = PENALTIES[random_below(&r, 2)];
-        double beta = pow(10.0, random_between(&r, penalty == GRPOALIGN_PENALTY_REVERSE_KL ? -6.0 : -2.0, 3.0));
+        double beta = pow(
+            10.0, random_between(&r, penalty == GRPOALIGN_PENALTY_REVERSE_KL ? -6.0 : -2.0, 3.0));
         plain_context c = {.n = n, .rewards = rewards};
         random_rewards(&r, (int)random_below(&r, REWARDS_KINDS), n, rewards);
         random_reference(&r, (int)random_below(&r, 3), n, logs);
@@ -71,8 +73,8 @@ static void every_model_and_penalty(void **state)
         }
         solved_free(&s);
     }
-    print_message("# %d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0], statuses[1], statuses[2],
-                  statuses[3]);
+    print_message("# %d ok, %d not unique, %d accuracy limited, %d collapsed\n", statuses[0],
+                  statuses[1], statuses[2], statuses[3]);
 }
 
 /* Binary questions: the paper's (14), (15) and the shift-only forms; trainers.md section 5. */
@@ -88,8 +90,10 @@ static void closed_forms(void **state)
                 double margins[] = {0.0, -gamma, gamma, 0.0};
                 plain_context pair = {.n = 2, .margins = margins};
                 solved s = solve_context(&pair, GRPOALIGN_PENALTY_REVERSE_KL, beta, logs);
-                long double t = b / (long double)gamma, root = sqrtl((1.0L - t) * (1.0L - t) + 4.0L * t * q);
-                long double p = t < 1.0L ? 0.5L * (1.0L - t + root) : 2.0L * t * q / (root + t - 1.0L);
+                long double t = b / (long double)gamma,
+                            root = sqrtl((1.0L - t) * (1.0L - t) + 4.0L * t * q);
+                long double p =
+                    t < 1.0L ? 0.5L * (1.0L - t + root) : 2.0L * t * q / (root + t - 1.0L);
                 assert_near(s.policy[1], p, 4e-16);
                 assert_int_equal(s.report.method, GRPOALIGN_METHOD_CLOSED_FORM);
                 solved_free(&s);
@@ -97,7 +101,8 @@ static void closed_forms(void **state)
             plain_context limit = {.n = 2, .rewards = rewards, .limit = 1};
             solved s = solve_context(&limit, GRPOALIGN_PENALTY_REVERSE_KL, beta, logs);
             long double p =
-                (2.0L * b * b * q + 1.0L + sqrtl(1.0L + 4.0L * b * b * q * (1.0L - q))) / (2.0L * (1.0L + b * b));
+                (2.0L * b * b * q + 1.0L + sqrtl(1.0L + 4.0L * b * b * q * (1.0L - q))) /
+                (2.0L * (1.0L + b * b));
             assert_near(s.policy[1], p, 4e-15);
             assert_int_equal(s.report.unique, 1);
             solved_free(&s);
@@ -108,12 +113,15 @@ static void closed_forms(void **state)
             solved_free(&s);
         }
     }
-    /* beta = 0.3, p_ref = 0.1, reverse KL, groups of 2 to 512, population and sample std: roots of 40 digits. */
+    /* beta = 0.3, p_ref = 0.1, reverse KL, groups of 2 to 512, population and sample std: roots of
+     * 40 digits. */
     static const int64_t sizes[] = {2, 4, 8, 16, 64, 512};
-    static const double population[] = {0.74051248379533272,  0.841722217227396187, 0.883587151528006317,
-                                        0.908139255004409642, 0.928622122980597643, 0.932574359019866603};
-    static const double sample[] = {0.641837417031056702, 0.817154956878888115, 0.874485684514313844,
-                                    0.90424220134035788,  0.927664956450569096, 0.932454107439895355};
+    static const double population[] = {0.74051248379533272,  0.841722217227396187,
+                                        0.883587151528006317, 0.908139255004409642,
+                                        0.928622122980597643, 0.932574359019866603};
+    static const double sample[] = {0.641837417031056702, 0.817154956878888115,
+                                    0.874485684514313844, 0.90424220134035788,
+                                    0.927664956450569096, 0.932454107439895355};
     double logs[] = {log(0.9), log(0.1)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (int ddof = 0; ddof < 2; ddof++) {
@@ -149,7 +157,8 @@ static void several_and_none(void **state)
     plain_context limit = {.n = 2, .rewards = rewards, .limit = 1};
     s = solve_context(&limit, GRPOALIGN_PENALTY_DIRECT_KL, 1.0, logs);
     assert_int_equal(s.status, GRPOALIGN_NOT_UNIQUE);
-    assert_near(s.policy[1], 0.45305141925485372, 1e-14); /* logit p = logit p_ref + 1/sqrt(p (1-p)), by 30 digits */
+    assert_near(s.policy[1], 0.45305141925485372,
+                1e-14); /* logit p = logit p_ref + 1/sqrt(p (1-p)), by 30 digits */
     assert_int_equal(s.report.stable, 1);
     solved_free(&s);
     s = solve_context(&limit, GRPOALIGN_PENALTY_DIRECT_KL, 0.1, logs);
@@ -268,7 +277,8 @@ static void properties(void **state)
 static void edge_cases(void **state)
 {
     (void)state;
-    double one[] = {3.0}, equal[] = {2.0, 2.0, 2.0}, rewards[] = {0.0, 1.0, 2.0}, variances[] = {1.0, 2.0, 3.0};
+    double one[] = {3.0}, equal[] = {2.0, 2.0, 2.0}, rewards[] = {0.0, 1.0, 2.0},
+           variances[] = {1.0, 2.0, 3.0};
     double zero_margins[9] = {0};
     for (int p = 0; p < 2; p++) {
         plain_context singles[] = {{.n = 1, .rewards = one},
@@ -312,7 +322,8 @@ static void edge_cases(void **state)
                 solved_free(&s);
             }
             /* An outcome without reference changes nothing for the others. */
-            double without[] = {log(0.4), -INFINITY, log(0.6)}, two_logs[] = {log(0.4), log(0.6)}, two[] = {0.0, 2.0};
+            double without[] = {log(0.4), -INFINITY, log(0.6)}, two_logs[] = {log(0.4), log(0.6)},
+                   two[] = {0.0, 2.0};
             plain_context pair = all[i];
             pair.n = 2;
             pair.rewards = two;
@@ -400,7 +411,8 @@ static int32_t watch(void *user, const grpoalign_progress *progress)
     watcher *self = user;
     self->calls++;
     assert_int_equal(progress->struct_size, sizeof *progress);
-    assert_true(progress->iteration >= self->last.iteration && progress->factorizations >= self->last.factorizations);
+    assert_true(progress->iteration >= self->last.iteration &&
+                progress->factorizations >= self->last.factorizations);
     self->last = *progress;
     return self->calls == self->stop_at;
 }
@@ -453,8 +465,8 @@ static void progress(void **state)
     grpoalign_model_free(model);
 }
 
-/* Two hundred rewards in groups of sixteen, and a thousand in groups of three: solved, and stationary by the model's own
- * advantages. */
+/* Two hundred rewards in groups of sixteen, and a thousand in groups of three: solved, and
+ * stationary by the model's own advantages. */
 /* Groups with many rewards under reverse KL: how many factorisations a solve takes. */
 static void effort(void **state)
 {
@@ -468,7 +480,8 @@ static void effort(void **state)
         int64_t n = 3 + random_below(&r, N - 2);
         random_rewards(&r, REWARDS_UNIFORM, n, rewards);
         random_reference(&r, (int)random_below(&r, REFERENCE_TINY), n, log_reference);
-        plain_context context = {.n = n, .rewards = rewards, .group_size = 3 + random_below(&r, 62)};
+        plain_context context = {
+            .n = n, .rewards = rewards, .group_size = 3 + random_below(&r, 62)};
         double beta = pow(10.0, random_between(&r, -4.0, 1.0));
         solved got = solve_context(&context, GRPOALIGN_PENALTY_REVERSE_KL, beta, log_reference);
         assert_int_equal(got.status, GRPOALIGN_OK);
@@ -476,8 +489,9 @@ static void effort(void **state)
         worst = got.report.factorizations > worst ? got.report.factorizations : worst;
         solved_free(&got);
     }
-    print_message("# groups, reverse_kl: %.1f factorisations on average, %d at worst, over %d instances\n",
-                  total / instances, worst, instances);
+    print_message(
+        "# groups, reverse_kl: %.1f factorisations on average, %d at worst, over %d instances\n",
+        total / instances, worst, instances);
     assert_true(total / instances < 4.0);
     assert_true(worst <= 30);
 }
@@ -511,17 +525,19 @@ static void many_levels(void **state)
     assert_non_null(strstr(s.error.message, "5000"));
 }
 
-/* Beside a fold, where the branch from pi_ref has just ended, the answer is where training goes on to. */
+/* Beside a fold, where the branch from pi_ref has just ended, the answer is where training goes on
+ * to. */
 static void past_a_fold(void **state)
 {
     (void)state;
     static const double rewards[3] = {0.0, 0.024359204216691747, 1.0};
-    const double log_reference[3] = {log(0.9473312076838349), log(0.04800222786779666), log(0.004666564448368231)};
+    const double log_reference[3] = {log(0.9473312076838349), log(0.04800222786779666),
+                                     log(0.004666564448368231)};
     static const double end[3] = {1.89698639e-05, 9.6131e-07, 0.99998006883};
     plain_context context = {.n = 3, .rewards = rewards, .group_size = 32};
     for (double near = 1e-4; near > 1e-12; near *= 1e-2) {
-        solved got =
-            solve_context(&context, GRPOALIGN_PENALTY_DIRECT_KL, 0.3439315737183046514 * (1.0 - near), log_reference);
+        solved got = solve_context(&context, GRPOALIGN_PENALTY_DIRECT_KL,
+                                   0.3439315737183046514 * (1.0 - near), log_reference);
         assert_int_equal(got.status, GRPOALIGN_OK);
         assert_int_equal(got.report.stable, 1);
         assert_true(got.report.residual < 1e-13 && got.report.policy_error < 1e-13);
@@ -530,8 +546,8 @@ static void past_a_fold(void **state)
     }
 }
 
-/* References that hold the best outcome nearly alone, or penalties that do: the other's probability is below what the best's
- * distance from 1 can tell. */
+/* References that hold the best outcome nearly alone, or penalties that do: the other's probability
+ * is below what the best's distance from 1 can tell. */
 static void nearly_certain(void **state)
 {
     (void)state;
@@ -559,7 +575,8 @@ static void nearly_certain(void **state)
         grpoalign_model_free(model);
     }
     /* 1/t = (1 + 1/t_best) exp(2/beta) - 1: what no double holds has a logarithm. */
-    static const double REWARDS[] = {0.0, 1.0}, LOG_REFERENCE[] = {-0.10536051565782628, -2.3025850929940455};
+    static const double REWARDS[] = {0.0, 1.0},
+                        LOG_REFERENCE[] = {-0.10536051565782628, -2.3025850929940455};
     grpoalign_reward_options options;
     grpoalign_reward_options_init(&options, sizeof options);
     options.scale = GRPOALIGN_SCALE_NONE;
@@ -575,20 +592,22 @@ static void nearly_certain(void **state)
         s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, beta, LOG_REFERENCE, NULL);
         CHECK_OK(s.status);
         assert_true(s.report.policy_error < 1e-14);
-        assert_near(s.policy[1], 0.1 + 0.36 / beta, 1e-15 + 1.0 / beta / beta); /* -d log t/d price = 4 at t = 1 */
+        assert_near(s.policy[1], 0.1 + 0.36 / beta,
+                    1e-15 + 1.0 / beta / beta); /* -d log t/d price = 4 at t = 1 */
         solved_free(&s);
     }
     grpoalign_model_free(model);
 }
 
-/* Jensen-Shannon in groups where the best outcome starts with next to nothing: its price is the pole but for a rounding. The
- * answers are from the sum over all groups, to 50 digits. */
+/* Jensen-Shannon in groups where the best outcome starts with next to nothing: its price is the
+ * pole but for a rounding. The answers are from the sum over all groups, to 50 digits. */
 static void near_the_pole(void **state)
 {
     (void)state;
     static const double TWO[] = {1.0, 0.0}, THREE[] = {1.0, 0.4, 0.0};
     static const double LOG_TWO[] = {-138.15510557964274, 0.0},
-                        LOG_THREE[] = {-27.631021115928547, -1.2039728043259361, -0.35667494393873245};
+                        LOG_THREE[] = {-27.631021115928547, -1.2039728043259361,
+                                       -0.35667494393873245};
     grpoalign_model *model;
     CHECK_OK(grpoalign_model_new_group(TWO, 2, 4, NULL, &model, NULL));
     solved s = solve_model(model, GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.9, LOG_TWO, NULL);
@@ -605,8 +624,8 @@ static void near_the_pole(void **state)
     grpoalign_model_free(model);
 }
 
-/* Chi-squared in the limit of two outcomes: beta = p q/((x - p) sqrt(x (1 - x))), so that the critical beta is p/0.32475 where p is
- * small. */
+/* Chi-squared in the limit of two outcomes: beta = p q/((x - p) sqrt(x (1 - x))), so that the
+ * critical beta is p/0.32475 where p is small. */
 static void small_best_references(void **state)
 {
     (void)state;
@@ -623,7 +642,8 @@ static void small_best_references(void **state)
         if (e > 14) {
             assert_near(critical, p * 16.0 / (3.0 * sqrt(3.0)), 1e-10 * p);
         }
-        solved s = solve_model(model, GRPOALIGN_PENALTY_CHI_SQUARED, 2.0 * critical, log_reference, NULL);
+        solved s =
+            solve_model(model, GRPOALIGN_PENALTY_CHI_SQUARED, 2.0 * critical, log_reference, NULL);
         assert_true(s.status >= 0 && s.status != GRPOALIGN_COLLAPSED);
         double x = s.policy[0], from = x - p;
         assert_near(2.0 * critical * from * sqrt(x * (1.0 - x)), p * (1.0 - p),

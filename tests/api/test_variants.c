@@ -1,5 +1,6 @@
-/* Every penalty with every kind of model, put back into the definition of a stationary policy: what multiplies grad log pi in
- * the gradient of the penalty is written here once more, in long double, from the estimators of trainers and the divergences. */
+/* Every penalty with every kind of model, put back into the definition of a stationary policy: what
+ * multiplies grad log pi in the gradient of the penalty is written here once more, in long double,
+ * from the estimators of trainers and the divergences. */
 #include "check.h"
 
 enum { MOST = 6 };
@@ -45,14 +46,16 @@ static long double score(variant v, long double l)
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
         return expl(-l) - 1.0L + l <= 10.0L ? 1.0L - expl(-l) : 0.0L;
     default:
-        return v.alpha == 1.0 ? l : expm1l(((long double)v.alpha - 1.0L) * l) / ((long double)v.alpha - 1.0L);
+        return v.alpha == 1.0
+                   ? l
+                   : expm1l(((long double)v.alpha - 1.0L) * l) / ((long double)v.alpha - 1.0L);
     }
 }
 
 /*
- * How far a policy is from stationary and attracting at the faces: probability times the difference of u/beta - g from its mean
- * over the support; and an outcome without probability must not do better than that mean. For total variation g lies anywhere
- * in [-1, 1] at pi = pi_ref.
+ * How far a policy is from stationary and attracting at the faces: probability times the difference
+ * of u/beta - g from its mean over the support; and an outcome without probability must not do
+ * better than that mean. For total variation g lies anywhere in [-1, 1] at pi = pi_ref.
  */
 static double violation(const plain_context *c, variant v, double beta, const double *log_reference,
                         const double *policy)
@@ -64,7 +67,8 @@ static double violation(const plain_context *c, variant v, double beta, const do
         total += expl((long double)log_reference[o]);
     }
     for (int64_t o = 0; o < n; o++) {
-        long double l = logl((long double)policy[o]) - ((long double)log_reference[o] - logl(total)),
+        long double l = logl((long double)policy[o]) -
+                        ((long double)log_reference[o] - logl(total)),
                     ub = u[o] / (long double)beta;
         if (v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION) {
             int at = fabsl(l) < 1e-10L;
@@ -74,7 +78,8 @@ static double violation(const plain_context *c, variant v, double beta, const do
             low[o] = high[o] = ub - score(v, l);
         }
     }
-    if (v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION) { /* a level that fits all intervals of the support */
+    if (v.kind ==
+        GRPOALIGN_PENALTY_TOTAL_VARIATION) { /* a level that fits all intervals of the support */
         long double floor = -INFINITY, ceiling = INFINITY;
         for (int64_t o = 0; o < n; o++) {
             floor = policy[o] > 1e-14 ? fmaxl(floor, low[o]) : floor;
@@ -102,15 +107,17 @@ static double violation(const plain_context *c, variant v, double beta, const do
 static grpoalign_penalty *make_penalty(variant v)
 {
     grpoalign_penalty *penalty;
-    CHECK_OK(v.kind == GRPOALIGN_PENALTY_ALPHA ? grpoalign_penalty_new_alpha(v.alpha, &penalty, NULL)
-                                               : grpoalign_penalty_new(v.kind, &penalty, NULL));
+    CHECK_OK(v.kind == GRPOALIGN_PENALTY_ALPHA
+                 ? grpoalign_penalty_new_alpha(v.alpha, &penalty, NULL)
+                 : grpoalign_penalty_new(v.kind, &penalty, NULL));
     assert_int_equal(grpoalign_penalty_kind(penalty), v.kind);
     return penalty;
 }
 
 typedef struct inputs {
     plain_context context;
-    double rewards[MOST], variances[MOST], margins[MOST * MOST], support[3], distribution[MOST * 3], logs[MOST];
+    double rewards[MOST], variances[MOST], margins[MOST * MOST], support[3], distribution[MOST * 3],
+        logs[MOST];
 } inputs;
 
 /* A context of one of six kinds. */
@@ -120,8 +127,10 @@ static void random_inputs(randomness *r, inputs *in)
     int64_t kind = random_below(r, 6);
     memset(c, 0, sizeof *c);
     c->n = 2 + random_below(r, MOST - 1);
-    random_rewards(r, (int)random_below(r, 2) ? REWARDS_UNIFORM : REWARDS_INTEGER, c->n, in->rewards);
-    random_reference(r, (int)random_below(r, 2) ? REFERENCE_DIRICHLET : REFERENCE_UNIFORM, c->n, in->logs);
+    random_rewards(r, (int)random_below(r, 2) ? REWARDS_UNIFORM : REWARDS_INTEGER, c->n,
+                   in->rewards);
+    random_reference(r, (int)random_below(r, 2) ? REFERENCE_DIRICHLET : REFERENCE_UNIFORM, c->n,
+                     in->logs);
     c->rewards = in->rewards;
     if (kind == 0) {
         random_margins(r, (int)random_below(r, MARGINS_KINDS), c->n, in->margins);
@@ -166,7 +175,8 @@ static const char *describe(const inputs *in, variant v, double beta)
     static char text[2000];
     const plain_context *c = &in->context;
     int at =
-        snprintf(text, sizeof text, "penalty %s %g, beta %.17g, %s group_size %d unscaled %d epsilon %.17g ddof %d\n",
+        snprintf(text, sizeof text,
+                 "penalty %s %g, beta %.17g, %s group_size %d unscaled %d epsilon %.17g ddof %d\n",
                  grpoalign_penalty_name(v.kind), v.alpha, beta,
                  c->margins        ? "margins"
                  : c->limit        ? "limit"
@@ -174,8 +184,9 @@ static const char *describe(const inputs *in, variant v, double beta)
                                    : "rewards",
                  (int)c->group_size, c->unscaled, c->epsilon, c->ddof);
     for (int64_t o = 0; o < c->n; o++) {
-        at += snprintf(text + at, sizeof text - (size_t)at, "  log ref %.17g reward %.17g variance %.17g\n",
-                       in->logs[o], in->rewards[o], c->variances != NULL ? in->variances[o] : 0.0);
+        at += snprintf(text + at, sizeof text - (size_t)at,
+                       "  log ref %.17g reward %.17g variance %.17g\n", in->logs[o], in->rewards[o],
+                       c->variances != NULL ? in->variances[o] : 0.0);
     }
     for (int64_t k = 0; c->margins != NULL && k < c->n * c->n; k++) {
         at += snprintf(text + at, sizeof text - (size_t)at, "%.17g,", c->margins[k]);
@@ -199,10 +210,12 @@ static void every_penalty_and_model(void **state)
         grpoalign_model *model = make_model(&in.context);
         solved s = solve_penalised(model, penalty, beta, in.logs, NULL);
         if (s.status == GRPOALIGN_ERR_UNSUPPORTED) {
-            assert_true(v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION || v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED);
+            assert_true(v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION ||
+                        v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED);
             counts[which][2]++;
         } else if (s.status == GRPOALIGN_UNSETTLED) { /* what is lost comes back */
-            assert_true(v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED && in.context.margins != NULL);
+            assert_true(v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED &&
+                        in.context.margins != NULL);
             counts[which][2]++;
         } else if (s.status == GRPOALIGN_COLLAPSED) {
             if (!in.context.limit) {
@@ -226,7 +239,8 @@ static void every_penalty_and_model(void **state)
             double off = violation(&in.context, v, beta, in.logs, s.policy);
             double allowed = 1e-11 + 1e-14 * largest_advantage(&s, in.context.n) / beta;
             /* A root where beta turns, or where the step ends, is known to less. */
-            allowed += 100.0 * s.report.policy_error * (1.0 + largest_advantage(&s, in.context.n) / beta);
+            allowed +=
+                100.0 * s.report.policy_error * (1.0 + largest_advantage(&s, in.context.n) / beta);
             if (!(off <= allowed)) {
                 print_message("%s: off %g\n", describe(&in, v, beta), off);
             }
@@ -239,13 +253,15 @@ static void every_penalty_and_model(void **state)
         solved_free(&s);
     }
     for (int k = 0; k < VARIANT_COUNT; k++) {
-        print_message("# %s %g: %d solved, %d collapsed, %d unsupported\n", grpoalign_penalty_name(VARIANTS[k].kind),
-                      VARIANTS[k].alpha, counts[k][0], counts[k][1], counts[k][2]);
+        print_message("# %s %g: %d solved, %d collapsed, %d unsupported\n",
+                      grpoalign_penalty_name(VARIANTS[k].kind), VARIANTS[k].alpha, counts[k][0],
+                      counts[k][1], counts[k][2]);
         assert_true(counts[k][0] > 60);
     }
 }
 
-/* A model over the std of others keeps its levels when a penalty loses classes: what is left is stationary all the same. */
+/* A model over the std of others keeps its levels when a penalty loses classes: what is left is
+ * stationary all the same. */
 static void losing_over_the_std_of_others(void **state)
 {
     (void)state;
@@ -259,7 +275,8 @@ static void losing_over_the_std_of_others(void **state)
     for (int random = 0; random < 2; random++) {
         grpoalign_model *model;
         grpoalign_penalty *penalty;
-        CHECK_OK(random ? grpoalign_model_new_group_random(support, 3, distribution, 4, 3, 4, &o, &model, NULL)
+        CHECK_OK(random ? grpoalign_model_new_group_random(support, 3, distribution, 4, 3, 4, &o,
+                                                           &model, NULL)
                         : grpoalign_model_new_group(rewards, 4, 4, &o, &model, NULL));
         CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, &penalty, NULL));
         solved s = solve_penalised(model, penalty, random ? 0.2 : 0.5, logs, NULL);

@@ -55,10 +55,11 @@ int64_t random_below(randomness *self, int64_t n)
 void random_reference(randomness *self, int kind, int64_t n, double *log_probabilities)
 {
     for (int64_t o = 0; o < n; o++) {
-        log_probabilities[o] = kind == REFERENCE_UNIFORM     ? 0.0
-                               : kind == REFERENCE_DIRICHLET ? log(-log(1.0 - random_uniform(self)) + 1e-300)
-                               : kind == REFERENCE_SKEWED    ? 5.0 * random_normal(self)
-                                                             : -690.0 * random_uniform(self);
+        log_probabilities[o] = kind == REFERENCE_UNIFORM ? 0.0
+                               : kind == REFERENCE_DIRICHLET
+                                   ? log(-log(1.0 - random_uniform(self)) + 1e-300)
+                               : kind == REFERENCE_SKEWED ? 5.0 * random_normal(self)
+                                                          : -690.0 * random_uniform(self);
     }
 }
 
@@ -86,18 +87,21 @@ void random_policy(randomness *self, int64_t n, double *policy)
     }
 }
 
-const char *const MARGINS_NAMES[] = {"dense", "sign", "bradley-terry", "noisy", "sparse", "cycle", "ranked", "zero"};
+const char *const MARGINS_NAMES[] = {"dense",  "sign",  "bradley-terry", "noisy",
+                                     "sparse", "cycle", "ranked",        "zero"};
 
 void random_margins(randomness *self, int kind, int64_t n, double *margins)
 {
     double *strength = malloc((size_t)n * sizeof *strength);
     for (int64_t i = 0; i < n; i++) {
-        strength[i] = kind == MARGINS_RANKED ? (double)random_below(self, n / 2 + 2) : 1.5 * random_normal(self);
+        strength[i] = kind == MARGINS_RANKED ? (double)random_below(self, n / 2 + 2)
+                                             : 1.5 * random_normal(self);
     }
     for (int64_t i = 0; i < n; i++) {
         margins[i * n + i] = 0.0;
         for (int64_t j = 0; j < i; j++) {
-            double noise = random_between(self, -1.0, 1.0), lead = strength[i] - strength[j], m = 0.0;
+            double noise = random_between(self, -1.0, 1.0), lead = strength[i] - strength[j],
+                   m = 0.0;
             int64_t around = (i - j) % n;
             switch (kind) {
             case MARGINS_DENSE:
@@ -137,14 +141,15 @@ void random_rewards(randomness *self, int kind, int64_t n, double *rewards)
         rewards[o] = kind == REWARDS_UNIFORM     ? random_between(self, -1.0, 1.0)
                      : kind == REWARDS_INTEGER   ? (double)random_below(self, 4)
                      : kind == REWARDS_GEOMETRIC ? pow(10.0, -(double)o)
-                     : kind == REWARDS_NEAR_TIES
-                         ? 1.0 + (double)random_below(self, 3) + 1e-9 * (double)random_below(self, 2)
-                         : 0.7;
+                     : kind == REWARDS_NEAR_TIES ? 1.0 + (double)random_below(self, 3) +
+                                                       1e-9 * (double)random_below(self, 2)
+                                                 : 0.7;
     }
 }
 
-static void each_sequence(const double *levels, int64_t k, const double *w, int64_t size, double epsilon, int ddof,
-                          int64_t placed, double *members, long double probability, long double *advantage)
+static void each_sequence(const double *levels, int64_t k, const double *w, int64_t size,
+                          double epsilon, int ddof, int64_t placed, double *members,
+                          long double probability, long double *advantage)
 {
     if (probability == 0.0L) {
         return;
@@ -152,8 +157,8 @@ static void each_sequence(const double *levels, int64_t k, const double *w, int6
     if (placed < size) {
         for (int64_t l = 0; l < k; l++) {
             members[placed] = levels[l];
-            each_sequence(levels, k, w, size, epsilon, ddof, placed + 1, members, probability * (long double)w[l],
-                          advantage);
+            each_sequence(levels, k, w, size, epsilon, ddof, placed + 1, members,
+                          probability * (long double)w[l], advantage);
         }
         return;
     }
@@ -170,13 +175,14 @@ static void each_sequence(const double *levels, int64_t k, const double *w, int6
             squares += d * d;
         }
         if (!equal) {
-            advantage[m] -= probability * mean / (sqrtl(squares / (long double)(size - ddof)) + (long double)epsilon);
+            advantage[m] -= probability * mean /
+                            (sqrtl(squares / (long double)(size - ddof)) + (long double)epsilon);
         }
     }
 }
 
-void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size, double epsilon, int ddof,
-                           long double *advantage)
+void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size,
+                           double epsilon, int ddof, long double *advantage)
 {
     double *members = malloc((size_t)size * sizeof *members);
     for (int64_t m = 0; m < k; m++) {
@@ -186,7 +192,8 @@ void plain_group_advantage(const double *levels, int64_t k, const double *w, int
     free(members);
 }
 
-/* The reward everything is measured from: that of the heaviest outcome, because its neighbours decide small spreads. */
+/* The reward everything is measured from: that of the heaviest outcome, because its neighbours
+ * decide small spreads. */
 static long double origin_of(const plain_context *c, const double *policy)
 {
     int64_t heaviest = 0;
@@ -196,8 +203,10 @@ static long double origin_of(const plain_context *c, const double *policy)
     return (long double)c->rewards[heaviest];
 }
 
-/* The mean is relative to the origin; policies sum to 1 only within rounding, which matters where the spread is small. */
-static void plain_moments(const plain_context *c, const double *policy, long double *mean, long double *sigma)
+/* The mean is relative to the origin; policies sum to 1 only within rounding, which matters where
+ * the spread is small. */
+static void plain_moments(const plain_context *c, const double *policy, long double *mean,
+                          long double *sigma)
 {
     long double total = 0.0L, origin = origin_of(c, policy);
     *mean = 0.0L;
@@ -210,8 +219,8 @@ static void plain_moments(const plain_context *c, const double *policy, long dou
     long double variance = 0.0L;
     for (int64_t o = 0; o < c->n; o++) {
         long double d = (long double)c->rewards[o] - origin - *mean;
-        variance +=
-            (long double)policy[o] / total * (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
+        variance += (long double)policy[o] / total *
+                    (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
     }
     *sigma = sqrtl(variance);
 }
@@ -223,9 +232,9 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
         for (int64_t i = 0; i < n; i++) {
             advantage[i] = 0.0L;
             for (int64_t j = 0; j < n; j++) {
-                long double m = c->margins != NULL
-                                    ? (long double)c->margins[i * n + j]
-                                    : (long double)((c->rewards[i] > c->rewards[j]) - (c->rewards[i] < c->rewards[j]));
+                long double m = c->margins != NULL ? (long double)c->margins[i * n + j]
+                                                   : (long double)((c->rewards[i] > c->rewards[j]) -
+                                                                   (c->rewards[i] < c->rewards[j]));
                 advantage[i] += m * (long double)policy[j];
             }
         }
@@ -264,19 +273,21 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
         plain_moments(c, policy, &mean, &sigma);
         for (int64_t o = 0; o < n; o++) {
             long double d = (long double)c->rewards[o] - origin_of(c, policy) - mean;
-            advantage[o] = c->unscaled ? share * d : d == 0.0L ? 0.0L : d / (sigma + (long double)c->epsilon);
+            advantage[o] = c->unscaled ? share * d
+                           : d == 0.0L ? 0.0L
+                                       : d / (sigma + (long double)c->epsilon);
         }
         return;
     }
     plain_group_advantage(c->rewards, n, policy, c->group_size, c->epsilon, c->ddof, advantage);
 }
 
-double plain_residual(const plain_context *c, int32_t penalty, double beta, const double *log_reference,
-                      const double *policy)
+double plain_residual(const plain_context *c, int32_t penalty, double beta,
+                      const double *log_reference, const double *policy)
 {
     int64_t n = c->n;
-    long double *u = malloc((size_t)n * sizeof *u), mean = 0.0L, total = 0.0L, top = -INFINITY, z = 0.0L,
-                ref_top = -INFINITY;
+    long double *u = malloc((size_t)n * sizeof *u), mean = 0.0L, total = 0.0L, top = -INFINITY,
+                z = 0.0L, ref_top = -INFINITY;
     double worst = 0.0;
     plain_advantage(c, policy, u);
     for (int64_t o = 0; o < n; o++) {
@@ -298,8 +309,9 @@ double plain_residual(const plain_context *c, int32_t penalty, double beta, cons
         if (penalty == GRPOALIGN_PENALTY_REVERSE_KL) {
             r = (long double)policy[o] * (1.0L - (u[o] - mean) / (long double)beta) - expl(lr);
         } else {
-            r = policy[o] > 1e-250 ? logl((long double)policy[o]) - lr - u[o] / (long double)beta + top + logl(z)
-                                   : 0.0L;
+            r = policy[o] > 1e-250
+                    ? logl((long double)policy[o]) - lr - u[o] / (long double)beta + top + logl(z)
+                    : 0.0L;
         }
         worst = fmax(worst, (double)fabsl(r));
     }
@@ -317,12 +329,15 @@ grpoalign_model *make_model(const plain_context *c)
     options.ddof = c->ddof;
     options.epsilon = c->epsilon;
     grpoalign_status status =
-        c->margins != NULL   ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, &model, &error)
-        : c->support != NULL ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
-                                                                c->group_size, &options, &model, &error)
-        : c->limit           ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, &model, &error)
-        : c->group_size > 0  ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
-                             : grpoalign_model_new_ranked(c->rewards, c->n, &model, &error);
+        c->margins != NULL ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, &model, &error)
+        : c->support != NULL
+            ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
+                                               c->group_size, &options, &model, &error)
+        : c->limit
+            ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, &model, &error)
+        : c->group_size > 0
+            ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
+            : grpoalign_model_new_ranked(c->rewards, c->n, &model, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
@@ -344,8 +359,8 @@ void close_handles(handles *self)
     grpoalign_reference_free(self->reference);
 }
 
-solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
-                   const grpoalign_solve_options *options)
+solved solve_model(const grpoalign_model *model, int32_t penalty, double beta,
+                   const double *log_reference, const grpoalign_solve_options *options)
 {
     grpoalign_penalty *made = NULL;
     CHECK_OK(grpoalign_penalty_new(penalty, &made, NULL));
@@ -363,8 +378,9 @@ solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *p,
     grpoalign_reference *reference = NULL;
     grpoalign_solution *solution = NULL;
     memset(&out, 0, sizeof out);
-    CHECK_OK(log_reference != NULL ? grpoalign_reference_new_log(log_reference, n, &reference, &out.error)
-                                   : grpoalign_reference_new_uniform(n, &reference, &out.error));
+    CHECK_OK(log_reference != NULL
+                 ? grpoalign_reference_new_log(log_reference, n, &reference, &out.error)
+                 : grpoalign_reference_new_uniform(n, &reference, &out.error));
     out.status = grpoalign_solve(model, p, reference, beta, options, &solution, &out.error);
     if (out.status >= 0) {
         out.policy = malloc(bytes);
@@ -383,7 +399,8 @@ solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *p,
     return out;
 }
 
-solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference)
+solved solve_context(const plain_context *context, int32_t penalty, double beta,
+                     const double *log_reference)
 {
     grpoalign_model *model = make_model(context);
     solved out = solve_model(model, penalty, beta, log_reference, NULL);
@@ -399,11 +416,13 @@ void solved_free(solved *self)
     memset(self, 0, sizeof *self);
 }
 
-void _assert_near(double actual, double expected, double tolerance, const char *what, const char *file, int line)
+void _assert_near(double actual, double expected, double tolerance, const char *what,
+                  const char *file, int line)
 {
     if (!(fabs(actual - expected) <= tolerance)) {
-        print_error("%s is %.17g: expected %.17g within %g (off by %.3g; seed %llu)\n", what, actual, expected,
-                    tolerance, fabs(actual - expected), (unsigned long long)seed_of_run());
+        print_error("%s is %.17g: expected %.17g within %g (off by %.3g; seed %llu)\n", what,
+                    actual, expected, tolerance, fabs(actual - expected),
+                    (unsigned long long)seed_of_run());
         _fail(file, line);
     }
 }

@@ -15,7 +15,8 @@
 
 #include <grpoalign/grpoalign.h>
 
-/* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE multiplies the work ---- */
+/* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE
+ * multiplies the work ---- */
 
 typedef struct randomness {
     uint64_t state;
@@ -49,14 +50,22 @@ enum {
 extern const char *const MARGINS_NAMES[];
 void random_margins(randomness *self, int kind, int64_t n, double *margins);
 
-enum { REWARDS_UNIFORM, REWARDS_INTEGER, REWARDS_GEOMETRIC, REWARDS_NEAR_TIES, REWARDS_EQUAL, REWARDS_KINDS };
+enum {
+    REWARDS_UNIFORM,
+    REWARDS_INTEGER,
+    REWARDS_GEOMETRIC,
+    REWARDS_NEAR_TIES,
+    REWARDS_EQUAL,
+    REWARDS_KINDS
+};
 void random_rewards(randomness *self, int kind, int64_t n, double *rewards);
 
 /* ---- plain answers in long double; nothing here comes from the library ---- */
 
-/* A[level] for one member at each level and size-1 others drawn from w: every sequence of others, one after the other. */
-void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size, double epsilon, int ddof,
-                           long double *advantage);
+/* A[level] for one member at each level and size-1 others drawn from w: every sequence of others,
+ * one after the other. */
+void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size,
+                           double epsilon, int ddof, long double *advantage);
 
 /* A context for the plain answers; what does not apply is NULL or 0. */
 typedef struct plain_context {
@@ -72,10 +81,10 @@ typedef struct plain_context {
 
 void plain_advantage(const plain_context *context, const double *policy, long double *advantage);
 
-/* How far policy is from stationary, by the definition: reverse |pi (1 - (u - mean)/beta) - ref|, direct
- * |log(pi/ref) - u/beta + log Z| over outcomes with pi > 1e-250. */
-double plain_residual(const plain_context *context, int32_t penalty, double beta, const double *log_reference,
-                      const double *policy);
+/* How far policy is from stationary, by the definition: reverse |pi (1 - (u - mean)/beta) - ref|,
+ * direct |log(pi/ref) - u/beta + log Z| over outcomes with pi > 1e-250. */
+double plain_residual(const plain_context *context, int32_t penalty, double beta,
+                      const double *log_reference, const double *policy);
 
 /* ---- the library in one call ---- */
 
@@ -97,16 +106,19 @@ typedef struct handles {
 handles open_handles(const plain_context *context, int32_t penalty, const double *log_reference);
 void close_handles(handles *self);
 
-solved solve_model(const grpoalign_model *model, int32_t penalty, double beta, const double *log_reference,
-                   const grpoalign_solve_options *options);
+solved solve_model(const grpoalign_model *model, int32_t penalty, double beta,
+                   const double *log_reference, const grpoalign_solve_options *options);
 solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *penalty, double beta,
                        const double *log_reference, const grpoalign_solve_options *options);
-solved solve_context(const plain_context *context, int32_t penalty, double beta, const double *log_reference);
+solved solve_context(const plain_context *context, int32_t penalty, double beta,
+                     const double *log_reference);
 void solved_free(solved *self);
 
-#define assert_near(actual, expected, tolerance)                                                                       \
-    _assert_near((double)(actual), (double)(expected), (double)(tolerance), #actual, __FILE__, __LINE__)
-void _assert_near(double actual, double expected, double tolerance, const char *what, const char *file, int line);
+#define assert_near(actual, expected, tolerance)                                                   \
+    _assert_near((double)(actual), (double)(expected), (double)(tolerance), #actual, __FILE__,     \
+                 __LINE__)
+void _assert_near(double actual, double expected, double tolerance, const char *what,
+                  const char *file, int line);
 
 double largest_difference(const double *a, const double *b, int64_t n);
 

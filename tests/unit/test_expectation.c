@@ -1,10 +1,11 @@
-/* lib/expectation: the three methods against each other, against every sequence of members, and their slopes against
- * differences. */
+/* lib/expectation: the three methods against each other, against every sequence of members, and
+ * their slopes against differences. */
 #include "check.h"
 
 #include "expectation/expectation.h"
 
-static void set_up_rule(gra_expectation *e, const double *x, int64_t k, const gra_group_rule *rule, int32_t method)
+static void set_up_rule(gra_expectation *e, const double *x, int64_t k, const gra_group_rule *rule,
+                        int32_t method)
 {
     grpoalign_error error;
     grpoalign_status status = gra_expectation_init(e, x, k, rule, method, &error);
@@ -13,8 +14,8 @@ static void set_up_rule(gra_expectation *e, const double *x, int64_t k, const gr
     }
 }
 
-static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon, int ddof,
-                   int32_t method)
+static void set_up(gra_expectation *e, const double *x, int64_t k, int64_t size, double epsilon,
+                   int ddof, int32_t method)
 {
     gra_group_rule rule = {.group_size = size, .ddof = ddof, .epsilon = epsilon, .gain = 1.0};
     set_up_rule(e, x, k, &rule, method);
@@ -58,7 +59,8 @@ static void against_every_sequence(void **state)
         random_levels(&r, k, x);
         random_policy(&r, k, w);
         plain_group_advantage(x, k, w, size, epsilon, ddof, plain);
-        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO;
+             method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
             if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
                 continue;
             }
@@ -66,7 +68,8 @@ static void against_every_sequence(void **state)
             set_up(&e, x, k, size, epsilon, ddof, method);
             advantages(&e, w, a);
             for (int64_t l = 0; l < k; l++) {
-                assert_near(a[l], plain[l], 1e-14 * sqrt((double)size) + 1e-13 * fabs((double)plain[l]));
+                assert_near(a[l], plain[l],
+                            1e-14 * sqrt((double)size) + 1e-13 * fabs((double)plain[l]));
             }
             gra_expectation_free(&e);
         }
@@ -82,14 +85,18 @@ static gra_group_rule random_rule(randomness *r, int64_t size)
     if (rule.divisor == GRA_OVER_STD_INSIDE && rule.epsilon == 0.0) {
         rule.epsilon = 0.01;
     }
-    rule.ddof = rule.divisor == GRA_OVER_STD || rule.divisor == GRA_OVER_STD_INSIDE ? (int)random_below(r, 2) : 0;
-    rule.gain = rule.divisor == GRA_OVER_STD && random_below(r, 2) ? (double)size / ((double)size - 1.0) : 1.0;
+    rule.ddof = rule.divisor == GRA_OVER_STD || rule.divisor == GRA_OVER_STD_INSIDE
+                    ? (int)random_below(r, 2)
+                    : 0;
+    rule.gain = rule.divisor == GRA_OVER_STD && random_below(r, 2)
+                    ? (double)size / ((double)size - 1.0)
+                    : 1.0;
     rule.raw = random_between(r, 0.1, 3.0);
     return rule;
 }
 
-/* A of the first member of a group, by its definition; rewards are measured from one of those whose spread counts, or near ties
- * drown in the mean's rounding. */
+/* A of the first member of a group, by its definition; rewards are measured from one of those whose
+ * spread counts, or near ties drown in the mean's rounding. */
 static long double member_advantage(const gra_group_rule *rule, const double *group)
 {
     int of_others = rule->divisor == GRA_OVER_STD_OF_OTHERS;
@@ -102,7 +109,8 @@ static long double member_advantage(const gra_group_rule *rule, const double *gr
         long double d = (long double)group[i] - origin - mean;
         squares += d * d;
     }
-    long double distance = (long double)group[0] - origin - mean, epsilon = (long double)rule->epsilon;
+    long double distance = (long double)group[0] - origin - mean,
+                epsilon = (long double)rule->epsilon;
     if (rule->divisor == GRA_OVER_MEAN) {
         mean += origin;
         return mean + epsilon > 0.0L ? distance / (mean + epsilon) : 0.0L;
@@ -116,7 +124,8 @@ static long double member_advantage(const gra_group_rule *rule, const double *gr
                      : distance / (sqrtl(squares / (long double)(count - 1)) + epsilon);
     }
     long double variance = squares / (long double)(size - rule->ddof);
-    long double divisor = rule->divisor == GRA_OVER_STD_INSIDE ? sqrtl(variance + epsilon) : sqrtl(variance) + epsilon;
+    long double divisor = rule->divisor == GRA_OVER_STD_INSIDE ? sqrtl(variance + epsilon)
+                                                               : sqrtl(variance) + epsilon;
     int alike = 1;
     for (int64_t i = 1; i < size; i++) {
         alike = alike && group[i] == group[0];
@@ -124,8 +133,8 @@ static long double member_advantage(const gra_group_rule *rule, const double *gr
     return alike ? 0.0L : (long double)rule->gain * distance / divisor;
 }
 
-static void every_group(const gra_group_rule *rule, const double *x, int64_t k, const double *w, int64_t member,
-                        double *group, long double probability, long double *sum)
+static void every_group(const gra_group_rule *rule, const double *x, int64_t k, const double *w,
+                        int64_t member, double *group, long double probability, long double *sum)
 {
     if (member == rule->group_size) {
         *sum += probability * member_advantage(rule, group);
@@ -160,7 +169,8 @@ static void conventions(void **state)
             every_group(&rule, x, k, w, 1, group, 1.0L, &plain[m]);
             centre += (long double)w[m] * plain[m];
         }
-        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+        for (int32_t method = GRPOALIGN_EXPECTATION_AUTO;
+             method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
             if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
                 continue;
             }
@@ -172,7 +182,8 @@ static void conventions(void **state)
                 most = fmax(most, fabs((double)(plain[l] - centre)));
             }
             for (int64_t l = 0; l < k; l++) {
-                double wanted = (double)(plain[l] - (rule.divisor == GRA_OVER_STD_OF_OTHERS ? centre : 0.0L));
+                double wanted =
+                    (double)(plain[l] - (rule.divisor == GRA_OVER_STD_OF_OTHERS ? centre : 0.0L));
                 assert_near(a[l], wanted, 1e-13 * (1.0 + most));
             }
             gra_expectation_free(&e);
@@ -180,7 +191,8 @@ static void conventions(void **state)
     }
 }
 
-/* Larger groups and more levels than sequences can be listed for: enumeration of compositions against quadrature. */
+/* Larger groups and more levels than sequences can be listed for: enumeration of compositions
+ * against quadrature. */
 static void against_each_other(void **state)
 {
     (void)state;
@@ -202,7 +214,8 @@ static void against_each_other(void **state)
         advantages(&one, w, a);
         advantages(&other, w, b);
         for (int64_t l = 0; l < k; l++) {
-            /* Advantages reach sqrt(G); a probability of a composition carries up to G roundings. */
+            /* Advantages reach sqrt(G); a probability of a composition carries up to G roundings.
+             */
             assert_near(a[l], b[l], 4e-14 * sqrt((double)size) + 4e-16 * (double)size * fabs(b[l]));
             worst = fmax(worst, fabs(a[l] - b[l]) / sqrt((double)size));
         }
@@ -216,12 +229,13 @@ static void against_each_other(void **state)
         gra_expectation_free(&one);
         gra_expectation_free(&other);
     }
-    print_message(
-        "# quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein sums by %.1e sqrt(G)\n", worst,
-        closest);
+    print_message("# quadrature differs from enumeration by at most %.1e sqrt(G), from Bernstein "
+                  "sums by %.1e sqrt(G)\n",
+                  worst, closest);
 }
 
-/* Sums over the compositions of the other members of a group, in long double, whose exponents reach far lower. */
+/* Sums over the compositions of the other members of a group, in long double, whose exponents reach
+ * far lower. */
 typedef struct compositions {
     const gra_group_rule *rule;
     const double *x, *w;
@@ -241,15 +255,18 @@ static void add_composition(compositions *c, long double probability)
         }
         mean /= members;
         for (int64_t l = 0; l < c->k; l++) {
-            long double d = (long double)c->x[l] - mean, n = (long double)c->count[l] + (!of_others && l == m);
+            long double d = (long double)c->x[l] - mean,
+                        n = (long double)c->count[l] + (!of_others && l == m);
             squares += n * d * d;
         }
         int alike = 0;
         for (int64_t l = 0; l < c->k; l++) {
             alike = alike || (long double)c->count[l] + (!of_others && l == m) == members;
         }
-        long double std = sqrtl(squares / (members - (of_others ? 1.0L : (long double)c->rule->ddof)));
-        long double strength = alike ? (of_others ? (long double)c->rule->raw : 0.0L) : 1.0L / (std + c->rule->epsilon);
+        long double std =
+            sqrtl(squares / (members - (of_others ? 1.0L : (long double)c->rule->ddof)));
+        long double strength = alike ? (of_others ? (long double)c->rule->raw : 0.0L)
+                                     : 1.0L / (std + c->rule->epsilon);
         c->sum[m] += probability * strength * (of_others ? 1.0L : (long double)c->x[m] - mean);
     }
 }
@@ -271,8 +288,8 @@ static void compose(compositions *c, int64_t level, int64_t left, long double pr
     }
 }
 
-/* Two levels a hair apart among others: groups of those two alone have a divisor that squares in double cannot hold, and weigh what
- * its inverse makes of their probability. */
+/* Two levels a hair apart among others: groups of those two alone have a divisor that squares in
+ * double cannot hold, and weigh what its inverse makes of their probability. */
 static void near_ties(void **state)
 {
     (void)state;
@@ -283,12 +300,15 @@ static void near_ties(void **state)
         double x[4] = {0.0, GAPS[i / 40], 0.6, 0.9}, w[4], a[4];
         int64_t k = 3 + random_below(&r, 2), size = 3 + random_below(&r, 20);
         x[k - 1] = 0.9;
-        gra_group_rule rule = {
-            .group_size = size, .divisor = of_others ? GRA_OVER_STD_OF_OTHERS : GRA_OVER_STD, .gain = 1.0, .raw = 1.0};
+        gra_group_rule rule = {.group_size = size,
+                               .divisor = of_others ? GRA_OVER_STD_OF_OTHERS : GRA_OVER_STD,
+                               .gain = 1.0,
+                               .raw = 1.0};
         random_policy(&r, k, w);
         compositions all = {.rule = &rule, .x = x, .w = w, .k = k};
         compose(&all, 0, size - 1, 1.0L);
-        for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+        for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION;
+             method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
             gra_expectation e;
             set_up_rule(&e, x, k, &rule, method);
             advantages(&e, w, a);
@@ -298,10 +318,14 @@ static void near_ties(void **state)
                 most = fmaxl(most, fabsl(all.sum[l]));
             }
             for (int64_t l = 0; l < k; l++) {
-                long double wanted = of_others ? all.sum[0] * ((long double)x[l] - mean) : all.sum[l];
-                if (!(fabs(a[l] - (double)wanted) <= 4e-13 * (double)(of_others ? all.sum[0] : most))) {
-                    fail_msg("gap %g, method %d, size %d, level %d of %d, w %g %g %g: %.17g, not %.17Lg", GAPS[i / 40],
-                             (int)method, (int)size, (int)l, (int)k, w[0], w[1], w[2], a[l], wanted);
+                long double wanted =
+                    of_others ? all.sum[0] * ((long double)x[l] - mean) : all.sum[l];
+                if (!(fabs(a[l] - (double)wanted) <=
+                      4e-13 * (double)(of_others ? all.sum[0] : most))) {
+                    fail_msg(
+                        "gap %g, method %d, size %d, level %d of %d, w %g %g %g: %.17g, not %.17Lg",
+                        GAPS[i / 40], (int)method, (int)size, (int)l, (int)k, w[0], w[1], w[2],
+                        a[l], wanted);
                 }
             }
             gra_expectation_free(&e);
@@ -317,7 +341,8 @@ static void properties(void **state)
     enum { K = 120 };
     static double x[K], w[K], a[K], b[K], turned[K], turned_w[K];
     for (int i = 0; i < 12; i++) {
-        int64_t k = 5 + random_below(&r, K - 5), size = (int64_t)pow(2.0, random_between(&r, 1.0, 10.0));
+        int64_t k = 5 + random_below(&r, K - 5),
+                size = (int64_t)pow(2.0, random_between(&r, 1.0, 10.0));
         random_levels(&r, k, x);
         random_policy(&r, k, w);
         gra_expectation e;
@@ -336,13 +361,15 @@ static void properties(void **state)
         set_up(&e, turned, k, size, 0.0, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
         advantages(&e, turned_w, b);
         for (int64_t l = 0; l < k; l++) {
-            assert_near(a[l], -b[k - 1 - l], 2e-13 * sqrt((double)size) + 4e-16 * (double)size * fabs(a[l]));
+            assert_near(a[l], -b[k - 1 - l],
+                        2e-13 * sqrt((double)size) + 4e-16 * (double)size * fabs(a[l]));
         }
         gra_expectation_free(&e);
     }
 }
 
-/* As groups grow the advantage tends to (x - mean) / sigma; at 2^31 - 1 members it is there to nine digits. */
+/* As groups grow the advantage tends to (x - mean) / sigma; at 2^31 - 1 members it is there to nine
+ * digits. */
 static void enormous_groups(void **state)
 {
     (void)state;
@@ -363,12 +390,14 @@ static void enormous_groups(void **state)
     gra_expectation_free(&e);
 }
 
-/* The quadrature of 1/S itself: two levels one gap apart in a group of two have one S, and A = 1/2 gap / (S + eps). */
+/* The quadrature of 1/S itself: two levels one gap apart in a group of two have one S, and A = 1/2
+ * gap / (S + eps). */
 static void scales(void **state)
 {
     (void)state;
     for (double gap = 0.9; gap > 1e-15; gap *= 0.37) {
-        for (double epsilon = 0.0; epsilon < 1e4; epsilon = epsilon == 0.0 ? 1e-12 : epsilon * 11.0) {
+        for (double epsilon = 0.0; epsilon < 1e4;
+             epsilon = epsilon == 0.0 ? 1e-12 : epsilon * 11.0) {
             double x[] = {0.0, gap, 0.95}, w[] = {1.0, 0.0, 0.0}, a[3];
             gra_expectation e;
             set_up(&e, x, 3, 2, epsilon, 0, GRPOALIGN_EXPECTATION_QUADRATURE);
@@ -390,7 +419,8 @@ static void slopes(void **state)
         gra_group_rule rule = random_rule(&r, size);
         random_levels(&r, k, x);
         random_policy(&r, k, w);
-        for (int32_t method = GRPOALIGN_EXPECTATION_BERNSTEIN; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+        for (int32_t method = GRPOALIGN_EXPECTATION_BERNSTEIN;
+             method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
             if (method == GRPOALIGN_EXPECTATION_BERNSTEIN && k > 2) {
                 continue;
             }
@@ -398,8 +428,9 @@ static void slopes(void **state)
             gra_arena arena = GRA_ARENA_INIT;
             set_up_rule(&e, x, k, &rule, method);
             assert_true(gra_expectation_jacobian(&e, w, GRA_EXACT, a, jacobian, &arena));
-            /* Along the straight line to another policy the advantages are polynomials of degree G-1: differences over
-             * several points of that line give the slope exactly but for rounding. */
+            /* Along the straight line to another policy the advantages are polynomials of degree
+             * G-1: differences over several points of that line give the slope exactly but for
+             * rounding. */
             double goal[MOST_LEVELS];
             random_policy(&r, k, goal);
             double values[9][MOST_LEVELS];
@@ -430,13 +461,15 @@ static void slopes(void **state)
     }
 }
 
-/* Over the mean in groups of two, towards levels without weight that are small beside all that have any. */
+/* Over the mean in groups of two, towards levels without weight that are small beside all that have
+ * any. */
 static void slopes_beside_nothing(void **state)
 {
     (void)state;
     static const double X[] = {0.0, 9e-8, 0.9}, W[] = {0.0, 0.0, 1.0};
     const gra_group_rule rule = {.group_size = 2, .divisor = GRA_OVER_MEAN, .gain = 1.0};
-    for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION; method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
+    for (int32_t method = GRPOALIGN_EXPECTATION_ENUMERATION;
+         method <= GRPOALIGN_EXPECTATION_QUADRATURE; method++) {
         gra_expectation e;
         gra_arena arena = GRA_ARENA_INIT;
         double a[3], jacobian[9];
@@ -455,8 +488,8 @@ static void coarse_slopes(void **state)
     randomness r = random_start(14);
     for (int i = 0; i < 40; i++) {
         int64_t k = 3 + random_below(&r, 8), size = 3 + random_below(&r, 60);
-        double x[MOST_LEVELS], w[MOST_LEVELS], fine[MOST_LEVELS * MOST_LEVELS], coarse[MOST_LEVELS * MOST_LEVELS],
-            largest = 0.0;
+        double x[MOST_LEVELS], w[MOST_LEVELS], fine[MOST_LEVELS * MOST_LEVELS],
+            coarse[MOST_LEVELS * MOST_LEVELS], largest = 0.0;
         gra_expectation e;
         gra_arena arena = GRA_ARENA_INIT;
         random_levels(&r, k, x);
@@ -473,7 +506,8 @@ static void coarse_slopes(void **state)
     }
 }
 
-/* b_0..b_{G-1} is a convex sequence and so its Bernstein sum convex: what the search for all roots rests on. */
+/* b_0..b_{G-1} is a convex sequence and so its Bernstein sum convex: what the search for all roots
+ * rests on. */
 static void the_gap_is_convex(void **state)
 {
     (void)state;
@@ -486,7 +520,8 @@ static void the_gap_is_convex(void **state)
                                          .factor = 1.0};
                 double before = -INFINITY;
                 for (int i = 0; i <= 200; i++) {
-                    double p = i / 200.0, slope, gap = gra_bernstein_gap(&contrast, p, 1.0 - p, &slope);
+                    double p = i / 200.0, slope,
+                           gap = gra_bernstein_gap(&contrast, p, 1.0 - p, &slope);
                     assert_true(slope >= before - 1e-10 * gap * (double)size);
                     before = slope;
                     assert_near(gap, gra_bernstein_gap(&contrast, 1.0 - p, p, NULL), 1e-13 * gap);
@@ -502,7 +537,8 @@ static void the_gap_over_the_mean_falls(void **state)
     (void)state;
     for (int64_t size = 2; size < 3000; size = size * 3 / 2 + 1) {
         for (double floor = 0.0; floor < 1e6; floor = floor == 0.0 ? 1e-12 : floor * 5.0) {
-            gra_contrast contrast = {.divisor = GRA_OVER_MEAN, .group_size = size, .floor = floor, .factor = 1.0};
+            gra_contrast contrast = {
+                .divisor = GRA_OVER_MEAN, .group_size = size, .floor = floor, .factor = 1.0};
             for (int i = 0; i <= 200; i++) {
                 double p = i / 200.0, slope, gap = gra_bernstein_gap(&contrast, p, 1.0 - p, &slope);
                 assert_true(gap > 0.0 && slope <= 1e-10 * (1.0 + floor));
@@ -531,8 +567,9 @@ static void choices(void **state)
                      GRPOALIGN_ERR_ARGUMENT);
     gra_expectation_free(&e);
     rule.group_size = 40;
-    assert_int_equal(gra_expectation_init(&e, x, 40, &rule, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
-                     GRPOALIGN_ERR_TOO_LARGE);
+    assert_int_equal(
+        gra_expectation_init(&e, x, 40, &rule, GRPOALIGN_EXPECTATION_ENUMERATION, &error),
+        GRPOALIGN_ERR_TOO_LARGE);
     gra_expectation_free(&e);
 }
 

@@ -10,14 +10,15 @@ static void divergence_integrands(void **state)
     randomness r = random_start(1);
     for (int i = 0; i < 20000; i++) {
         double d = random_below(&r, 2) ? random_between(&r, -0.999, 10.0)
-                                       : pow(10.0, random_between(&r, -12.0, 0.0)) * (random_below(&r, 2) ? 1.0 : -1.0);
+                                       : pow(10.0, random_between(&r, -12.0, 0.0)) *
+                                             (random_below(&r, 2) ? 1.0 : -1.0);
         d = d <= -1.0 ? -0.5 : d;
         long double x = d, k3, bregman;
         if (fabs(d) < 1e-3) { /* the series, where even long double cancels */
-            k3 = x * x / 2 - x * x * x / 3 + x * x * x * x / 4 - x * x * x * x * x / 5 + x * x * x * x * x * x / 6 -
-                 x * x * x * x * x * x * x / 7;
-            bregman =
-                x * x / 2 - x * x * x / 6 + x * x * x * x / 12 - x * x * x * x * x / 20 + x * x * x * x * x * x / 30;
+            k3 = x * x / 2 - x * x * x / 3 + x * x * x * x / 4 - x * x * x * x * x / 5 +
+                 x * x * x * x * x * x / 6 - x * x * x * x * x * x * x / 7;
+            bregman = x * x / 2 - x * x * x / 6 + x * x * x * x / 12 - x * x * x * x * x / 20 +
+                      x * x * x * x * x * x / 30;
         } else {
             k3 = x - log1pl(x);
             bregman = (1 + x) * log1pl(x) - x;
@@ -35,12 +36,14 @@ static void std_weight(void **state)
     (void)state;
     /* 2/sqrt(pi) - 2 z exp(z^2) erfc(z); for large z it tends to 1/(sqrt(pi) z^2). */
     for (double z = 0.0; z < 5.0; z += 0.01) {
-        long double zl = z, direct = 1.12837916709551257390L - 2.0L * zl * expl(zl * zl) * erfcl(zl);
+        long double zl = z,
+                    direct = 1.12837916709551257390L - 2.0L * zl * expl(zl * zl) * erfcl(zl);
         assert_near(gra_std_weight(z) / (double)direct, 1.0, 3e-15 + 1e-18 / (double)direct);
     }
     for (double z = 20.0; z < 1e12; z *= 3.0) {
         double x = 1.0 / (z * z), series = 1.0 - 1.5 * x + 3.75 * x * x - 13.125 * x * x * x;
-        assert_near(gra_std_weight(z) * z * z * 1.7724538509055160273 / series, 1.0, 100.0 * x * x * x * x + 4e-15);
+        assert_near(gra_std_weight(z) * z * z * 1.7724538509055160273 / series, 1.0,
+                    100.0 * x * x * x * x + 4e-15);
     }
     assert_near(gra_std_weight(1e200), 0.0, 0.0);
 }
