@@ -232,7 +232,7 @@ static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpo
             .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
             .variance = class_variances(self, session, &short_memory)};
         if (session->structure.kind == GRA_AFFINE) {
-            contexts[k].gap_unit = session->structure.affine.constant / own / self->unit;
+            contexts[k].gap_unit = session->structure.affine.divisor.low / own / self->unit;
         }
     }
     if (short_memory) {

@@ -156,7 +156,7 @@ static grpoalign_status group_advantage(const grpoalign_model *self, const doubl
             return gra_fail_memory(error);
         }
         double strength = constant_strength(model);
-        gra_affine_centre centre = gra_affine_find_centre(&affine, policy);
+        gra_centre centre = gra_affine_centre(&affine, policy);
         for (int64_t o = 0; o < n; o++) {
             advantage[o] = -strength * gra_affine_deviation(&affine, centre, o);
         }
@@ -248,7 +248,7 @@ static void constant_game(const gra_game *self, const double *w, double shift, d
     const group_game *game = self->data;
     int64_t n = self->levels;
     gra_affine affine = {.classes = n, .reward = game->x};
-    gra_affine_centre centre = gra_affine_find_centre(&affine, w);
+    gra_centre centre = gra_affine_centre(&affine, w);
     for (int64_t m = 0; m < n; m++) {
         if (a != NULL) {
             a[m] = -game->constant * gra_affine_deviation(&affine, centre, m) - shift;
@@ -340,22 +340,21 @@ static int set_near(const group_model *model, const double *x, gra_game *game, g
     for (int64_t c = 0; c < n; c++) {
         gap[c] = best - reward[c];
     }
-    memset(affine, 0, sizeof *affine);
-    affine->classes = n;
-    affine->gap = gap;
-    affine->reward = reward;
+    *affine = (gra_affine){.classes = n, .gap = gap, .reward = reward};
+    int done = 1;
     if (gra_max(gap, n) > 0.0) {
+        double epsilon = is_inside(model) ? sqrt(model->epsilon) : model->epsilon;
         if (is_constant(model)) {
-            gra_affine_constant(affine, constant_strength(model));
+            gra_divisor_constant(&affine->divisor, n, constant_strength(model));
         } else if (model->convention.scale == GRPOALIGN_SCALE_MEAN) {
-            gra_affine_mean(affine, best, model->epsilon);
+            done = gra_divisor_mean(&affine->divisor, n, reward, best, best - gra_max(gap, n),
+                                    model->epsilon, arena);
         } else {
-            gra_affine_limit(affine, variance,
-                             is_inside(model) ? sqrt(model->epsilon) : model->epsilon);
+            done = gra_divisor_limit(&affine->divisor, n, gap, reward, variance, epsilon, arena);
         }
         game->near = affine;
     }
-    return 1;
+    return done;
 }
 
 /* A game over the levels at[0..levels-1] (ascending), the classes being the levels or, with a
@@ -426,9 +425,7 @@ static grpoalign_status make_game(const group_model *model, const int64_t *at, i
  */
 static gra_affine *make_affine(gra_structure *out, const double *gap)
 {
-    memset(&out->affine, 0, sizeof out->affine);
-    out->affine.classes = out->classes;
-    out->affine.gap = gap;
+    out->affine = (gra_affine){.classes = out->classes, .gap = gap};
     out->kind = gra_max(gap, out->classes) > 0.0 ? GRA_AFFINE : GRA_FLAT;
     return &out->affine;
 }
@@ -477,7 +474,10 @@ static grpoalign_status two_level_structure(const group_model *model,
     gra_affine *affine = make_affine(out, gap);
     if (out->kind == GRA_AFFINE) {
         gra_contrast contrast = gra_contrast_of(&model->expectation, model->x[low], model->x[high]);
-        gra_affine_two_levels(affine, success, failure, &contrast);
+        if (!gra_divisor_two_levels(&affine->divisor, out->classes, success, failure, &contrast,
+                                    arena)) {
+            return gra_fail_memory(error);
+        }
     }
     return GRPOALIGN_OK;
 }
@@ -508,7 +508,7 @@ static grpoalign_status constant_structure(const group_model *model, const unsig
     gra_affine *affine = make_affine(out, gap);
     affine->reward = reward;
     if (out->kind == GRA_AFFINE) {
-        gra_affine_constant(affine, constant_strength(model));
+        gra_divisor_constant(&affine->divisor, out->classes, constant_strength(model));
     }
     return GRPOALIGN_OK;
 }
@@ -540,8 +540,9 @@ static grpoalign_status others_structure(const group_model *model, const double 
     }
     gra_affine *affine = make_affine(out, gap);
     affine->reward = reward;
-    if (out->kind == GRA_AFFINE) {
-        gra_affine_others(affine, &model->expectation, distribution, arena);
+    if (out->kind == GRA_AFFINE && !gra_divisor_others(&affine->divisor, out->classes,
+                                                       &model->expectation, distribution, arena)) {
+        return gra_fail_memory(error);
     }
     return GRPOALIGN_OK;
 }

@@ -50,18 +50,18 @@ static int limit_affine(const limit_model *model, const int64_t *at, int64_t cla
             variance[c] = model->variance[at[c]];
         }
     }
-    memset(affine, 0, sizeof *affine);
-    affine->classes = classes;
-    affine->gap = gap;
-    affine->reward = reward;
+    *affine = (gra_affine){.classes = classes, .gap = gap, .reward = reward};
     if (model->scale == GRPOALIGN_SCALE_NONE) {
-        gra_affine_constant(affine, model->unit);
-    } else if (model->scale == GRPOALIGN_SCALE_MEAN) {
-        gra_affine_mean(affine, best, model->epsilon);
-    } else {
-        gra_affine_limit(affine, variance, model->epsilon);
+        gra_divisor_constant(&affine->divisor, classes, model->unit);
+        return 1;
     }
-    return 1;
+    if (model->scale == GRPOALIGN_SCALE_MEAN) {
+        double least = best - gra_max(gap, classes);
+        return gra_divisor_mean(&affine->divisor, classes, reward, best, least, model->epsilon,
+                                arena);
+    }
+    return gra_divisor_limit(&affine->divisor, classes, gap, reward, variance, model->epsilon,
+                             arena);
 }
 
 static int all_levels(const limit_model *model, const double *policy, gra_affine *affine,
@@ -91,16 +91,19 @@ static grpoalign_status limit_advantage(const grpoalign_model *self, const doubl
     if (!all_levels(model, policy, &affine, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = affine.strength(&affine, mass);
-    gra_affine_centre centre = gra_affine_find_centre(&affine, mass);
+    double inverse;
+    if (!gra_affine_inverse(&affine, mass, arena, &inverse)) {
+        return gra_fail_memory(error);
+    }
+    gra_centre centre = gra_affine_centre(&affine, mass);
     for (int64_t o = 0; o < self->outcomes; o++) {
         double d = -gra_affine_deviation(&affine, centre, model->level_of[o]);
-        advantage[o] = d != 0.0 ? strength * d : 0.0; /* 0/0 stands for 0 */
+        advantage[o] = d != 0.0 ? inverse * d : 0.0; /* 0/0 stands for 0 */
     }
     return GRPOALIGN_OK;
 }
 
-/* u_o = strength (m - gap_o): d u_o = strength dm + (m - gap_o) d strength. */
+/* u_o = (m - gap_o)/divisor: d u_o = dm/divisor + (m - gap_o) d(1/divisor). */
 static grpoalign_status limit_jacobian(const grpoalign_model *self, const double *policy,
                                        double *jacobian, int64_t stride, gra_arena *arena,
                                        grpoalign_error *error)
@@ -111,15 +114,18 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
     if (gradient == NULL || !all_levels(model, policy, &affine, &mass, arena)) {
         return gra_fail_memory(error);
     }
-    double strength = affine.strength(&affine, mass);
-    gra_affine_centre centre = gra_affine_find_centre(&affine, mass);
-    affine.gradient(&affine, mass, gradient);
+    double inverse;
+    if (!gra_affine_inverse(&affine, mass, arena, &inverse) ||
+        !affine.divisor.kind->gradient(&affine.divisor, mass, arena, gradient)) {
+        return gra_fail_memory(error);
+    }
+    gra_centre centre = gra_affine_centre(&affine, mass);
     for (int64_t i = 0; i < self->outcomes; i++) {
         double d = -gra_affine_deviation(&affine, centre, model->level_of[i]);
         for (int64_t j = 0; j < self->outcomes; j++) {
             int64_t l = model->level_of[j];
             double gap = affine.gap[l];
-            jacobian[i * stride + j] = (gap != 0.0 ? strength * gap : 0.0) + d * gradient[l];
+            jacobian[i * stride + j] = (gap != 0.0 ? inverse * gap : 0.0) + d * gradient[l];
         }
     }
     return GRPOALIGN_OK;

@@ -395,3 +395,8 @@ int gra_penalty_outlasts_std(const gra_penalty *self)
 {
     return self->barrier > 0.0 || (self->kind == GRPOALIGN_PENALTY_ALPHA && self->parameter < 0.5);
 }
+
+int gra_penalty_has_pole(const gra_penalty *self)
+{
+    return self->beyond != NULL || self->barrier > 0.0;
+}

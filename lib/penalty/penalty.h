@@ -142,6 +142,9 @@ const gra_penalty *gra_penalty_find(int32_t kind);
 /* Whether it has a slack that changes smoothly and lets go of no outcome. */
 int gra_penalty_holds(const gra_penalty *self);
 
+/* Whether slacks are measured from a pole. */
+int gra_penalty_has_pole(const gra_penalty *self);
+
 /* Slacks along the path and in batches are measured from the pole of penalties that have one: the
  * level of a log ratio, and the log ratio and -d log pi/d level at one. */
 double gra_penalty_level(const gra_penalty *self, double log_ratio);

@@ -47,21 +47,6 @@ static int pack_distribution(const double *from, int64_t levels, const int64_t *
     return distribution != NULL;
 }
 
-static int pack_affine(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out,
-                       gra_arena *arena)
-{
-    *out = *from;
-    out->classes = count;
-    return pack(from->gap, kept, count, &out->gap, arena) &&
-           pack(from->reward, kept, count, &out->reward, arena) &&
-           pack(from->variance, kept, count, &out->variance, arena) &&
-           pack(from->success, kept, count, &out->success, arena) &&
-           pack(from->failure, kept, count, &out->failure, arena) &&
-           (from->expectation == NULL ||
-            pack_distribution(from->distribution, from->expectation->levels, kept, count,
-                              &out->distribution, arena));
-}
-
 /* A game over the classes kept: the levels stay, some without a class. */
 static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
                      gra_arena *arena)
@@ -101,8 +86,7 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     }
     int packed = pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
                  pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
-                 (structure->kind != GRA_AFFINE || pack_affine(&problem->structure->affine, kept,
-                                                               count, &structure->affine, arena)) &&
+                 (structure->kind != GRA_AFFINE || gra_affine_restrict(&problem->structure->affine, kept, count, &structure->affine, arena)) &&
                  (structure->kind != GRA_GAME ||
                   pack_game(&problem->structure->game, kept, count, &structure->game, arena));
     if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {

@@ -7,11 +7,11 @@
 /* Rewards, gaps and variances in one unit for all contexts, rewards less a common origin. */
 typedef struct gra_batch_context {
     const gra_problem
-        *problem;           /* flat, or a affine of constant strength; its beta has no meaning */
+        *problem;           /* flat, or affine with a constant divisor; its beta has no meaning */
     double weight;          /* of the context in the batch; all sum to 1 */
     double strength;        /* the slack of a gap is strength gap / b */
     double share;           /* of its variance in that of the batch */
-    double gap_unit;        /* of the gaps of the affine */
+    double gap_unit;        /* of the gaps of the affine advantages */
     double best;            /* its best reward */
     const double *variance; /* of the rewards within the classes, or NULL */
 } gra_batch_context;
@@ -36,32 +36,6 @@ typedef struct gra_batch_answer {
                       included */
     double policy_error; /* what the divisor's rounding does to a probability */
 } gra_batch_answer;
-
-#define GRA_MOST_DIVISORS 64
-
-/* All divisors, from above; of each are divisor, stable, motion and policy_error. */
-typedef struct gra_batch_answers {
-    gra_batch_answer items[GRA_MOST_DIVISORS];
-    int64_t count;
-    int complete;   /* proved to be all */
-    int collapses;  /* training that gets past the last collapses */
-    double nearest; /* where there is none, but no collapse either: the divisor that came nearest */
-    int32_t iterations;
-} gra_batch_answers;
-
-/* Penalties whose slack holds every outcome, the same for all contexts. */
-grpoalign_status gra_find_divisors(const gra_batch *batch, gra_batch_answers *out);
-
-/* The relative rounding of slacks, which grows as the best outcomes have less of their references.
- */
-double gra_batch_rounding(const gra_batch *batch);
-
-/* 1 where they are one, proved; 0 where there are others, or a collapse beside them; else -1. */
-int32_t gra_batch_unique(const gra_batch_answers *all);
-
-/* The logarithm of the least beta that has a divisor, where sigma ends in nothing and epsilon is 0,
- * as the lowest of the minima that strides show. batch->beta has no meaning. */
-grpoalign_status gra_least_beta(const gra_batch *batch, double *log_beta);
 
 /* The divisor that pi_ref leads to. */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_batch_answer *out);

@@ -60,8 +60,7 @@ grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer
     case GRA_RANKED:
         return gra_solve_ranked(problem, answer);
     case GRA_AFFINE:
-        return gra_is_lone_batch(problem) ? gra_solve_lone(problem, answer)
-                                          : gra_solve_affine(problem, answer);
+        return gra_solve_affine(problem, answer);
     default:
         return gra_solve_game(problem, answer);
     }
@@ -81,12 +80,6 @@ static int is_always_single(const gra_problem *problem)
             (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
 }
 
-static grpoalign_status points_affine(const gra_problem *problem, gra_answers *out)
-{
-    return gra_is_lone_batch(problem) ? gra_points_lone(problem, out)
-                                      : gra_points_affine(problem, out);
-}
-
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
 {
     gra_answers_start(out);
@@ -102,7 +95,7 @@ grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
         out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
         return GRPOALIGN_OK;
     }
-    return problem->structure->kind == GRA_AFFINE ? points_affine(problem, out)
+    return problem->structure->kind == GRA_AFFINE ? gra_points_affine(problem, out)
                                                   : gra_points_game(problem, out);
 }
 
@@ -138,7 +131,7 @@ static grpoalign_status near_affine(const gra_problem *problem, const double *po
     int64_t n = problem->reference.classes, nearest = -1;
     if (points->count < 0) {
         gra_answers_start(points);
-        GRA_TRY(points_affine(problem, points));
+        GRA_TRY(gra_points_affine(problem, points));
     }
     for (int64_t k = 0; k < points->count; k++) {
         double distance = gra_largest_difference(points->items[k].policy, policy, n);
@@ -177,8 +170,7 @@ grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
     if (problem->structure->kind != GRA_AFFINE || !is_held(problem)) {
         return GRPOALIGN_OK;
     }
-    return gra_is_lone_batch(problem) ? gra_critical_lone(problem, beta)
-                                      : gra_critical_affine(problem, beta);
+    return gra_critical_affine(problem, beta);
 }
 
 grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,

@@ -437,7 +437,7 @@ static int has_collapsed(const follower *f, const gra_answer *candidate)
         return 1;
     }
     return !(outside_best(&structure->affine, candidate->policy) < COLLAPSED) &&
-           isinf(structure->affine.high) && is_falling(f);
+           isinf(structure->affine.divisor.high) && is_falling(f);
 }
 
 /* How fast the flow leaves a stationary policy: 0 when it attracts. */

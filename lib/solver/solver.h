@@ -96,13 +96,6 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
 grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
 
-/* The limit of large groups, where its stationary policies are found as those of a batch of one
- * context; and all of them. */
-int gra_is_lone_batch(const gra_problem *problem);
-grpoalign_status gra_solve_lone(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_points_lone(const gra_problem *problem, gra_answers *out);
-grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta);
-
 /* All stationary policies at problem->beta. */
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);

@@ -18,7 +18,7 @@
 #include "base/numeric.h"
 #include "linalg/linalg.h"
 
-/* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d strength / d pi. */
+/* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d(1/divisor) / d pi. */
 static int32_t affine_stability(const gra_problem *problem, const gra_answer *answer)
 {
     const gra_affine *affine = &problem->structure->affine;
@@ -27,8 +27,11 @@ static int32_t affine_stability(const gra_problem *problem, const gra_answer *an
     if (gradient == NULL) {
         return -1;
     }
-    affine->gradient(affine, answer->policy, gradient);
-    gra_affine_centre centre = gra_affine_find_centre(affine, answer->policy);
+    if (!affine->divisor.kind->gradient(&affine->divisor, answer->policy, problem->arena,
+                                        gradient)) {
+        return -1;
+    }
+    gra_centre centre = gra_affine_centre(affine, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
     for (int64_t c = 0; c < n; c++) {
         double q =

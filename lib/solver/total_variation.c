@@ -40,8 +40,11 @@ static double excess(ladder *self, int64_t j)
     double difference;
     self->answer->iterations++;
     if (structure->kind == GRA_AFFINE) {
+        double inverse = NAN;
+        self->short_memory |=
+            !gra_affine_inverse(&structure->affine, policy, problem->arena, &inverse);
         difference =
-            structure->affine.strength(&structure->affine, policy) * structure->affine.gap[j];
+            inverse * structure->affine.gap[j];
     } else if (structure->kind == GRA_RANKED) {
         /* All between them twice, and both once. */
         gra_sum mass = {policy[j], 0.0};
