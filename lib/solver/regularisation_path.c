@@ -271,7 +271,8 @@ gra_piece gra_path_bound(gra_path *self, const gra_path_point *a, const gra_path
         double high = at_a + slope.high * ((at_b - at_a - slope.low * width) / opening);
         out.value = (gra_interval){fmax(out.value.low, low), fmin(out.value.high, high)};
     }
-    double noise = DBL_EPSILON * (8.0 + fmax(fabs(at_a), fabs(a->at.scale)));
+    double size = fmax(isfinite(at_a) ? fabs(at_a) : 0.0, fabs(a->at.scale));
+    double noise = DBL_EPSILON * (8.0 + size);
     out.value.low -= noise;
     out.value.high += noise;
     return out;

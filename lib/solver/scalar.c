@@ -26,14 +26,34 @@ typedef struct scalar {
     gra_path_context context;
     const gra_problem *problem;
     const gra_affine *affine;
+    int divisible; /* dividing the path proves something: there are bounds, with digits */
 } scalar;
 
+/* Whether there is one root, by theory. */
+static int is_single(const gra_problem *problem)
+{
+    const gra_divisor *divisor = &problem->structure->affine.divisor;
+    return divisor->falls || (problem->penalty->barrier > 0.0 && divisor->reverse_unique);
+}
+
+/*
+ * Where covariances give the bounds, theta itself is the better position: the spread of a policy
+ * may fall like exp(-theta), and a path whose slacks end goes on beyond its end. Elsewhere the
+ * penalty's own positions keep more digits.
+ */
 static grpoalign_status start(scalar *self, const gra_problem *problem)
 {
+    const gra_penalty *penalty = problem->penalty;
     self->problem = problem;
     self->affine = &problem->structure->affine;
     self->context = (gra_path_context){problem, self->affine->gap, 1.0};
-    return gra_search_start(&self->search, problem, &self->context, 1, &self->affine->divisor, 0);
+    GRA_TRY(gra_search_start(&self->search, problem, &self->context, 1, &self->affine->divisor, 0));
+    gra_path *path = &self->search.path;
+    self->divisible = gra_path_is_bounded(path) &&
+                      (penalty->exponential || gra_path_rounding(path) < TOO_ROUNDED);
+    path->by_theta = self->divisible && !is_single(problem) && !penalty->exponential &&
+                     !(penalty->barrier > 0.0);
+    return GRPOALIGN_OK;
 }
 
 static double log_beta_at(void *context, double x)
@@ -59,7 +79,12 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
         weights = fmax(weights, path->policy[c] * fabs(path->slack[c]));
     }
     double amplified = fabs(slope) > 0.0 ? change * gra_position_noise(x) / fabs(slope) : 1.0;
-    memcpy(answer->slack, path->slack, bytes);
+    double pole = path->by_theta && path->penalty->beyond != NULL
+                      ? path->penalty->slack_of(path->penalty, INFINITY)
+                      : 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        answer->slack[c] = path->slack[c] + pole;
+    }
     memcpy(answer->policy, path->policy, bytes);
     answer->beta = beta;
     answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
@@ -69,13 +94,6 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
 }
 
 /* ---- one root -------------------------------------------------------------------------------- */
-
-/* Whether there is one root, by theory. */
-static int is_single(const gra_problem *problem)
-{
-    const gra_divisor *divisor = &problem->structure->affine.divisor;
-    return divisor->falls || (problem->penalty->barrier > 0.0 && divisor->reverse_unique);
-}
 
 static double single_root(scalar *self)
 {
@@ -108,14 +126,6 @@ static double single_root(scalar *self)
 }
 
 /* ---- several roots --------------------------------------------------------------------------- */
-
-/* Whether dividing the path proves anything: bounds are known, and have digits. */
-static int is_divisible(scalar *self)
-{
-    return gra_path_is_bounded(&self->search.path) &&
-           (self->problem->penalty->exponential ||
-            gra_path_rounding(&self->search.path) < TOO_ROUNDED);
-}
 
 /*
  * Where no bounds are known: the crossings of the problem's beta met in strides along the path, the
@@ -155,7 +165,7 @@ static int stride_path(scalar *self, int first_alone)
 static int find_roots(scalar *self, int first_alone, int *collapses)
 {
     double beta = self->problem->beta;
-    if (!is_divisible(self)) {
+    if (!self->divisible) {
         *collapses = stride_path(self, first_alone);
         return 0;
     }
@@ -207,7 +217,7 @@ static grpoalign_status finish_corner(scalar *self, int left, gra_answer *answer
     int64_t n = problem->reference.classes, best = 0;
     double inverse;
     *found = 0;
-    if (penalty->lets_go || (isinf(penalty->slack_most) && !left)) {
+    if (self->search.path.by_theta || penalty->lets_go || (isinf(penalty->slack_most) && !left)) {
         return GRPOALIGN_OK;
     }
     gra_collapse_affine(problem, answer);
@@ -236,6 +246,12 @@ static grpoalign_status finish_corner(scalar *self, int left, gra_answer *answer
     answer->iterations = (int32_t)self->search.looks;
     *found = 1;
     return GRPOALIGN_OK;
+}
+
+/* A position at which the policy is pi_ref to the last bit. */
+static double origin_of(const scalar *self)
+{
+    return self->search.path.by_theta ? -GRA_PATH_LARGEST : self->problem->penalty->path_origin;
 }
 
 /* Whether epsilon swamps everything: the policy is the reference to the last bit. */
@@ -273,7 +289,7 @@ static grpoalign_status solve_single(scalar *self, gra_answer *answer)
     const gra_problem *problem = self->problem;
     int corner;
     if (is_swamped(problem)) {
-        GRA_TRY(finish(self, answer, problem->penalty->path_origin, problem->beta));
+        GRA_TRY(finish(self, answer, origin_of(self), problem->beta));
         answer->policy_error = DBL_EPSILON;
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
@@ -323,7 +339,7 @@ grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer
         answer->iterations = (int32_t)self.search.looks;
         return GRPOALIGN_OK;
     }
-    int others = roots->count > 1 || (collapses && is_divisible(&self));
+    int others = roots->count > 1 || (collapses && self.divisible);
     answer->unique = others ? 0 : proved ? 1 : -1;
     answer->status = others ? GRPOALIGN_NOT_UNIQUE : GRPOALIGN_OK;
     return finish(&self, answer, gra_search_refine(&self.search, roots->items[0]), problem->beta);
@@ -387,7 +403,7 @@ grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double
 {
     scalar self;
     GRA_TRY(start(&self, problem));
-    if (is_single(problem) || !is_divisible(&self)) {
+    if (is_single(problem) || !self.divisible) {
         out->complete = is_single(problem);
         return GRPOALIGN_OK;
     }
@@ -418,12 +434,26 @@ grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double
     return gra_search_stopped(&self.search);
 }
 
+/* log beta at x, seen as bounds see it. */
+static double log_beta_for_bounds(void *context, double x)
+{
+    scalar *self = context;
+    return gra_search_look(&self->search, x, 1) ? self->search.here.at.value : NAN;
+}
+
+static int is_over(void *context)
+{
+    const scalar *self = context;
+    return gra_search_is_over(&self->search);
+}
+
 /* The lowest of the minima of log beta along the path that strides show. */
 static double least_on_path(scalar *self)
 {
-    double x, end;
-    gra_path_bracket(&self->search.path, DBL_MIN, DBL_MIN, &x, &end);
-    return gra_least(log_beta_at, NULL, self, x, GRA_PATH_LARGEST, 0.5 * GRA_PATH_STRIDE);
+    double x, end, start = DBL_EPSILON * self->affine->divisor.low; /* the policy is pi_ref */
+    gra_path_bracket(&self->search.path, start, start, &x, &end);
+    return gra_least(log_beta_for_bounds, is_over, self, x, GRA_PATH_LARGEST,
+                     0.5 * GRA_PATH_STRIDE);
 }
 
 /* Whether there is a stationary policy at exp(log_beta). */
@@ -451,8 +481,11 @@ grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
         gra_penalty_outlasts_std(problem->penalty)) {
         return GRPOALIGN_OK;
     }
+    if (!gra_path_prepare(&self.search.path)) {
+        return gra_fail_memory(problem->error);
+    }
     double high = least_on_path(&self);
-    int lower = is_divisible(&self) && high > low && has_root(&self, high - MISSED);
+    int lower = self.divisible && high > low && has_root(&self, high - MISSED);
     while (lower && high - low > MISSED && self.search.stop == GRPOALIGN_OK) {
         double middle = fmax(0.5 * (low + high), high - 1.0);
         *(has_root(&self, middle) ? &high : &low) = middle;
@@ -470,7 +503,7 @@ static int path_end(scalar *self, double beta, int last, double *x)
     at_beta.beta = beta;
     self->problem = self->search.problem = &at_beta;
     if (is_swamped(&at_beta)) {
-        *x = at_beta.penalty->path_origin;
+        *x = origin_of(self);
     } else if (is_single(&at_beta)) {
         *x = single_root(self);
     } else {
@@ -533,7 +566,7 @@ grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double
     if (path_end(&self, low, 1, &other)) {
         to = fmax(to, other);
     }
-    int divides = !is_swamped(problem) && !is_single(problem) && is_divisible(&self);
+    int divides = !is_swamped(problem) && !is_single(problem) && self.divisible;
     if (divides) {
         complete = gra_search_path(&self.search, low, high, GRA_FINEST_FOLD) != GRA_GAVE_UP &&
                    !isolation->exhausted;

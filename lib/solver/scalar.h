@@ -31,6 +31,12 @@ grpoalign_status gra_search_stopped(const gra_search *self);
  * folds in it), from the reference policy on. Returns how it ended. */
 int gra_search_path(gra_search *self, double low, double high, double finest);
 
+/* Looks at x; the point is left in `here`. 0 when the search is stopped. */
+int gra_search_look(gra_search *self, double x, int for_bounds);
+
+/* Whether log beta has no minimum beyond the point in `here`, which is looked at for bounds. */
+int gra_search_is_over(const gra_search *self);
+
 /* log beta at x less the logarithm of a wanted one; `context` is a gra_search. */
 double gra_search_equation(void *context, double x);
 

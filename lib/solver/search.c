@@ -78,6 +78,11 @@ grpoalign_status gra_search_start(gra_search *self, const gra_problem *problem,
     return GRPOALIGN_OK;
 }
 
+int gra_search_look(gra_search *self, double x, int for_bounds)
+{
+    return look(self, x, for_bounds, &self->here);
+}
+
 double gra_search_equation(void *context, double x)
 {
     gra_search *self = context;
@@ -120,6 +125,12 @@ static int no_double_holds(const gra_search *self, const gra_path_point *at)
 {
     const gra_divisor *divisor = &self->path.divisor;
     return divisor->kind->is_spent != NULL && divisor->kind->is_spent(divisor, at->of);
+}
+
+int gra_search_is_over(const gra_search *self)
+{
+    return self->stop != GRPOALIGN_OK || rises_for_ever(self, &self->here) ||
+           no_double_holds(self, &self->here);
 }
 
 /* How a path ends whose last spread no double holds, or that leaves the doubles. */
