@@ -170,10 +170,9 @@ static double rounding_of(const gra_batch_context *x)
     const gra_penalty *penalty = x->problem->penalty;
     const gra_class_reference *reference = &x->problem->reference;
     double most = 0.0;
-    for (int64_t c = 0;
-         c < reference->classes && penalty->beyond == NULL && penalty->barrier == 0.0; c++) {
+    for (int64_t c = 0; c < reference->classes && !gra_penalty_has_pole(penalty); c++) {
         most = gap_of(x, c) == 0.0
-                   ? fmax(most, fabs(penalty->slack_of(penalty, -reference->log_mass[c])))
+                   ? fmax(most, fabs(penalty->slack(penalty, -reference->log_mass[c])))
                    : most;
     }
     return ROUNDING + 4.0 * DBL_EPSILON * most;
@@ -193,9 +192,7 @@ static double respond(search *self, int64_t k, double b)
     for (int64_t c = 0; c < reference->classes; c++) {
         self->slack[c] = x->strength * gap_of(x, c) / b;
     }
-    return penalty->beyond != NULL
-               ? gra_penalty_respond_beyond(penalty, reference, self->slack, self->policy)
-               : penalty->respond(penalty, reference, self->slack, self->policy);
+    return penalty->respond(penalty, reference, self->slack, self->policy);
 }
 
 /* The variance of a context, and its mean reward as pivot and offset. */
@@ -400,8 +397,8 @@ static covariance covariance_of(const search *self, int64_t k, double b, double 
         double gap = gap_of(x, c), slack = x->strength * gap / b + level, f = rising(self, k, c),
                g = falling(self, k, c);
         double q = exp(problem->reference.log_mass[c] +
-                       gra_penalty_level_ratio(problem->penalty, slack) - unit);
-        q = q > 0.0 ? q * gra_penalty_level_slope(problem->penalty, slack) : 0.0;
+                       problem->penalty->log_ratio(problem->penalty, slack) - unit);
+        q = q > 0.0 ? q * problem->penalty->log_slope(problem->penalty, slack) : 0.0;
         gra_sum_add(&q0, q);
         gra_sum_add(&q1, q * gap);
         gra_sum_add(&q2, q * gap * gap);
@@ -601,7 +598,7 @@ static int is_done(const search *self, const sample *at)
     if (at->b * (1.0 + ROUNDING) < beta * (floor_of(self, at) + batch->epsilon)) {
         return 1;
     }
-    return batch->contexts[0].problem->penalty->barrier > 0.0 &&
+    return batch->contexts[0].problem->penalty->std_ratio_falls &&
            at->b * (1.0 + ROUNDING) < beta * sqrt(at->within);
 }
 
@@ -648,7 +645,7 @@ static int find_divisors(search *self)
     const gra_batch *batch = self->batch;
     double floor =
         batch->epsilon > 0.0 ? fmax(LEAST_Y, self->log_beta + log(batch->epsilon) - 1e-9) : LEAST_Y;
-    int outlasts = gra_penalty_outlasts_std(batch->contexts[0].problem->penalty);
+    int outlasts = batch->contexts[0].problem->penalty->outlasts_std;
     sample above, below;
     if (!take_sample(self, &above) || !take_sample(self, &below)) {
         return GAVE_UP;
@@ -713,7 +710,7 @@ static motion motion_at(search *self, const sample *at, double sigma)
         for (int64_t c = 0; c < n; c++) {
             /* q over b, in place of the slack: q alone may underflow. */
             double p = self->policy[c],
-                   q = p > 0.0 ? p / at->b * gra_penalty_level_slope(penalty, self->slack[c]) : 0.0;
+                   q = p > 0.0 ? p / at->b * penalty->log_slope(penalty, self->slack[c]) : 0.0;
             double d = gap_of(x, c) - centre;
             self->slack[c] = q;
             total += q;

@@ -54,7 +54,7 @@ int gra_is_lone_batch(const gra_problem *problem)
     const gra_affine *affine = &problem->structure->affine;
     const gra_penalty *penalty = problem->penalty;
     if (problem->structure->kind != GRA_AFFINE || !affine->over_sigma || !penalty->convex ||
-        penalty->exponential || penalty->lets_go || penalty->barrier > 0.0) {
+        penalty->exponential || penalty->lets_go || penalty->std_ratio_falls) {
         return 0;
     }
     /* The path still has a policy where epsilon alone leaves a b that doubles do not have, and a
@@ -137,7 +137,7 @@ grpoalign_status gra_critical_lone(const gra_problem *problem, double *beta)
     start_lone(&self, problem);
     *beta = 0.0;
     /* A bounded strength has a policy at any beta. */
-    if (isfinite(problem->structure->affine.high) || gra_penalty_outlasts_std(problem->penalty)) {
+    if (isfinite(problem->structure->affine.high) || problem->penalty->outlasts_std) {
         return GRPOALIGN_OK;
     }
     GRA_TRY(gra_least_beta(&self.batch, &high));

@@ -127,7 +127,7 @@ static grpoalign_status settle(line *self, gra_answer *answer, double x, double 
 static int is_single(const gra_problem *problem)
 {
     const gra_affine *affine = &problem->structure->affine;
-    return affine->falling || (problem->penalty->barrier > 0.0 && affine->reverse_unique);
+    return affine->falling || (problem->penalty->std_ratio_falls && affine->reverse_unique);
 }
 
 static double single_root(line *self)
@@ -180,9 +180,9 @@ static double spread_of(line *self, double theta, double level)
     gra_sum total = {0.0, 0.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
     for (int64_t c = 0; c < n; c++) {
         double slack = theta * self->affine->gap[c] + level;
-        q[c] =
-            exp(problem->reference.log_mass[c] + gra_penalty_level_ratio(problem->penalty, slack)) *
-            gra_penalty_level_slope(problem->penalty, slack);
+        q[c] = exp(problem->reference.log_mass[c] +
+                   problem->penalty->log_ratio(problem->penalty, slack)) *
+               problem->penalty->log_slope(problem->penalty, slack);
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * self->affine->gap[c]);
     }
@@ -192,22 +192,6 @@ static double spread_of(line *self, double theta, double level)
         gra_sum_add(&second, q[c] * d * d);
     }
     return gra_sum_value(second);
-}
-
-/* The level of the path's last policy: the slack of the best classes, or its distance from the
- * pole. */
-static double level_of(const line *self)
-{
-    const gra_penalty *penalty = self->problem->penalty;
-    const gra_class_reference *reference = &self->problem->reference;
-    int64_t best = 0;
-    if (penalty->beyond == NULL) {
-        return gra_min(self->slack, reference->classes);
-    }
-    while (self->affine->gap[best] > 0.0) {
-        best++;
-    }
-    return gra_penalty_level(penalty, log(self->policy[best]) - reference->log_mass[best]);
 }
 
 static gra_affine_sample sample_at(line *self, double x)
@@ -220,7 +204,7 @@ static gra_affine_sample sample_at(line *self, double x)
     sample.theta = problem->penalty->path(problem->penalty, &problem->reference, self->affine->gap,
                                           x, self->slack, self->policy);
     /* slack = theta gap + level, and some gap is 0. */
-    sample.level = level_of(self);
+    sample.level = gra_min(self->slack, problem->reference.classes);
     if (self->affine->any_path) {
         sample.spread = spread_of(self, sample.theta, sample.level);
     }
@@ -433,9 +417,8 @@ void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
     }
     for (int64_t c = 0; c < reference->classes; c++) {
         answer->policy[c] /= sum;
-        answer->slack[c] = gap[c] == 0.0
-                               ? problem->penalty->slack_of(problem->penalty, -(top + log(sum)))
-                               : INFINITY;
+        answer->slack[c] =
+            gap[c] == 0.0 ? problem->penalty->slack(problem->penalty, -(top + log(sum))) : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->status = GRPOALIGN_COLLAPSED;
@@ -493,22 +476,19 @@ static int is_swamped(const gra_problem *problem)
 }
 
 /* With one strength for all policies the slacks are known but for their level: the policy is the
- * response to them. Told of penalties with a pole, whose responses keep more digits than their
- * paths. */
+ * response to them, which has more digits above a pole than the path has. */
 static void respond_to_strength(const gra_problem *problem, gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
     const gra_affine *affine = &problem->structure->affine;
-    double pole = penalty->slack_of(penalty, INFINITY), theta = affine->constant / problem->beta,
-           moved = 0.0;
+    double theta = affine->constant / problem->beta, moved = 0.0;
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         answer->slack[c] = theta * affine->gap[c];
     }
-    (void)gra_penalty_respond_beyond(penalty, &problem->reference, answer->slack, answer->policy);
+    (void)penalty->respond(penalty, &problem->reference, answer->slack, answer->policy);
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         double p = answer->policy[c], slack = answer->slack[c];
-        moved = fmax(moved, p > 0.0 ? p * slack * penalty->slope_beyond(penalty, slack) : 0.0);
-        answer->slack[c] += pole;
+        moved = fmax(moved, p > 0.0 ? p * slack * penalty->log_slope(penalty, slack) : 0.0);
     }
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_SCALAR;
@@ -526,7 +506,9 @@ static grpoalign_status solve_single(line *self, gra_answer *answer)
         answer->unique = answer->stable = 1;
         return GRPOALIGN_OK;
     }
-    if (self->affine->constant > 0.0 && problem->penalty->beyond != NULL) {
+    /* A product that is known keeps the digits of the path as well. */
+    if (self->affine->constant > 0.0 && gra_penalty_has_pole(problem->penalty) &&
+        !problem->penalty->complementary) {
         respond_to_strength(problem, answer);
         return GRPOALIGN_OK;
     }
@@ -686,8 +668,7 @@ grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
     *beta = 0.0;
     /* A bounded strength lets beta fall to 0 along the path, and so does reverse KL, whose path
      * ends at a finite slack. */
-    if (is_single(problem) || isfinite(self.affine->high) ||
-        gra_penalty_outlasts_std(problem->penalty)) {
+    if (is_single(problem) || isfinite(self.affine->high) || problem->penalty->outlasts_std) {
         return GRPOALIGN_OK;
     }
     if (!is_divisible(problem)) {
