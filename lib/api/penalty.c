@@ -74,6 +74,29 @@ const char *grpoalign_penalty_name(int32_t kind)
     return row != NULL ? row->name : "unknown";
 }
 
+const char *grpoalign_penalty_formula(int32_t kind)
+{
+    const gra_penalty_row *row = gra_penalty_row_of(kind);
+    return row != NULL ? row->formula : "?";
+}
+
+int32_t grpoalign_penalty_find(const char *name)
+{
+    const gra_penalty_row *row = NULL;
+    for (int64_t k = 0; name != NULL && (row = gra_penalty_row_at(k)) != NULL; k++) {
+        if (strcmp(row->name, name) == 0) {
+            return row->kind;
+        }
+    }
+    return 0;
+}
+
+int32_t grpoalign_penalty_kind_at(int64_t k)
+{
+    const gra_penalty_row *row = gra_penalty_row_at(k);
+    return row != NULL ? row->kind : 0;
+}
+
 /*
  * The response. A penalty that lets outcomes go loses the one that is furthest beyond the end of its
  * slack, then the next one among the others, and so on. The arrays are reordered alike, what is

@@ -192,12 +192,44 @@ static void hostile_responses(void **state)
     }
 }
 
+/* The table of penalties: every kind once, found again by its name. */
+static void names(void **state)
+{
+    (void)state;
+    int64_t count = 0;
+    int32_t kind;
+    for (; (kind = grpoalign_penalty_kind_at(count)) != 0; count++) {
+        const char *name = grpoalign_penalty_name(kind);
+        assert_string_not_equal(name, "unknown");
+        assert_string_not_equal(grpoalign_penalty_formula(kind), "?");
+        assert_int_equal(grpoalign_penalty_find(name), kind);
+        for (int64_t k = 0; k < count; k++) {
+            assert_int_not_equal(grpoalign_penalty_kind_at(k), kind);
+        }
+        grpoalign_penalty *penalty;
+        grpoalign_status status = grpoalign_penalty_new(kind, &penalty, NULL);
+        assert_int_equal(status,
+                         kind == GRPOALIGN_PENALTY_ALPHA ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_OK);
+        assert_int_equal(grpoalign_penalty_kind(penalty), status < 0 ? 0 : kind);
+        grpoalign_penalty_free(penalty);
+    }
+    assert_int_equal(count, GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED);
+    assert_string_equal(grpoalign_penalty_formula(GRPOALIGN_PENALTY_REVERSE_KL), "KL(pi_ref||pi)");
+    assert_int_equal(grpoalign_penalty_kind_at(-1), 0);
+    assert_int_equal(grpoalign_penalty_kind_at(INT64_MAX), 0);
+    assert_int_equal(grpoalign_penalty_find(NULL), 0);
+    assert_int_equal(grpoalign_penalty_find("Reverse_KL"), 0);
+    assert_int_equal(grpoalign_penalty_find(""), 0);
+    assert_string_equal(grpoalign_penalty_name(0), "unknown");
+    assert_string_equal(grpoalign_penalty_formula(0), "?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(responses),         cmocka_unit_test(divergences),
         cmocka_unit_test(references),        cmocka_unit_test(enormous_prices),
-        cmocka_unit_test(hostile_responses),
+        cmocka_unit_test(hostile_responses), cmocka_unit_test(names),
     };
     return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
 }
