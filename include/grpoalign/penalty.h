@@ -15,25 +15,31 @@
  *                                                                            times the ratio
  *   NONE                none                        0                        beta = 0, or k1 in the
  *                                                                            loss
- *   KL_IN_REWARD        KL in the reward, before    -                        k1 in the reward before
- *                       it is normalised                                     it is normalised
+ *   KL_IN_REWARD        KL in the reward, before    -                        k1 in the reward
+ *                       it is normalised                                     before that
  *   TOTAL_VARIATION     sum |pi - pi_ref|           sign(l)                  |l| in the loss
  *   SQUARED_LOG_RATIO   sum pi l^2 / 2              l + l^2/2                k2 times the ratio
  *   CHI_SQUARED         sum (pi - pi_ref)^2         exp(l) - 1               -
  *                       / (2 pi_ref)
  *   JENSEN_SHANNON      half of KL to the middle    log(2/(1 + exp(-l)))/2   -
- *   ALPHA               alpha divergences           (exp((a-1) l) - 1)/(a-1)   -
+ *   ALPHA               alpha divergences           (exp((a-1)l) - 1)/(a-1)  -
  *   REVERSE_KL_CLAMPED  KL(pi_ref || pi), clamped   1 - exp(-l) while        k3 clamped at 10 in
  *                                                   exp(-l) - 1 + l <= 10,   the loss
  *                                                   0 beyond
+ *   DIRECT_KL_CLAMPED   KL(pi || pi_ref), clamped   l while                  k3 times the ratio,
+ *                                                   exp(-l) - 1 + l <= 10,   clamped at 10
+ *                                                   0 beyond
  *
  * Which have one answer. For fixed advantages: all but TOTAL_VARIATION, SQUARED_LOG_RATIO and the
- * clamped one. At a stationary policy: see grpoalign_report.unique and doc/concepts.md.
+ * clamped ones. At a stationary policy: see grpoalign_report.unique and doc/concepts.md.
  *
  * What can be lost. CHI_SQUARED and ALPHA with a > 1 leave an outcome without probability where its
- * advantage is bad enough. SQUARED_LOG_RATIO and REVERSE_KL_CLAMPED have no hold on an outcome that
+ * advantage is bad enough. SQUARED_LOG_RATIO and the clamped ones have no hold on an outcome that
  * falls below exp(-1), or exp(-2.61), of its reference probability: training loses it for good, and
- * the solution has probability 0 there. TOTAL_VARIATION empties outcomes one after the other.
+ * the solution has probability 0 there. Where an outcome stays inside, a policy without it may
+ * attract training as well; the solution keeps it. The clamped ones do not hold back either what
+ * rises above exp(11) of its reference probability: that is refused. TOTAL_VARIATION empties
+ * outcomes one after the other.
  *
  * The numbers of a report. lambda is what u_o - beta g(l_o) is for every outcome; u are the
  * advantages that are balanced against the penalty, b is beta, E is the mean under pi. The residual
@@ -76,7 +82,8 @@ enum {
     GRPOALIGN_PENALTY_CHI_SQUARED = 7,
     GRPOALIGN_PENALTY_JENSEN_SHANNON = 8,
     GRPOALIGN_PENALTY_ALPHA = 9, /* see grpoalign_penalty_new_alpha */
-    GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED = 10
+    GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED = 10,
+    GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED = 11
 };
 
 /** A penalty of the given kind, GRPOALIGN_PENALTY_* but ALPHA. Errors: ARGUMENT, MEMORY. */

@@ -1,9 +1,9 @@
 /*
  * The inside of a penalty. A penalty knows no model.
  *
- * A penalty acts on an outcome by g(l), l = log(pi/pi_ref): g multiplies grad log pi in the gradient
- * of the penalty, and grows with l. A policy is stationary for advantages u when u_o - beta g(l_o)
- * is the same for every outcome. Here g is written as a slack, which falls with l:
+ * A penalty acts on an outcome by g(l), l = log(pi/pi_ref): g multiplies grad log pi in the
+ * gradient of the penalty, and grows with l. A policy is stationary for advantages u when
+ * u_o - beta g(l_o) is the same for every outcome. Here g is written as a slack, which falls with l:
  *
  *     s(l) = pole - g(l)   where g has a pole, a finite supremum that it comes to as l grows,
  *     s(l) = -g(l)         where it has none.
@@ -176,7 +176,7 @@ const gra_penalty_row *gra_penalty_row_of(int32_t kind);
 
 extern const gra_penalty gra_reverse_kl, gra_direct_kl, gra_no_penalty, gra_kl_in_reward,
     gra_total_variation, gra_squared_log_ratio, gra_chi_squared, gra_jensen_shannon,
-    gra_reverse_kl_clamped;
+    gra_reverse_kl_clamped, gra_direct_kl_clamped;
 
 /* alpha in [0, 2]. */
 gra_penalty gra_alpha_law(double alpha);

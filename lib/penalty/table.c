@@ -19,6 +19,8 @@ static const gra_penalty_row TABLE[] = {
     {GRPOALIGN_PENALTY_ALPHA, "alpha", "D_alpha(pi||pi_ref)", NULL, gra_alpha_law},
     {GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, "reverse_kl_clamped", "KL(pi_ref||pi), clamped",
      &gra_reverse_kl_clamped, NULL},
+    {GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, "direct_kl_clamped", "KL(pi||pi_ref), clamped",
+     &gra_direct_kl_clamped, NULL},
 };
 
 const gra_penalty_row *gra_penalty_row_at(int64_t k)

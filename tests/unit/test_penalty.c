@@ -63,6 +63,7 @@ static long double g_of(const gra_penalty *law, long double l)
         return -expm1l(-l);
     case GRPOALIGN_PENALTY_DIRECT_KL:
     case GRPOALIGN_PENALTY_KL_IN_REWARD:
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
         return l;
     case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
         return l + 0.5L * l * l;
