@@ -105,6 +105,8 @@ const char *penalty_symbol(int32_t penalty)
         return "D_alpha(pi||pi_ref)";
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
         return "KL(pi_ref||pi), clamped";
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
+        return "KL(pi||pi_ref), clamped";
     default:
         return "?";
     }

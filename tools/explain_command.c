@@ -223,6 +223,7 @@ static const char *in_words(const settings *s)
                "  multiple of beta.";
     case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
         return "A penalty that has no hold on outcomes far below their reference probability: what "
                "falls there is "
                "lost.";

@@ -246,6 +246,11 @@ static void put_into_practice(int32_t penalty, sim_recipe *recipe)
                         : penalty == GRPOALIGN_PENALTY_SQUARED_LOG_RATIO ? IN_LOSS_RATIO
                                                                          : IN_LOSS;
     switch (penalty) {
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
+        recipe->placement = IN_LOSS_RATIO;
+        recipe->clamp = 10.0;
+        recipe->estimator = KL_K3;
+        break;
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
         recipe->clamp = 10.0;
         recipe->estimator = KL_K3;

@@ -38,7 +38,7 @@ static double returned(const dropping *self, double mass, double log_ratio, doub
 {
     double n = (double)self->inner->dropping - 1.0, slope,
            slack = self->law->score(self->law, log_ratio, &slope);
-    double g = self->law->unit_slack - slack, power = pow(mass, n);
+    double g = self->law->slack(self->law, 0.0) - slack, power = pow(mass, n);
     *by_mass = self->beta * n * pow(mass, n - 1.0) * g;
     *by_ratio = -self->beta * power * slope;
     return self->beta * power * g;

@@ -25,16 +25,16 @@ grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out,
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 2, error));
     *out = NULL;
-    const gra_penalty *law = gra_penalty_find(kind);
-    if (law == NULL || kind == GRPOALIGN_PENALTY_ALPHA) {
+    const gra_penalty_row *row = gra_penalty_row_of(kind);
+    if (row == NULL || row->law == NULL) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
                         "kind must be 1 (reverse KL), 2 (direct KL) or another of "
                         "GRPOALIGN_PENALTY_*%s (got %d)",
-                        law != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha"
+                        row != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha"
                                     : "",
                         (int)kind);
     }
-    return make(law, out, error);
+    return make(row->law, out, error);
 }
 
 grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out,
@@ -51,18 +51,7 @@ grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **o
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha must lie in [0, 2] (got %g)",
                         alpha);
     }
-    /* The two that have solvers of their own. */
-    gra_penalty law = alpha == 1.0 ? gra_direct_kl : alpha == 0.0 ? gra_reverse_kl : gra_alpha;
-    law.kind = GRPOALIGN_PENALTY_ALPHA;
-    law.parameter = alpha;
-    law.slack_most = alpha > 1.0 ? 1.0 / (alpha - 1.0) : INFINITY;
-    law.outside = alpha >= 1.0 ? INFINITY : 1.0 / (1.0 - alpha);
-    law.convex = 1;
-    /* Slacks fall without end, or the pole is so far away that distances from it have fewer digits:
-     * 1/(1 - alpha) roundings of a logarithm, where slacks lose t^(1 - alpha). */
-    if (alpha > 0.95) {
-        law.beyond = NULL;
-    }
+    gra_penalty law = gra_alpha_law(alpha);
     return make(&law, out, error);
 }
 
@@ -81,35 +70,37 @@ int32_t grpoalign_penalty_kind(const grpoalign_penalty *penalty)
 
 const char *grpoalign_penalty_name(int32_t kind)
 {
-    switch (kind) {
-    case GRPOALIGN_PENALTY_REVERSE_KL:
-        return "reverse_kl";
-    case GRPOALIGN_PENALTY_DIRECT_KL:
-        return "direct_kl";
-    case GRPOALIGN_PENALTY_NONE:
-        return "none";
-    case GRPOALIGN_PENALTY_KL_IN_REWARD:
-        return "kl_in_reward";
-    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
-        return "total_variation";
-    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
-        return "squared_log_ratio";
-    case GRPOALIGN_PENALTY_CHI_SQUARED:
-        return "chi_squared";
-    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
-        return "jensen_shannon";
-    case GRPOALIGN_PENALTY_ALPHA:
-        return "alpha";
-    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
-        return "reverse_kl_clamped";
-    default:
-        return "unknown";
+    const gra_penalty_row *row = gra_penalty_row_of(kind);
+    return row != NULL ? row->name : "unknown";
+}
+
+const char *grpoalign_penalty_formula(int32_t kind)
+{
+    const gra_penalty_row *row = gra_penalty_row_of(kind);
+    return row != NULL ? row->formula : "?";
+}
+
+int32_t grpoalign_penalty_find(const char *name)
+{
+    const gra_penalty_row *row = NULL;
+    for (int64_t k = 0; name != NULL && (row = gra_penalty_row_at(k)) != NULL; k++) {
+        if (strcmp(row->name, name) == 0) {
+            return row->kind;
+        }
     }
+    return 0;
+}
+
+int32_t grpoalign_penalty_kind_at(int64_t k)
+{
+    const gra_penalty_row *row = gra_penalty_row_at(k);
+    return row != NULL ? row->kind : 0;
 }
 
 /*
- * The response; a lets_go penalty loses the outcome that is pressed furthest beyond its end, the
- * next one among the others, and so on. The arrays are reordered alike, what is lost coming last.
+ * The response. A penalty that lets outcomes go loses the one that is furthest beyond the end of its
+ * slack, then the next one among the others, and so on. The arrays are reordered alike, what is
+ * lost coming last.
  */
 static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass,
                              double *slack, int64_t *outcome, double *policy)
@@ -174,7 +165,7 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
         policy[outcome[k]] = response[k];
     }
     if (normaliser != NULL) {
-        *normaliser = shift;
+        *normaliser = shift - penalty->law.normaliser_from;
     }
     gra_arena_free(&arena);
     return GRPOALIGN_OK;

@@ -252,7 +252,7 @@ static grpoalign_status fill_report(const gra_session *self, double beta,
                 gra_sum_add_product(&mean, p, u[o]);
                 gra_sum_add_product(
                     &mean_slack, p,
-                    penalty->slack_of(penalty, solution->log_policy[o] - reference->logarithm[o]));
+                    penalty->slack(penalty, solution->log_policy[o] - reference->logarithm[o]));
             }
         }
     }

@@ -210,13 +210,16 @@ double gra_least(gra_function f, int (*is_over)(void *context), void *context, d
 {
     double x = from, before = INFINITY, here = f(context, x), least = here,
            step = from < end ? stride : -stride;
-    int over = is_over != NULL && is_over(context);
-    while (!over && (from < end ? x < end : x > end)) {
+    /* The last minimum may lie between the point where all is over and the one before it: it shows
+     * at one more stride. */
+    int over = is_over != NULL && is_over(context), last = 0;
+    while (!last && (from < end ? x < end : x > end)) {
         double next = f(context, x + step);
         if (isnan(next)) {
             break;
         }
-        over = is_over != NULL && is_over(context);
+        last = over;
+        over = over || (is_over != NULL && is_over(context));
         if (here <= before && here <= next) {
             least = fmin(least, golden_sections(f, context, x - stride, x + stride));
         }

@@ -89,9 +89,9 @@ typedef struct gra_divisor_kind {
     /* Exponential families: a lower bound on d log(1/divisor) / dtheta from there on; NULL for
      * none. */
     double (*tail_slope)(const gra_divisor *self, const gra_moments *of);
-    /* Under reverse KL: a part of the divisor whose product with theta grows along the path; NULL
+    /* A part of the divisor whose ratio to b grows along the path where std/b falls as b grows; NULL
      * for none. */
-    double (*reverse_part)(const gra_divisor *self, const gra_moments *of);
+    double (*ratio_part)(const gra_divisor *self, const gra_moments *of);
     /* Whether no spread is left that a double could hold, nor will there be; NULL for never. */
     int (*is_spent)(const gra_divisor *self, const gra_moments *of);
     /* The same for some of the classes. Returns 0 when memory is short. */
@@ -103,11 +103,12 @@ struct gra_divisor {
     const gra_divisor_kind *kind;
     const void *data; /* of the kind */
     int64_t classes;
-    double low, high;   /* 1/divisor lies between them; high may be infinite */
-    int constant;       /* 1/divisor is `low` for every policy */
-    int falls;          /* 1/divisor never grows along a path: one stationary policy, whatever the
+    double low, high; /* 1/divisor lies between them; high may be infinite */
+    int constant;     /* 1/divisor is `low` for every policy */
+    int falls;        /* 1/divisor never grows along a path: one stationary policy, whatever the
                          penalty */
-    int reverse_unique; /* one stationary policy under reverse KL, proved */
+    int ratio_falls; /* one stationary policy, proved, under penalties that let std/b fall as b grows
+                        (gra_penalty: std_ratio_falls) */
     /* Per context and class: the functions whose sums are `rising` and `falling`. NULL for a
      * divisor or a context that has none. */
     const double *const *rising, *const *falling;

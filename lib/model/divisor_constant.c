@@ -48,5 +48,5 @@ void gra_divisor_constant(gra_divisor *out, int64_t classes, double inverse_valu
                          .high = value,
                          .constant = 1,
                          .falls = 1,
-                         .reverse_unique = 1};
+                         .ratio_falls = 1};
 }

@@ -70,6 +70,6 @@ int gra_divisor_mean(gra_divisor *out, int64_t classes, const double *reward, do
                          .low = 1.0 / (best + epsilon),
                          .high = 1.0 / (least + epsilon),
                          .falls = 1,
-                         .reverse_unique = 1};
+                         .ratio_falls = 1};
     return 1;
 }

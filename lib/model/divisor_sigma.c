@@ -407,7 +407,7 @@ static double tail_slope(const gra_divisor *self, const gra_moments *of)
     return rises < 0.0 && data->epsilon == 0.0 ? -rises : -fmax(rises, 0.0);
 }
 
-static double reverse_part(const gra_divisor *self, const gra_moments *of)
+static double ratio_part(const gra_divisor *self, const gra_moments *of)
 {
     return sqrt(within(self->data, of));
 }
@@ -452,7 +452,7 @@ static const gra_divisor_kind SIGMA = {.moments = moments,
                                        .bounds = bounds,
                                        .ceiling = ceiling,
                                        .tail_slope = tail_slope,
-                                       .reverse_part = reverse_part,
+                                       .ratio_part = ratio_part,
                                        .is_spent = is_spent,
                                        .restrict_to = restrict_to};
 
@@ -493,7 +493,7 @@ int gra_divisor_sigma(gra_divisor *out, const gra_sigma_context *contexts, int64
                          .classes = contexts[0].classes,
                          .low = 1.0 / (sigma.high + epsilon),
                          .high = 1.0 / (sigma.low + epsilon),
-                         .reverse_unique = count == 1};
+                         .ratio_falls = count == 1};
     return 1;
 }
 

@@ -163,7 +163,7 @@ int gra_divisor_two_levels(gra_divisor *out, int64_t classes, const double *succ
          * (tests/unit/test_expectation.c). */
         out->low = gap_at(data, 1.0, 0.0);
         out->high = at_0;
-        out->falls = out->reverse_unique = 1;
+        out->falls = out->ratio_falls = 1;
         break;
     case GRA_OVER_STD_OF_OTHERS:
         out->low = fmin(contrast->raw, contrast->factor / (0.5 + contrast->epsilon));
@@ -175,7 +175,7 @@ int gra_divisor_two_levels(gra_divisor *out, int64_t classes, const double *succ
          * is as concave as sqrt(x). */
         out->low = gap_at(data, 0.5, 0.5);
         out->high = at_0;
-        out->reverse_unique = is_sure(out, data);
+        out->ratio_falls = is_sure(out, data);
     }
     return 1;
 }

@@ -1,5 +1,5 @@
-/* KL(pi || pi_ref): slack = -log(pi / pi_ref). */
-#include "penalty/penalty.h"
+/* KL(pi || pi_ref): g = l, without a pole. */
+#include "penalty/direct_kl.h"
 
 #include <float.h>
 #include <math.h>
@@ -7,28 +7,34 @@
 
 #include "base/numeric.h"
 
-static double log_ratio(const gra_penalty *self, double slack)
-{
-    (void)self;
-    return -slack;
-}
-
-static double slack_of(const gra_penalty *self, double ratio)
+double gra_direct_kl_slack(const gra_penalty *self, double ratio)
 {
     (void)self;
     return -ratio;
 }
 
-static double log_slope(const gra_penalty *self, double slack)
+double gra_direct_kl_log_ratio(const gra_penalty *self, double slack)
+{
+    (void)self;
+    return -slack;
+}
+
+double gra_direct_kl_log_slope(const gra_penalty *self, double slack)
 {
     (void)self, (void)slack;
     return 1.0;
 }
 
-static double grown(const gra_penalty *self, double slack, double growth)
+double gra_direct_kl_grown(const gra_penalty *self, double slack, double growth)
 {
     (void)self;
     return slack - log1p(growth);
+}
+
+double gra_direct_kl_slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
+{
+    (void)self, (void)mass;
+    return log_mass - log(policy);
 }
 
 /* policy = exp(log_mass - slack); returns log of its sum. */
@@ -51,8 +57,8 @@ static double log_sum(const gra_class_reference *reference, const double *slack,
     return top + log(total);
 }
 
-static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack,
-                      double *policy)
+double gra_direct_kl_respond(const gra_penalty *self, const gra_class_reference *reference,
+                             double *slack, double *policy)
 {
     double least = gra_min(slack, reference->classes);
     (void)self;
@@ -67,8 +73,8 @@ static double respond(const gra_penalty *self, const gra_class_reference *refere
 }
 
 /* x = log theta. */
-static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap,
-                   double x, double *slack, double *policy)
+double gra_direct_kl_path(const gra_penalty *self, const gra_class_reference *reference,
+                          const double *gap, double x, double *slack, double *policy)
 {
     double theta = exp(x), top = -INFINITY;
     (void)self;
@@ -91,31 +97,26 @@ static double path(const gra_penalty *self, const gra_class_reference *reference
     return theta;
 }
 
-static void path_bracket(const gra_penalty *self, const gra_class_reference *reference,
-                         const double *gap, double low, double high, double *x_low, double *x_high,
-                         double *policy)
+void gra_direct_kl_path_bracket(const gra_penalty *self, const gra_class_reference *reference,
+                                const double *gap, double low, double high, double *x_low,
+                                double *x_high, double *policy)
 {
     (void)self, (void)reference, (void)gap, (void)policy;
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
     *x_high = log(fmin(high, DBL_MAX)) + 1e-12;
 }
 
-/* slope * policy = w with w + log w = log(slope * mass) - level. */
-static double resolvent(const gra_penalty *self, double mass, double log_mass, double level,
-                        double slope_of_slack)
+/* slope * policy = w with w + log w = log(slope * mass) - lambda. */
+double gra_direct_kl_resolvent(const gra_penalty *self, double mass, double log_mass, double lambda,
+                               double slope)
 {
     (void)self, (void)mass;
-    return gra_wright_omega(log(slope_of_slack) + log_mass - level) / slope_of_slack;
-}
-
-static double slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
-{
-    (void)self, (void)mass;
-    return log_mass - log(policy);
+    return gra_wright_omega(log(slope) + log_mass - lambda) / slope;
 }
 
 /* ref (t log t - t + 1): sums to the same as pi log t, without its cancellation. */
-static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
+double gra_direct_kl_divergence(const gra_penalty *self, double reference, double policy,
+                                double ratio)
 {
     (void)self;
     if (policy == 0.0) {
@@ -125,9 +126,9 @@ static double divergence(const gra_penalty *self, double reference, double polic
                              : reference * gra_bregman(expm1(ratio));
 }
 
-/* log sum pi_ref exp(u / beta). */
-static double normaliser(const gra_penalty *self, const gra_class_reference *reference,
-                         const double *advantage, double mean, double mean_slack)
+/* log Z = log sum pi_ref exp(u/beta). */
+double gra_direct_kl_normaliser(const gra_penalty *self, const gra_class_reference *reference,
+                                const double *advantage, double mean, double mean_slack)
 {
     double top = -INFINITY;
     gra_sum sum = {0.0, 0.0};
@@ -141,77 +142,22 @@ static double normaliser(const gra_penalty *self, const gra_class_reference *ref
     return top + log(gra_sum_value(sum));
 }
 
-static double residual(const gra_penalty *self, double reference, double policy, double ratio,
-                       double advantage, double log_z)
+double gra_direct_kl_residual(const gra_penalty *self, double reference, double policy,
+                              double ratio, double advantage, double log_z)
 {
     (void)self, (void)reference;
     /* Below the normal range the logarithm of the policy as printed has no meaning. */
     return policy >= DBL_MIN ? ratio - advantage + log_z : 0.0;
 }
 
-/* Everything goes to the best, in its reference proportions; there is no level. */
-static double respond_without(const gra_penalty *self, const gra_class_reference *reference,
-                              double *slack, double *policy)
-{
-    double best = gra_min(slack, reference->classes), top = -INFINITY, total = 0.0;
-    (void)self;
-    for (int64_t c = 0; c < reference->classes; c++) {
-        top = slack[c] == best ? fmax(top, reference->log_mass[c]) : top;
-    }
-    for (int64_t c = 0; c < reference->classes; c++) {
-        policy[c] = slack[c] == best ? exp(reference->log_mass[c] - top) : 0.0;
-        total += policy[c];
-    }
-    for (int64_t c = 0; c < reference->classes; c++) {
-        policy[c] /= total;
-        slack[c] = policy[c] > 0.0 ? top + log(total) : INFINITY;
-    }
-    return NAN;
-}
-
-static double level_without(const gra_penalty *self, const gra_class_reference *reference,
-                            const double *advantage, double mean, double mean_slack)
-{
-    (void)self, (void)reference, (void)advantage, (void)mean_slack;
-    return mean;
-}
-
-/* How far the advantages in the support are from equal. */
-static double residual_without(const gra_penalty *self, double reference, double policy,
-                               double ratio, double advantage, double level)
-{
-    (void)self, (void)reference, (void)ratio;
-    return policy > 0.0 ? policy * (level - advantage) : 0.0;
-}
-
-static double no_score(const gra_penalty *self, double ratio, double *slope)
-{
-    (void)self, (void)ratio;
-    return *slope = 0.0;
-}
-
-#define DIRECT_KL                                                                                  \
-    .mean_slack = NAN, .slack_most = INFINITY, .outside = INFINITY, .exponential = 1, .convex = 1, \
-    .path_origin = -700.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope,   \
-    .grown = grown, .path = path, .path_bracket = path_bracket, .resolvent = resolvent,            \
-    .slack_at = slack_at, .divergence = divergence
-
-#define EXPONENTIAL                                                                                \
-    .score = gra_penalty_score, .respond = respond, .residual = residual, .normaliser = normaliser
-
-const gra_penalty gra_direct_kl = {
-    .kind = GRPOALIGN_PENALTY_DIRECT_KL, .form = GRA_SMOOTH, EXPONENTIAL, DIRECT_KL};
-
-/* Inside the reward, where the policy is stationary once reward - beta log(pi/pi_ref) is the same
- * for all. */
-const gra_penalty gra_kl_in_reward = {
-    .kind = GRPOALIGN_PENALTY_KL_IN_REWARD, .form = GRA_INSIDE_REWARD, EXPONENTIAL, DIRECT_KL};
-
-/* No penalty: what is left of the direct KL at beta = 0. */
-const gra_penalty gra_no_penalty = {.kind = GRPOALIGN_PENALTY_NONE,
-                                    .form = GRA_ABSENT,
-                                    .score = no_score,
-                                    .respond = respond_without,
-                                    .residual = residual_without,
-                                    .normaliser = level_without,
-                                    DIRECT_KL};
+const gra_penalty gra_direct_kl = {.kind = GRPOALIGN_PENALTY_DIRECT_KL,
+                                   GRA_DIRECT_KL_LAW,
+                                   .slack_most = INFINITY,
+                                   .loose_above = INFINITY,
+                                   .score = gra_penalty_score,
+                                   .form = GRA_SMOOTH,
+                                   GRA_DIRECT_KL_TRAITS,
+                                   GRA_DIRECT_KL_WAYS,
+                                   .respond = gra_direct_kl_respond,
+                                   .normaliser = gra_direct_kl_normaliser,
+                                   .residual = gra_direct_kl_residual};

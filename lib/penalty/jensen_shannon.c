@@ -1,61 +1,37 @@
-/* Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: slack = -log(2t/(1 +
- * t))/2, t = pi/pi_ref. */
+/*
+ * Jensen-Shannon, half of KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2:
+ * g = -log((1 + exp(-l))/2)/2, with its pole at log(2)/2.
+ */
 #include "penalty/penalty.h"
 
 #include <math.h>
 
 #include "base/numeric.h"
 
-static const double HALF_LOG_2 = 0.34657359027997265471;
+#define HALF_LOG_2 0.34657359027997265471
 /* exp(-2 FAR) is nothing beside 1. */
 static const double FAR = 20.0;
 
-/* 1/t = 2 exp(2 slack) - 1. */
-static double log_ratio(const gra_penalty *self, double slack)
-{
-    double inverse = 1.0 + 2.0 * expm1(2.0 * slack);
-    (void)self;
-    if (slack > FAR) {
-        return -2.0 * (slack + HALF_LOG_2);
-    }
-    return inverse > 0.0 ? -log1p(2.0 * expm1(2.0 * slack)) : INFINITY;
-}
-
-static double slack_of(const gra_penalty *self, double ratio)
-{
-    (void)self;
-    /* log((1 + 1/t)/2)/2, with its digits near t = 1 and without overflow. */
-    return ratio > -1.0 ? 0.5 * log1p(0.5 * expm1(-ratio))
-                        : 0.5 * (log1p(exp(ratio)) - ratio) - HALF_LOG_2;
-}
-
-static double log_slope(const gra_penalty *self, double slack)
-{
-    double growth = 2.0 * expm1(2.0 * slack);
-    (void)self;
-    return 2.0 + 2.0 / (1.0 + growth);
-}
-
-/* From the pole, -log(2)/2: 1/t = expm1(2 distance). */
-static double beyond(const gra_penalty *self, double distance)
-{
-    (void)self;
-    return distance > FAR ? -2.0 * distance : -log(expm1(2.0 * distance));
-}
-
-static double slope_beyond(const gra_penalty *self, double distance)
-{
-    (void)self;
-    return -2.0 / expm1(-2.0 * distance);
-}
-
-static double distance_of(const gra_penalty *self, double ratio)
+static double slack(const gra_penalty *self, double ratio)
 {
     (void)self;
     return 0.5 * (ratio > 0.0 ? log1p(exp(-ratio)) : log1p(exp(ratio)) - ratio);
 }
 
-/* With d = t - 1: f = (bregman(d) - 2 bregman(d/2))/2. */
+/* pi_ref/pi = expm1(2 slack). */
+static double log_ratio(const gra_penalty *self, double at)
+{
+    (void)self;
+    return at > FAR ? -2.0 * at : at > 0.0 ? -log(expm1(2.0 * at)) : INFINITY;
+}
+
+static double log_slope(const gra_penalty *self, double at)
+{
+    (void)self;
+    return -2.0 / expm1(-2.0 * at);
+}
+
+/* With d = pi/pi_ref - 1: (bregman(d) - 2 bregman(d/2))/2. */
 static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
 {
     (void)self;
@@ -70,14 +46,17 @@ static double divergence(const gra_penalty *self, double reference, double polic
 }
 
 const gra_penalty gra_jensen_shannon = {.kind = GRPOALIGN_PENALTY_JENSEN_SHANNON,
+                                        .pole = HALF_LOG_2,
+                                        .normaliser_from = HALF_LOG_2,
                                         .slack_most = INFINITY,
-                                        .outside = 0.34657359027997265471,
-                                        .convex = 1,
+                                        .loose_above = INFINITY,
+                                        .outside = HALF_LOG_2,
+                                        .slack = slack,
                                         .log_ratio = log_ratio,
-                                        .slack_of = slack_of,
                                         .log_slope = log_slope,
-                                        .beyond = beyond,
-                                        .slope_beyond = slope_beyond,
-                                        .distance_of = distance_of,
+                                        .score = gra_penalty_score,
                                         .divergence = divergence,
-                                        GRA_BY_SLACK};
+                                        .form = GRA_SMOOTH,
+                                        .convex = 1,
+                                        .newton_above = 0.5,
+                                        GRA_DERIVED};

@@ -1,31 +1,44 @@
 /*
  * The inside of a penalty. A penalty knows no model.
  *
- * A penalty beta * D puts a slack on every outcome, which depends on l = log(pi/pi_ref) alone and
- * falls as the outcome gains probability. A policy is stationary for advantages u when, with some
- * level lambda,
+ * A penalty acts on an outcome by g(l), l = log(pi/pi_ref): g multiplies grad log pi in the
+ * gradient of the penalty, and grows with l. A policy is stationary for advantages u when
+ * u_o - beta g(l_o) is the same for every outcome. Here g is written as a slack, which falls with l:
  *
- *     beta p_o = lambda - u_o   for every outcome.
+ *     s(l) = pole - g(l)   where g has a pole, a finite supremum that it comes to as l grows,
+ *     s(l) = -g(l)         where it has none.
  *
- * For D = sum pi_ref f(pi/pi_ref) the slack is -f'; for an estimator of a trainer it is minus its
- * score coefficient, what multiplies grad log pi in its gradient. Both are known up to a constant
- * only, which is chosen freely:
+ * With a number lambda, the multiplier of sum pi = 1, a policy is stationary when
  *
- *     reverse KL  KL(pi_ref||pi):  p = pi_ref/pi          (sum pi p = 1, so lambda = beta + mean u)
- *     direct KL   KL(pi||pi_ref):  p = -l                 (lambda = beta log Z)
- *     others:                      p = 0 at pi = pi_ref
+ *     beta s(l_o) = lambda - u_o   for every outcome.
  *
- * Some slacks end: beyond slack_most no probability is left. Where the slack reaches its end at pi
- * = 0 (chi-squared) that is an ordinary corner of a convex problem. Where it ends at some pi > 0
- * the penalty is lets_go: it cannot hold on to an outcome whose advantage is worse, and training
- * loses it for good.
+ * A slack above a pole is positive, and is known to its last digit where g is not: near the pole
+ * of reverse KL 1 - exp(-l) is 1, and its slack exp(-l) = pi_ref/pi has all digits.
+ *
+ *     penalty              g(l)                        pole         s(l)
+ *     reverse KL           1 - exp(-l)                 1            exp(-l)
+ *     direct KL            l                           none         -l
+ *     squared log ratio    l + l^2/2                   none         -l - l^2/2
+ *     chi-squared          exp(l) - 1                  none         1 - exp(l)
+ *     Jensen-Shannon       -log((1 + exp(-l))/2)/2     log(2)/2     log(1 + exp(-l))/2
+ *     alpha < 0.95         (exp((a-1) l) - 1)/(a-1)    1/(1 - a)    exp((a-1) l)/(1 - a)
+ *     alpha > 0.95         the same                    none         (1 - exp((a-1) l))/(a-1)
+ *
+ * Some slacks end: above slack_most an outcome has no probability. Where the slack comes to its end
+ * at pi = 0 (chi-squared) that is an ordinary corner of a convex problem. Where it ends at some
+ * pi > 0 the penalty lets outcomes go: it cannot hold an outcome that is worse, and training loses
+ * it for good.
  *
  * Solvers keep slacks rather than advantages: small differences of slacks keep their digits where
  * differences of advantages divided by a small beta do not.
+ *
+ * A penalty is one file, which gives its law, and one row of table.c. What follows from any law is
+ * in derived.c.
  */
 #ifndef GRA_PENALTY_PENALTY_H
 #define GRA_PENALTY_PENALTY_H
 
+#include <math.h>
 #include <stdint.h>
 
 #include <grpoalign/penalty.h>
@@ -43,62 +56,78 @@ typedef struct gra_class_reference {
     const double *mass, *log_mass;
 } gra_class_reference;
 
-/* What kind of thing a penalty is, for those who choose a solver. */
+/* What a stationary policy solves: which equation an engine has to be chosen for. */
 enum {
-    GRA_SMOOTH,       /* a slack as above */
-    GRA_STEP,         /* total variation: the slack is a step, only its size counts */
-    GRA_ABSENT,       /* no penalty */
-    GRA_INSIDE_REWARD /* direct KL inside the reward, before it is normalised */
+    GRA_SMOOTH,       /* beta s = lambda - u, with a slack as above */
+    GRA_STEP,         /* total variation: g jumps at the reference, and only its size counts */
+    GRA_ABSENT,       /* no penalty: beta has no meaning, the best outcomes alone are stationary */
+    GRA_INSIDE_REWARD /* the KL is part of the reward: no std and no group size has an effect */
 };
 
 typedef struct gra_penalty gra_penalty;
 struct gra_penalty {
-    int32_t kind, form; /* GRPOALIGN_PENALTY_*, and one of the above */
-    double parameter;   /* of a family */
+    int32_t kind;     /* GRPOALIGN_PENALTY_* */
+    double parameter; /* of a family */
 
-    double barrier;     /* 1 where the slack is pi_ref/pi, a barrier; else 0 */
-    double mean_slack;  /* sum pi p where it is the same for every policy, else NaN */
-    double unit_slack;  /* at pi = pi_ref */
-    double slack_most;  /* see above; infinite where slacks do not end */
+    /* ---- the law ---- */
+
+    double pole;        /* the supremum of g that slacks are measured from; INFINITY for none */
+    double slack_most;  /* where slacks end; INFINITY where they do not */
+    double loose_above; /* the log ratio above which nothing holds an outcome back; INFINITY where
+                           every outcome is held */
     double outside;     /* the divergence for each unit of policy where the reference has nothing */
-    double loose_above; /* log ratio above which nothing holds an outcome back any more; 0 where
-                           there is none */
-    int lets_go;
-    int exponential; /* stationary policies of a affine form a family pi ~ pi_ref exp(-theta gap) */
-    int convex; /* pi is a convex function of the slack: bounds on the slope of a affine hold along
-                   the path */
-
-    /* log(pi/pi_ref) of a slack below slack_most, the slack at it, and -d log pi/d slack, which
-     * times pi is the slope q = -d pi/d slack. Beyond slack_most a lets_go penalty goes on in some
-     * monotone way; otherwise the log ratio is -infinity and the slope 0. */
+    double (*slack)(const gra_penalty *self, double log_ratio);
+    /* Its inverse, and -d log pi/d slack, which times pi is q = -d pi/d slack. Above slack_most a
+     * penalty that lets outcomes go is continued in some monotone way; for others the log ratio is
+     * -INFINITY there and the slope 0. */
     double (*log_ratio)(const gra_penalty *self, double slack);
-    double (*slack_of)(const gra_penalty *self, double log_ratio);
     double (*log_slope)(const gra_penalty *self, double slack);
-    /* Where the slack of infinite gains is a number other than 0, a pole: the log ratio and the
-     * slope at a slack that far beyond it, and the distance of a log ratio, all with digits that
-     * the slack itself lacks there. NULL for other penalties. */
-    double (*beyond)(const gra_penalty *self, double distance);
-    double (*slope_beyond)(const gra_penalty *self, double distance);
-    double (*distance_of)(const gra_penalty *self, double log_ratio);
-    /* What training feels at a log ratio, and its derivative: the slack, but for lets_go penalties
-     * beyond their end. */
+    /* What training feels, and its derivative: the slack, but where a penalty lets outcomes go. */
     double (*score)(const gra_penalty *self, double log_ratio, double *slope);
-    /* The term of the divergence for one outcome; sums to 0 at pi = pi_ref, never negative. */
+    /* The term of the divergence for one outcome; never negative, and 0 at pi = pi_ref. */
     double (*divergence)(const gra_penalty *self, double reference, double policy,
                          double log_ratio);
 
-    /* What follows from the above, for any penalty or in a better way for one. */
+    /* ---- what engines ask, each by what it is used for ---- */
+
+    int32_t form; /* see above */
+    int lets_go;  /* outcomes may be lost: an active set, and no claim about other solutions */
+    /* pi s = pi_ref for every outcome: complementarity with a known product (central path), and
+     * lambda from sum pi s = sum pi_ref without solving for it (ranked preferences). */
+    int complementary;
+    /* Policies along a path are pi ~ pi_ref exp(-theta gap): bounds on sums of exponentials hold,
+     * and the response is a contraction of a known factor. */
+    int exponential;
+    /* pi is a convex function of the slack, so that q falls with the slack: bounds on slopes hold
+     * between two policies of a path. */
+    int convex;
+    /* In pi(gap/b) the std of the rewards over b falls as b grows: an equation that divides by the
+     * std has one root, and a search that has passed it may stop. */
+    int std_ratio_falls;
+    /* As b falls to 0 in pi(gap/b) the std of the rewards falls slower than b: over that std there
+     * is a stationary policy for every beta, and training does not collapse. */
+    int outlasts_std;
+    /* Several stationary policies of one game are rare: Newton may start where it converges
+     * fastest. Else the branch of the reference is followed, and others are looked for. */
+    int folds_rare;
+    /* Newton from the reference converges by itself at betas above so many times the largest
+     * advantage (pairwise preferences). */
+    double newton_above;
+
+    /* ---- what follows from the law: derived.c, or a better way of one penalty ---- */
 
     /* The slack after the policy has grown by the factor 1 + growth, growth > -1. */
     double (*grown)(const gra_penalty *self, double slack, double growth);
+    /* The slack of a class that holds `policy` > 0. */
+    double (*slack_at)(const gra_penalty *self, double mass, double log_mass, double policy);
     /* Shifts all slacks by the same amount so that the policy sums to 1; fills the policy, returns
-     * the shift. */
+     * the shift: lambda/beta where the slacks were -u/beta. */
     double (*respond)(const gra_penalty *self, const gra_class_reference *reference, double *slack,
                       double *policy);
     /*
-     * The path of policies with slacks theta * gap + constant, gap >= 0 with smallest 0. `x` is a
-     * parameter in which theta grows from 0 (at -infinity) to infinity. Fills the policy, and the
-     * slacks unless NULL; returns theta.
+     * The regularisation path: the policies with slacks theta * gap + constant, gap >= 0 with
+     * smallest 0. `x` is a parameter in which theta grows from 0 (at -infinity) to infinity. Fills
+     * the policy, and the slacks unless NULL; returns theta.
      */
     double (*path)(const gra_penalty *self, const gra_class_reference *reference, const double *gap,
                    double x, double *slack, double *policy);
@@ -108,17 +137,15 @@ struct gra_penalty {
                          const double *gap, double low, double high, double *x_low, double *x_high,
                          double *policy);
     double path_origin; /* an x at which the policy is pi_ref to the last bit */
-    /* The policy of a class whose slack is level + slope * policy, slope > 0: their only meeting
-     * point. */
-    double (*resolvent)(const gra_penalty *self, double mass, double log_mass, double level,
+    /* The policy of a class whose slack is lambda + slope * policy, slope > 0; there is one. */
+    double (*resolvent)(const gra_penalty *self, double mass, double log_mass, double lambda,
                         double slope);
-    /* The slack of a class that holds `policy` > 0. */
-    double (*slack_at)(const gra_penalty *self, double mass, double log_mass, double policy);
-    /* c or log Z, or the level in general, from advantages over beta per outcome, their mean and
-     * the mean slack. */
+    /* The normaliser of a report, from advantages over beta per outcome, their mean and the mean
+     * slack: lambda/beta less normaliser_from, or c or log Z by themselves; and the residual of one
+     * outcome, advantage being u/beta. <grpoalign/penalty.h> defines both. */
+    double normaliser_from;
     double (*normaliser)(const gra_penalty *self, const gra_class_reference *reference,
                          const double *advantage, double mean, double mean_slack);
-    /* The residual of one outcome as grpoalign_report defines it; advantage is u / beta. */
     double (*residual)(const gra_penalty *self, double reference, double policy, double log_ratio,
                        double advantage, double normaliser);
 };
@@ -130,64 +157,70 @@ struct grpoalign_penalty {
 
 #define GRA_PENALTY_MAGIC UINT64_C(0x796c6e6570617267)
 
-extern const gra_penalty gra_reverse_kl, gra_clamped_kl, gra_direct_kl, gra_kl_in_reward,
-    gra_no_penalty;
-extern const gra_penalty gra_alpha, gra_chi_squared, gra_jensen_shannon, gra_squared_log_ratio,
-    gra_total_variation;
+/* ---- all penalties (table.c) ---- */
 
-/* The penalty of GRPOALIGN_PENALTY_* (alpha divergences: with their parameter); NULL for another
- * number. */
-const gra_penalty *gra_penalty_find(int32_t kind);
+typedef struct gra_penalty_row {
+    int32_t kind;
+    const char *name, *formula; /* what grpoalign_penalty_name and _formula return */
+    const gra_penalty *law;
+    gra_penalty (*family)(double parameter); /* in the place of a law, where there is a parameter */
+} gra_penalty_row;
 
-/* Whether it has a slack that changes smoothly and lets go of no outcome. */
+/* In the order of their kinds; NULL beyond the end. */
+const gra_penalty_row *gra_penalty_row_at(int64_t k);
+
+/* NULL for another number. */
+const gra_penalty_row *gra_penalty_row_of(int32_t kind);
+
+/* ---- the laws, one a file ---- */
+
+extern const gra_penalty gra_reverse_kl, gra_direct_kl, gra_no_penalty, gra_kl_in_reward,
+    gra_total_variation, gra_squared_log_ratio, gra_chi_squared, gra_jensen_shannon,
+    gra_reverse_kl_clamped, gra_direct_kl_clamped;
+
+/* alpha in [0, 2]. */
+gra_penalty gra_alpha_law(double alpha);
+
+/* ---- questions to any law ---- */
+
+static inline int gra_penalty_has_pole(const gra_penalty *self)
+{
+    return isfinite(self->pole);
+}
+
+/* Whether it has a slack that changes smoothly and lets no outcome go. */
 int gra_penalty_holds(const gra_penalty *self);
 
-/* Whether slacks are measured from a pole. */
-int gra_penalty_has_pole(const gra_penalty *self);
-
-/* Slacks along the path and in batches are measured from the pole of penalties that have one: the
- * level of a log ratio, and the log ratio and -d log pi/d level at one. */
-double gra_penalty_level(const gra_penalty *self, double log_ratio);
-double gra_penalty_level_ratio(const gra_penalty *self, double level);
-double gra_penalty_level_slope(const gra_penalty *self, double level);
-
-/* Whether, as b falls to 0 in pi(gap/b), the std of the rewards falls slower than b: like b^(1/(2(1
- * - alpha))), alpha < 1/2. There is then a stationary policy over that std for every beta. */
-int gra_penalty_outlasts_std(const gra_penalty *self);
-
-/* ---- for any penalty (common.c)
- * ------------------------------------------------------------------------------------------ */
-
-/* The slack of all classes when all are equal: the unit slack, but for a reference that has lost
- * some of its mass. */
+/* The slack of all classes when all are equal: that of log ratio 0, but for a reference that has
+ * lost some of its mass. */
 double gra_penalty_even_slack(const gra_penalty *self, const gra_class_reference *reference);
 
+/* ---- what follows from any law (derived.c) ---- */
+
 double gra_penalty_score(const gra_penalty *self, double log_ratio, double *slope);
+/* Of an estimate that is clamped: no gradient beyond slack_most and loose_above. */
+double gra_penalty_score_clamped(const gra_penalty *self, double log_ratio, double *slope);
 double gra_penalty_grown(const gra_penalty *self, double slack, double growth);
+double gra_penalty_slack_at(const gra_penalty *self, double mass, double log_mass, double policy);
 double gra_penalty_respond(const gra_penalty *self, const gra_class_reference *reference,
                            double *slack, double *policy);
-/* The same for penalties with a pole, slacks being distances from it and 0 the lowest on entry. */
-double gra_penalty_respond_beyond(const gra_penalty *self, const gra_class_reference *reference,
-                                  double *slack, double *policy);
 double gra_penalty_path(const gra_penalty *self, const gra_class_reference *reference,
                         const double *gap, double x, double *slack, double *policy);
 void gra_penalty_path_bracket(const gra_penalty *self, const gra_class_reference *reference,
                               const double *gap, double low, double high, double *x_low,
                               double *x_high, double *policy);
-double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_mass, double level,
+double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_mass, double lambda,
                              double slope);
-double gra_penalty_slack_at(const gra_penalty *self, double mass, double log_mass, double policy);
 double gra_penalty_normaliser(const gra_penalty *self, const gra_class_reference *reference,
                               const double *advantage, double mean, double mean_slack);
 double gra_penalty_residual(const gra_penalty *self, double reference, double policy,
                             double log_ratio, double advantage, double normaliser);
 
-/* A penalty that is its slack and nothing else. */
-#define GRA_BY_SLACK                                                                               \
-    .mean_slack = NAN, .path_origin = -600.0, .score = gra_penalty_score,                          \
-    .grown = gra_penalty_grown, .respond = gra_penalty_respond, .path = gra_penalty_path,          \
-    .path_bracket = gra_penalty_path_bracket, .resolvent = gra_penalty_resolvent,                  \
-    .slack_at = gra_penalty_slack_at, .normaliser = gra_penalty_normaliser,                        \
+/* For a penalty that is its law and nothing else. */
+#define GRA_DERIVED                                                                                \
+    .grown = gra_penalty_grown, .slack_at = gra_penalty_slack_at, .respond = gra_penalty_respond,  \
+    .path = gra_penalty_path, .path_bracket = gra_penalty_path_bracket, .path_origin = -600.0,     \
+    .resolvent = gra_penalty_resolvent, .normaliser = gra_penalty_normaliser,                      \
     .residual = gra_penalty_residual
 
 #endif

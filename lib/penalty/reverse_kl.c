@@ -1,5 +1,5 @@
-/* KL(pi_ref || pi): slack = pi_ref / pi. */
-#include "penalty/penalty.h"
+/* KL(pi_ref || pi): g = 1 - exp(-l), with its pole at 1. The slack is pi_ref/pi. */
+#include "penalty/reverse_kl.h"
 
 #include <float.h>
 #include <math.h>
@@ -7,28 +7,34 @@
 
 #include "base/numeric.h"
 
-static double log_ratio(const gra_penalty *self, double slack)
-{
-    (void)self;
-    return -log(slack);
-}
-
-static double slack_of(const gra_penalty *self, double ratio)
+double gra_reverse_kl_slack(const gra_penalty *self, double ratio)
 {
     (void)self;
     return exp(-ratio);
 }
 
-static double log_slope(const gra_penalty *self, double slack)
+double gra_reverse_kl_log_ratio(const gra_penalty *self, double slack)
+{
+    (void)self;
+    return -log(slack);
+}
+
+double gra_reverse_kl_log_slope(const gra_penalty *self, double slack)
 {
     (void)self;
     return 1.0 / slack;
 }
 
-static double grown(const gra_penalty *self, double slack, double growth)
+double gra_reverse_kl_grown(const gra_penalty *self, double slack, double growth)
 {
     (void)self;
     return slack / (1.0 + growth);
+}
+
+double gra_reverse_kl_slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
+{
+    (void)self, (void)log_mass;
+    return mass / policy;
 }
 
 /* S(e) = sum mass / (base + e), base >= 0, and its derivative. */
@@ -52,8 +58,8 @@ static double mass_sum(const gra_class_reference *reference, const double *base,
  * base 0; log S as a function of log e is then nearly straight. Both steps are tried inside a
  * bracket, and the one that goes further is taken.
  */
-static double respond(const gra_penalty *self, const gra_class_reference *reference, double *slack,
-                      double *policy)
+double gra_reverse_kl_respond(const gra_penalty *self, const gra_class_reference *reference,
+                              double *slack, double *policy)
 {
     (void)self;
     int64_t n = reference->classes;
@@ -95,8 +101,8 @@ static double respond(const gra_penalty *self, const gra_class_reference *refere
 }
 
 /* x = -log e, slacks theta (gap + e), theta = sum mass / (gap + e). */
-static double path(const gra_penalty *self, const gra_class_reference *reference, const double *gap,
-                   double x, double *slack, double *policy)
+double gra_reverse_kl_path(const gra_penalty *self, const gra_class_reference *reference,
+                           const double *gap, double x, double *slack, double *policy)
 {
     (void)self;
     double e = exp(-x), ignored, theta = mass_sum(reference, gap, e, &ignored);
@@ -110,9 +116,9 @@ static double path(const gra_penalty *self, const gra_class_reference *reference
     return theta;
 }
 
-static void path_bracket(const gra_penalty *self, const gra_class_reference *reference,
-                         const double *gap, double low, double high, double *x_low, double *x_high,
-                         double *policy)
+void gra_reverse_kl_path_bracket(const gra_penalty *self, const gra_class_reference *reference,
+                                 const double *gap, double low, double high, double *x_low,
+                                 double *x_high, double *policy)
 {
     (void)self, (void)policy;
     /* mass(gap 0) / e <= theta <= 1/e and theta >= mass / (widest + e). */
@@ -127,28 +133,24 @@ static void path_bracket(const gra_penalty *self, const gra_class_reference *ref
     *x_low = log(fmax(low, DBL_MIN)) - 1e-12;
 }
 
-static double resolvent(const gra_penalty *self, double mass, double log_mass, double level,
-                        double slope_of_slack)
+double gra_reverse_kl_resolvent(const gra_penalty *self, double mass, double log_mass,
+                                double lambda, double slope)
 {
     (void)self, (void)log_mass;
-    double root = sqrt(level * level + 4.0 * slope_of_slack * mass);
-    return level > 0.0 ? 2.0 * mass / (level + root) : (root - level) / (2.0 * slope_of_slack);
-}
-
-static double slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
-{
-    (void)self, (void)log_mass;
-    return mass / policy;
+    double root = sqrt(lambda * lambda + 4.0 * slope * mass);
+    return lambda > 0.0 ? 2.0 * mass / (lambda + root) : (root - lambda) / (2.0 * slope);
 }
 
 /* ref (t - 1 - log t): sums to the same as -ref log t, without its cancellation. */
-static double divergence(const gra_penalty *self, double reference, double policy, double ratio)
+double gra_reverse_kl_divergence(const gra_penalty *self, double reference, double policy,
+                                 double ratio)
 {
     (void)self;
     return fabs(ratio) > 1.0 ? (policy - reference) - reference * ratio
                              : reference * gra_k3(expm1(ratio));
 }
 
+/* c: lambda/beta, which sum pi s = sum pi_ref = 1 gives away. */
 static double normaliser(const gra_penalty *self, const gra_class_reference *reference,
                          const double *advantage, double mean, double mean_slack)
 {
@@ -156,6 +158,7 @@ static double normaliser(const gra_penalty *self, const gra_class_reference *ref
     return 1.0 + mean;
 }
 
+/* pi (c - u/beta) - pi_ref. */
 static double residual(const gra_penalty *self, double reference, double policy, double ratio,
                        double advantage, double c)
 {
@@ -163,37 +166,12 @@ static double residual(const gra_penalty *self, double reference, double policy,
     return policy * (c - advantage) - reference;
 }
 
-/* The clamp leaves no gradient outside. */
-static double clamped_score(const gra_penalty *self, double ratio, double *slope)
-{
-    int inside = ratio <= self->loose_above && exp(-ratio) <= self->slack_most;
-    *slope = inside ? -exp(-ratio) : 0.0;
-    return inside ? exp(-ratio) : 1.0;
-}
-
-#define REVERSE_KL                                                                                 \
-    .form = GRA_SMOOTH, .outside = 1.0, .barrier = 1.0, .unit_slack = 1.0, .convex = 1,            \
-    .path_origin = -600.0, .log_ratio = log_ratio, .slack_of = slack_of, .log_slope = log_slope,   \
-    .grown = grown, .respond = respond, .path = path, .path_bracket = path_bracket,                \
-    .resolvent = resolvent, .slack_at = slack_at, .divergence = divergence
-
 const gra_penalty gra_reverse_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL,
+                                    GRA_REVERSE_KL_LAW,
                                     .slack_most = INFINITY,
-                                    .mean_slack = 1.0,
+                                    .loose_above = INFINITY,
                                     .score = gra_penalty_score,
-                                    .residual = residual,
+                                    GRA_REVERSE_KL_TRAITS,
+                                    GRA_REVERSE_KL_WAYS,
                                     .normaliser = normaliser,
-                                    REVERSE_KL};
-
-/* The k3 estimator clamped at 10, as several trainers have it: exp(-l) - 1 + l > 10 has no
- * gradient. Below that l = log(pi/pi_ref) an outcome is lost; above the l at the other end the
- * penalty no longer holds it back. */
-const gra_penalty gra_clamped_kl = {.kind = GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED,
-                                    .loose_above = 10.999983298020256,
-                                    .slack_most = 13.610868638149878,
-                                    .lets_go = 1,
-                                    .mean_slack = NAN,
-                                    .score = clamped_score,
-                                    .residual = gra_penalty_residual,
-                                    .normaliser = gra_penalty_normaliser,
-                                    REVERSE_KL};
+                                    .residual = residual};

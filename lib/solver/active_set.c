@@ -113,7 +113,7 @@ static grpoalign_status check_loose(const gra_problem *problem, const gra_answer
                                     int64_t count)
 {
     const gra_penalty *penalty = problem->penalty;
-    for (int64_t k = 0; penalty->loose_above > 0.0 && k < count; k++) {
+    for (int64_t k = 0; k < count; k++) {
         if (penalty->log_ratio(penalty, part->slack[k]) > penalty->loose_above) {
             return gra_fail(problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
                             "an outcome comes to more than exp(%.4g) times its reference "

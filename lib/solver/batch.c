@@ -99,7 +99,7 @@ static void add_motion(shared *self, int64_t k, const gra_path_point *at, double
         /* q theta, in the place of the slack: q alone may underflow. */
         double p = path->policy[c];
         double slope =
-            p > 0.0 ? at->theta * gra_penalty_level_slope(path->penalty, path->slack[c]) : 0.0;
+            p > 0.0 ? at->theta * path->penalty->log_slope(path->penalty, path->slack[c]) : 0.0;
         path->slack[c] = p * slope;
         total += path->slack[c];
         gap_mean += path->slack[c] * gap[c];

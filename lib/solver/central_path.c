@@ -43,7 +43,7 @@ typedef struct path {
     const gra_problem *problem;
     int64_t n;
     const double *margins;
-    int barred;            /* a barrier, and no value */
+    int barred;            /* pi z = beta pi_ref: a barrier, and no value */
     double level, mu;      /* level = lambda */
     double *slack, *curve; /* of pi: value = -beta slack, curve = pi d value/d pi */
     double *pi, *z, *barrier;
@@ -62,7 +62,7 @@ static void value_at(path *p)
 {
     const gra_penalty *penalty = p->problem->penalty;
     for (int64_t i = 0; !p->barred && i < p->n; i++) {
-        p->slack[i] = penalty->slack_of(penalty, log(p->pi[i]) - p->problem->reference.log_mass[i]);
+        p->slack[i] = penalty->slack(penalty, log(p->pi[i]) - p->problem->reference.log_mass[i]);
         p->curve[i] = p->problem->beta / penalty->log_slope(penalty, p->slack[i]);
     }
 }
@@ -365,13 +365,13 @@ grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer
         gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
-    p.barred = problem->penalty->barrier > 0.0;
+    p.barred = problem->penalty->complementary;
     for (int64_t i = 0; i < n; i++) {
         p.slack[i] = p.curve[i] = 0.0;
     }
     for (int64_t i = 0; i < n; i++) {
-        p.barrier[i] = problem->beta * problem->penalty->barrier *
-                       fmax(problem->reference.mass[i], LEAST_REFERENCE);
+        p.barrier[i] =
+            p.barred ? problem->beta * fmax(problem->reference.mass[i], LEAST_REFERENCE) : 0.0;
     }
     start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;

@@ -53,13 +53,14 @@ static double excess(void *context, double level)
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer)
 {
     descent run = {problem, answer, problem->structure->ranked_scale / problem->beta, 0};
-    double level = problem->penalty->mean_slack;
+    const gra_class_reference *reference = &problem->reference;
+    double level = gra_total(reference->mass, reference->classes); /* where pi s = pi_ref */
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
-    if (isnan(level)) {
+    if (!problem->penalty->complementary) {
         /* Slacks lie within b of the level: above the even slack no class has more than its even
          * share, below none less. */
         double margin = 1e-9 * run.slope + 1e-12,
-               even = gra_penalty_even_slack(problem->penalty, &problem->reference);
+               even = gra_penalty_even_slack(problem->penalty, reference);
         double low = even - run.slope - margin, high = even + run.slope + margin;
         answer->method = GRPOALIGN_METHOD_SCALAR;
         level = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));

@@ -11,7 +11,7 @@
 void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
 {
     for (int64_t c = 0; c < problem->reference.classes; c++) {
-        answer->slack[c] = problem->penalty->unit_slack;
+        answer->slack[c] = problem->penalty->slack(problem->penalty, 0.0);
         answer->policy[c] = problem->reference.mass[c];
     }
     if (problem->penalty->lets_go) { /* some of the reference may be lost */

@@ -492,7 +492,7 @@ static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *chang
     const gra_problem *problem = s->problem;
     s->answer->unique = s->answer->stable = 1;
     /* Far above the advantages Newton from pi_ref converges by itself. */
-    if (problem->beta <= (problem->penalty->barrier > 0.0 ? 2.0 : 0.5) * largest_advantage(s)) {
+    if (problem->beta <= problem->penalty->newton_above * largest_advantage(s)) {
         GRA_TRY(gra_central_path(problem, s->answer));
         GRA_TRY(gra_newton_run(s, 60, 0.0, outcome, change));
         return *outcome == NEWTON_DONE ? GRPOALIGN_OK : from_large_beta(s, outcome, change);
@@ -547,7 +547,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
                     .answer = answer,
                     .beta = problem->beta,
                     .accuracy = GRA_EXACT};
-    int outcome = NEWTON_FAILED, reverse = problem->penalty->barrier > 0.0;
+    int outcome = NEWTON_FAILED, folds_rare = problem->penalty->folds_rare;
     double change = INFINITY;
     answer->method = GRPOALIGN_METHOD_NEWTON;
     if (!gra_newton_take(&s, problem->arena)) {
@@ -557,7 +557,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         GRA_TRY(solve_margins(&s, &outcome, &change));
     } else if (problem->start != NULL) {
         GRA_TRY(from_policy(&s, problem->start, 100, &outcome, &change));
-    } else if (reverse) {
+    } else if (folds_rare) {
         GRA_TRY(solve_reverse(&s, &outcome, &change));
     } else {
         GRA_TRY(follow_reference(&s, &outcome, &change));
@@ -575,7 +575,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
         answer->policy_error = 1.0;
         return GRPOALIGN_OK;
     }
-    if (!reverse && answer->unique < 0) {
+    if (!folds_rare && answer->unique < 0) {
         int another;
         GRA_TRY(probe_beyond(&s, &another));
         if (another) {

@@ -432,7 +432,7 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy)
 void gra_newton_at_reference(gra_newton *s)
 {
     for (int64_t c = 0; c < s->game->classes; c++) {
-        s->answer->slack[c] = s->problem->penalty->unit_slack;
+        s->answer->slack[c] = s->problem->penalty->slack(s->problem->penalty, 0.0);
     }
     gra_answer_respond(s->problem, s->answer);
 }

@@ -29,7 +29,7 @@ static double rounding_of(const gra_path_context *x, const gra_penalty *penalty)
     double most = 0.0;
     for (int64_t c = 0; c < reference->classes && !gra_penalty_has_pole(penalty); c++) {
         if (x->gap == NULL || x->gap[c] == 0.0) {
-            most = fmax(most, fabs(penalty->slack_of(penalty, -reference->log_mass[c])));
+            most = fmax(most, fabs(penalty->slack(penalty, -reference->log_mass[c])));
         }
     }
     return EXPONENT_ROUNDING + 4.0 * DBL_EPSILON * most;
@@ -106,24 +106,7 @@ double gra_path_respond(gra_path *self, int64_t k, double theta)
     for (int64_t c = 0; c < reference->classes; c++) {
         self->slack[c] = x->rate * x->gap[c] * theta;
     }
-    return self->penalty->beyond != NULL
-               ? gra_penalty_respond_beyond(self->penalty, reference, self->slack, self->policy)
-               : self->penalty->respond(self->penalty, reference, self->slack, self->policy);
-}
-
-/* lambda is the slack of the best classes. */
-static double lambda_of(const gra_path *self)
-{
-    const gra_class_reference *reference = &self->context[0].problem->reference;
-    const double *gap = self->context[0].gap;
-    int64_t best = 0;
-    while (gap[best] > 0.0) {
-        best++;
-    }
-    return gra_penalty_level(self->penalty,
-                             self->policy[best] > 0.0
-                                 ? log(self->policy[best]) - reference->log_mass[best]
-                                 : self->penalty->log_ratio(self->penalty, self->slack[best]));
+    return self->penalty->respond(self->penalty, reference, self->slack, self->policy);
 }
 
 /* log(1/divisor), also where no double holds the spread of the policy. */
@@ -151,7 +134,8 @@ int gra_path_look(gra_path *self, double x, int for_bounds, gra_path_point *out)
         out->theta = self->penalty->path(self->penalty, &only->problem->reference, only->gap, x,
                                          self->slack, self->policy) /
                      only->rate;
-        out->lambda[0] = for_bounds ? lambda_of(self) : 0.0;
+        /* The slack of the best classes. */
+        out->lambda[0] = for_bounds ? gra_min(self->slack, only->problem->reference.classes) : 0.0;
     } else {
         out->theta = exp(x);
     }
@@ -194,8 +178,9 @@ static gra_covariance covariance_at(gra_path *self, int64_t k, double theta, dou
     gra_covariance out = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
     for (int64_t c = 0; c < reference->classes; c++) {
         double slack = x->rate * x->gap[c] * theta + lambda;
-        double policy = exp(reference->log_mass[c] + gra_penalty_level_ratio(self->penalty, slack));
-        q[c] = policy > 0.0 ? policy * gra_penalty_level_slope(self->penalty, slack) : 0.0;
+        double policy =
+            exp(reference->log_mass[c] + self->penalty->log_ratio(self->penalty, slack));
+        q[c] = policy > 0.0 ? policy * self->penalty->log_slope(self->penalty, slack) : 0.0;
         gra_sum_add(&total, q[c]);
         gra_sum_add(&first, q[c] * x->gap[c]);
     }

@@ -33,7 +33,7 @@ typedef struct scalar {
 static int is_single(const gra_problem *problem)
 {
     const gra_divisor *divisor = &problem->structure->affine.divisor;
-    return divisor->falls || (problem->penalty->barrier > 0.0 && divisor->reverse_unique);
+    return divisor->falls || (problem->penalty->std_ratio_falls && divisor->ratio_falls);
 }
 
 /*
@@ -51,8 +51,8 @@ static grpoalign_status start(scalar *self, const gra_problem *problem)
     gra_path *path = &self->search.path;
     self->divisible = gra_path_is_bounded(path) &&
                       (penalty->exponential || gra_path_rounding(path) < TOO_ROUNDED);
-    path->by_theta = self->divisible && !is_single(problem) && !penalty->exponential &&
-                     !(penalty->barrier > 0.0);
+    path->by_theta =
+        self->divisible && !is_single(problem) && !penalty->exponential && !penalty->complementary;
     return GRPOALIGN_OK;
 }
 
@@ -79,12 +79,7 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
         weights = fmax(weights, path->policy[c] * fabs(path->slack[c]));
     }
     double amplified = fabs(slope) > 0.0 ? change * gra_position_noise(x) / fabs(slope) : 1.0;
-    double pole = path->by_theta && path->penalty->beyond != NULL
-                      ? path->penalty->slack_of(path->penalty, INFINITY)
-                      : 0.0;
-    for (int64_t c = 0; c < n; c++) {
-        answer->slack[c] = path->slack[c] + pole;
-    }
+    memcpy(answer->slack, path->slack, bytes);
     memcpy(answer->policy, path->policy, bytes);
     answer->beta = beta;
     answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
@@ -190,9 +185,8 @@ void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
     }
     for (int64_t c = 0; c < reference->classes; c++) {
         answer->policy[c] /= sum;
-        answer->slack[c] = gap[c] == 0.0
-                               ? problem->penalty->slack_of(problem->penalty, -(top + log(sum)))
-                               : INFINITY;
+        answer->slack[c] =
+            gap[c] == 0.0 ? problem->penalty->slack(problem->penalty, -(top + log(sum))) : INFINITY;
     }
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->status = GRPOALIGN_COLLAPSED;
@@ -269,13 +263,12 @@ static void respond_to_constant(scalar *self, gra_answer *answer)
     const gra_path *path = &self->search.path;
     double theta = self->affine->divisor.low / problem->beta, moved = 0.0;
     (void)gra_path_respond(&self->search.path, 0, theta);
-    double pole = penalty->beyond != NULL ? penalty->slack_of(penalty, INFINITY) : 0.0;
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         double p = path->policy[c], slack = path->slack[c];
-        double slope = p > 0.0 ? gra_penalty_level_slope(penalty, slack) : 0.0;
+        double slope = p > 0.0 ? penalty->log_slope(penalty, slack) : 0.0;
         moved = fmax(moved, p * fabs(slack) * slope);
         answer->policy[c] = p;
-        answer->slack[c] = slack + pole;
+        answer->slack[c] = slack;
     }
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_SCALAR;
@@ -478,7 +471,7 @@ grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta)
     *beta = 0.0;
     /* A bounded 1/divisor has a policy at any beta. */
     if (is_single(problem) || isfinite(self.affine->divisor.high) ||
-        gra_penalty_outlasts_std(problem->penalty)) {
+        problem->penalty->outlasts_std) {
         return GRPOALIGN_OK;
     }
     if (!gra_path_prepare(&self.search.path)) {

@@ -108,8 +108,8 @@ static int is_done(const gra_search *self, const gra_path_point *at, double low,
     if (at->theta * low * margin >= ceiling) {
         return 1;
     }
-    return path->penalty->barrier > 0.0 && kind->reverse_part != NULL && low > 0.0 &&
-           at->theta * low * margin * kind->reverse_part(&path->divisor, at->of) > 1.0;
+    return path->penalty->std_ratio_falls && kind->ratio_part != NULL && low > 0.0 &&
+           at->theta * low * margin * kind->ratio_part(&path->divisor, at->of) > 1.0;
 }
 
 /* Whether log beta rises for ever from a point on, as the tail of an exponential family tells. */
@@ -137,7 +137,7 @@ int gra_search_is_over(const gra_search *self)
 static int end_of_doubles(const gra_search *self, const gra_path_point *at)
 {
     int above = at->at.value > self->isolation.wanted.low;
-    return above && !gra_penalty_outlasts_std(self->path.penalty) ? GRA_COLLAPSES : GRA_GAVE_UP;
+    return above && !self->path.penalty->outlasts_std ? GRA_COLLAPSES : GRA_GAVE_UP;
 }
 
 /* Starts where log beta exceeds `high`, because 1/divisor is at least its lower bound. */

@@ -182,7 +182,7 @@ static void solving(void **state)
     grpoalign_solution *solution = NULL;
     grpoalign_solve_options o;
     grpoalign_solve_options_init(&o, sizeof o);
-    EXPECT(grpoalign_penalty_new(11, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
+    EXPECT(grpoalign_penalty_new(99, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
     EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &penalty, &error), GRPOALIGN_ERR_ARGUMENT,
            1, -1, "alpha");
     EXPECT(grpoalign_penalty_new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,

@@ -192,12 +192,85 @@ static void hostile_responses(void **state)
     }
 }
 
+/* k3 times the ratio, clamped: a softmax while all log ratios stay inside the clamp, and without
+ * the outcomes that would leave it at the lower end; answers of 40 digits. */
+static void clamped_direct_kl(void **state)
+{
+    (void)state;
+    static const double REFERENCE[] = {0.25, 0.25, 0.5};
+    static const struct {
+        double advantage[3], policy[3], normaliser;
+    } CASES[] = {
+        /* inside: the softmax */
+        {{-1.0, 1.0, 0.0},
+         {0.072329488128513268, 0.53444664538852303, 0.39322386648296371},
+         0.24022901391655505},
+        /* log(pi/pi_ref) of the first would be -4.17: it is lost */
+        {{-4.0, 1.0, 0.0}, {0.0, 0.57611688476582911, 0.42388311523417089}, 0.16515035281216047},
+    };
+    grpoalign_penalty *penalty, *direct;
+    grpoalign_reference *reference;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &direct, NULL));
+    CHECK_OK(grpoalign_reference_new(REFERENCE, 3, &reference, NULL));
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        double policy[3], normaliser, value, wanted;
+        CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 3, policy,
+                                           &normaliser, NULL));
+        for (int o = 0; o < 3; o++) {
+            assert_near(policy[o], CASES[i].policy[o], 1e-15);
+        }
+        assert_near(normaliser, CASES[i].normaliser, 1e-15);
+        /* The divergence is that of the KL, the clamp left out. */
+        CHECK_OK(grpoalign_penalty_divergence(penalty, reference, policy, 3, &value, NULL));
+        CHECK_OK(grpoalign_penalty_divergence(direct, reference, policy, 3, &wanted, NULL));
+        assert_near(value, wanted, 0.0);
+        assert_true(value > 0.0);
+    }
+    grpoalign_penalty_free(penalty);
+    grpoalign_penalty_free(direct);
+    grpoalign_reference_free(reference);
+}
+
+/* The table of penalties: every kind once, found again by its name. */
+static void names(void **state)
+{
+    (void)state;
+    int64_t count = 0;
+    int32_t kind;
+    for (; (kind = grpoalign_penalty_kind_at(count)) != 0; count++) {
+        const char *name = grpoalign_penalty_name(kind);
+        assert_string_not_equal(name, "unknown");
+        assert_string_not_equal(grpoalign_penalty_formula(kind), "?");
+        assert_int_equal(grpoalign_penalty_find(name), kind);
+        for (int64_t k = 0; k < count; k++) {
+            assert_int_not_equal(grpoalign_penalty_kind_at(k), kind);
+        }
+        grpoalign_penalty *penalty;
+        grpoalign_status status = grpoalign_penalty_new(kind, &penalty, NULL);
+        assert_int_equal(status,
+                         kind == GRPOALIGN_PENALTY_ALPHA ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_OK);
+        assert_int_equal(grpoalign_penalty_kind(penalty), status < 0 ? 0 : kind);
+        grpoalign_penalty_free(penalty);
+    }
+    assert_int_equal(count, GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED);
+    assert_string_equal(grpoalign_penalty_formula(GRPOALIGN_PENALTY_REVERSE_KL), "KL(pi_ref||pi)");
+    assert_int_equal(grpoalign_penalty_kind_at(-1), 0);
+    assert_int_equal(grpoalign_penalty_kind_at(INT64_MAX), 0);
+    assert_int_equal(grpoalign_penalty_find(NULL), 0);
+    assert_int_equal(grpoalign_penalty_find("Reverse_KL"), 0);
+    assert_int_equal(grpoalign_penalty_find(""), 0);
+    assert_string_equal(grpoalign_penalty_name(0), "unknown");
+    assert_string_equal(grpoalign_penalty_formula(0), "?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(responses),         cmocka_unit_test(divergences),
         cmocka_unit_test(references),        cmocka_unit_test(enormous_prices),
-        cmocka_unit_test(hostile_responses),
+        cmocka_unit_test(hostile_responses), cmocka_unit_test(names),
+        cmocka_unit_test(clamped_direct_kl),
     };
     return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@ static const variant VARIANTS[] = {
     {GRPOALIGN_PENALTY_CHI_SQUARED, 0.0},
     {GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.0},
     {GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, 0.0},
+    {GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, 0.0},
     {GRPOALIGN_PENALTY_ALPHA, 0.0},
     {GRPOALIGN_PENALTY_ALPHA, ANY_ALPHA},
     {GRPOALIGN_PENALTY_ALPHA, 1.0},
@@ -45,11 +46,19 @@ static long double score(variant v, long double l)
         return 0.5L * logl(2.0L / (1.0L + expl(-l)));
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
         return expl(-l) - 1.0L + l <= 10.0L ? 1.0L - expl(-l) : 0.0L;
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
+        return expl(-l) - 1.0L + l <= 10.0L ? l : 0.0L;
     default:
         return v.alpha == 1.0
                    ? l
                    : expm1l(((long double)v.alpha - 1.0L) * l) / ((long double)v.alpha - 1.0L);
     }
+}
+
+static int is_clamped(variant v)
+{
+    return v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED ||
+           v.kind == GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED;
 }
 
 /*
@@ -210,12 +219,10 @@ static void every_penalty_and_model(void **state)
         grpoalign_model *model = make_model(&in.context);
         solved s = solve_penalised(model, penalty, beta, in.logs, NULL);
         if (s.status == GRPOALIGN_ERR_UNSUPPORTED) {
-            assert_true(v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION ||
-                        v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED);
+            assert_true(v.kind == GRPOALIGN_PENALTY_TOTAL_VARIATION || is_clamped(v));
             counts[which][2]++;
         } else if (s.status == GRPOALIGN_UNSETTLED) { /* what is lost comes back */
-            assert_true(v.kind == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED &&
-                        in.context.margins != NULL);
+            assert_true(is_clamped(v) && in.context.margins != NULL);
             counts[which][2]++;
         } else if (s.status == GRPOALIGN_COLLAPSED) {
             if (!in.context.limit) {
@@ -289,11 +296,98 @@ static void losing_over_the_std_of_others(void **state)
     }
 }
 
+/* In the limit without a scale a policy is a softmax of rewards: inside the clamp, without what
+ * would leave it below, and refused above. */
+static void direct_kl_at_the_clamp(void **state)
+{
+    (void)state;
+    double rewards[] = {0.0, 1.0, 2.0}, logs[] = {log(0.5), log(0.3), log(0.2)};
+    static const double BETAS[] = {1.0, 0.4, 0.3};
+    static const int LOST[] = {0, 1, 1};
+    plain_context context = {.n = 3, .rewards = rewards, .limit = 1, .unscaled = 1};
+    grpoalign_model *model = make_model(&context);
+    grpoalign_penalty *penalty;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, &penalty, NULL));
+    for (int i = 0; i < 3; i++) {
+        solved s = solve_penalised(model, penalty, BETAS[i], logs, NULL);
+        double total = 0.0;
+        for (int o = LOST[i]; o < 3; o++) {
+            total += exp(logs[o] + rewards[o] / BETAS[i]);
+        }
+        assert_int_equal(s.status, GRPOALIGN_OK);
+        for (int o = 0; o < 3; o++) {
+            double wanted = o < LOST[i] ? 0.0 : exp(logs[o] + rewards[o] / BETAS[i]) / total;
+            assert_near(s.policy[o], wanted, 1e-14);
+        }
+        assert_int_equal(s.report.unique, -1); /* others may be lost from elsewhere */
+        assert_int_equal(s.report.stable, 1);
+        assert_near(s.report.residual, 0.0, 1e-13);
+        solved_free(&s);
+    }
+    double rare[] = {0.0, 0.0, log(1e-6)};
+    solved s = solve_penalised(model, penalty, 0.08, rare, NULL);
+    assert_int_equal(s.status, GRPOALIGN_ERR_UNSUPPORTED);
+    assert_non_null(strstr(s.error.message, "nothing holds it back"));
+    solved_free(&s);
+    grpoalign_penalty_free(penalty);
+    grpoalign_model_free(model);
+}
+
+/* Where direct KL keeps every outcome inside the clamp, the clamp changes nothing. */
+static void the_clamp_is_not_felt_inside(void **state)
+{
+    (void)state;
+    randomness r = random_start(91);
+    int same = 0, lost = 0;
+    for (int i = 0; i < 400 * test_scale(); i++) {
+        inputs in;
+        random_inputs(&r, &in);
+        double beta = pow(10.0, random_between(&r, -1.0, 1.0));
+        grpoalign_model *model = make_model(&in.context);
+        for (int reverse = 0; reverse < 2; reverse++) {
+            grpoalign_penalty *clamped;
+            CHECK_OK(grpoalign_penalty_new(reverse ? GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED
+                                                   : GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED,
+                                           &clamped, NULL));
+            solved a = solve_model(
+                model, reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, beta,
+                in.logs, NULL);
+            solved b = solve_penalised(model, clamped, beta, in.logs, NULL);
+            double least = INFINITY, most = -INFINITY, total = 0.0, off = 0.0;
+            for (int64_t o = 0; o < in.context.n; o++) {
+                total += exp(in.logs[o]);
+            }
+            for (int64_t o = 0; o < in.context.n && a.status == GRPOALIGN_OK; o++) {
+                double l = a.log_policy[o] - in.logs[o] + log(total);
+                least = fmin(least, l);
+                most = fmax(most, l);
+                off = b.status == GRPOALIGN_OK ? fmax(off, fabs(a.policy[o] - b.policy[o])) : off;
+            }
+            if (a.status == GRPOALIGN_OK && least > -2.61 && most < 10.99) {
+                assert_int_equal(b.status, GRPOALIGN_OK);
+                assert_near(off, 0.0, 1e-12 + 100.0 * a.report.policy_error);
+                same++;
+            } else if (a.status == GRPOALIGN_OK && b.status == GRPOALIGN_OK && least < -2.62) {
+                assert_true(off > 0.0);
+                lost++;
+            }
+            grpoalign_penalty_free(clamped);
+            solved_free(&a);
+            solved_free(&b);
+        }
+        grpoalign_model_free(model);
+    }
+    print_message("# %d the same, %d lose something\n", same, lost);
+    assert_true(same > 200 && lost > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_penalty_and_model),
         cmocka_unit_test(losing_over_the_std_of_others),
+        cmocka_unit_test(direct_kl_at_the_clamp),
+        cmocka_unit_test(the_clamp_is_not_felt_inside),
     };
     return cmocka_run_group_tests_name("variants", tests, NULL, NULL);
 }

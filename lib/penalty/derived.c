@@ -1,4 +1,4 @@
-/* What follows from the slack of any penalty. */
+/* What follows from the law of any penalty. */
 #include "penalty/penalty.h"
 
 #include <float.h>
@@ -9,34 +9,43 @@
 
 double gra_penalty_score(const gra_penalty *self, double log_ratio, double *slope)
 {
-    double slack = self->slack_of(self, log_ratio);
+    double slack = self->slack(self, log_ratio);
     *slope = -1.0 / self->log_slope(self, slack);
     return slack;
 }
 
+double gra_penalty_score_clamped(const gra_penalty *self, double log_ratio, double *slope)
+{
+    double slack = self->slack(self, log_ratio);
+    int inside = log_ratio <= self->loose_above && slack <= self->slack_most;
+    *slope = inside ? -1.0 / self->log_slope(self, slack) : 0.0;
+    return inside ? slack : self->slack(self, 0.0); /* g = 0 */
+}
+
 double gra_penalty_grown(const gra_penalty *self, double slack, double growth)
 {
-    return self->slack_of(self, self->log_ratio(self, slack) + log1p(growth));
+    return self->slack(self, self->log_ratio(self, slack) + log1p(growth));
 }
 
 double gra_penalty_slack_at(const gra_penalty *self, double mass, double log_mass, double policy)
 {
     (void)mass;
-    return self->slack_of(self, log(policy) - log_mass);
+    return self->slack(self, log(policy) - log_mass);
 }
 
 double gra_penalty_normaliser(const gra_penalty *self, const gra_class_reference *reference,
                               const double *advantage, double mean, double mean_slack)
 {
-    (void)self, (void)reference, (void)advantage;
-    return mean_slack + mean;
+    (void)reference, (void)advantage;
+    return mean_slack + mean - self->normaliser_from;
 }
 
 double gra_penalty_residual(const gra_penalty *self, double reference, double policy,
                             double log_ratio, double advantage, double normaliser)
 {
     (void)reference;
-    return policy > 0.0 ? policy * (normaliser - advantage - self->slack_of(self, log_ratio)) : 0.0;
+    double slack = self->slack(self, log_ratio) - self->normaliser_from;
+    return policy > 0.0 ? policy * (normaliser - advantage - slack) : 0.0;
 }
 
 /* Newton's steps must at least halve, or they may crawl along where a slope is nearly infinite. */
@@ -44,6 +53,22 @@ static int is_crawling(double step, double before)
 {
     return !(fabs(step) <= 0.5 * fabs(before));
 }
+
+/*
+ * The log ratio at which the classes together hold everything, with equal slacks: 0, but for what
+ * is left of a reference after a penalty has let some of it go.
+ */
+static double even_log_ratio(const gra_penalty *self, const gra_class_reference *reference)
+{
+    return self->lets_go ? -log(gra_total(reference->mass, reference->classes)) : 0.0;
+}
+
+double gra_penalty_even_slack(const gra_penalty *self, const gra_class_reference *reference)
+{
+    return self->slack(self, even_log_ratio(self, reference));
+}
+
+/* ---- the response without a pole ---- */
 
 /* The policy at slacks - origin + shift; returns its sum, and in *slope its derivative by -shift.
  */
@@ -54,46 +79,30 @@ static double total_at(const gra_penalty *self, const gra_class_reference *refer
     gra_sum total = {0.0, 0.0};
     *slope = 0.0;
     for (int64_t c = 0; c < reference->classes; c++) {
-        double p = (slack[c] - origin) + shift;
-        policy[c] = exp(reference->log_mass[c] + self->log_ratio(self, p));
+        double s = (slack[c] - origin) + shift;
+        policy[c] = exp(reference->log_mass[c] + self->log_ratio(self, s));
         gra_sum_add(&total, policy[c]);
-        *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, p) : 0.0;
+        *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, s) : 0.0;
     }
     return gra_sum_value(total);
 }
 
-/*
- * The log ratio at which the classes together hold everything, with equal slacks: 0, but for what
- * is left of a reference after a lets_go penalty has lost some of it.
- */
-static double even_log_ratio(const gra_penalty *self, const gra_class_reference *reference)
-{
-    return self->lets_go ? -log(gra_total(reference->mass, reference->classes)) : 0.0;
-}
-
-double gra_penalty_even_slack(const gra_penalty *self, const gra_class_reference *reference)
-{
-    return self->lets_go ? self->slack_of(self, even_log_ratio(self, reference)) : self->unit_slack;
-}
-
 /* Enough for any bracket of doubles. */
 static const int MOST_HALVINGS = 2200;
-/* A slack that is the sum of two this much larger has lost digits that count. */
-static const double LOST_DIGITS = 16.0;
 
 /*
- * The level of slacks measured from `origin`. The sum of the policy falls as they rise: with all
+ * The shift of slacks measured from `origin`. The sum of the policy falls as they rise: with all
  * slacks above the even slack it is at most 1; with all below at least 1, and so it is where one
  * class holds 1 alone. Newton on its logarithm inside that bracket.
  */
-static double find_level(const gra_penalty *self, const gra_class_reference *reference,
+static double find_shift(const gra_penalty *self, const gra_class_reference *reference,
                          const double *slack, double origin, double *policy)
 {
     int64_t n = reference->classes;
     double even = gra_penalty_even_slack(self, reference), slope;
     double high = even - (gra_min(slack, n) - origin), low = even - (gra_max(slack, n) - origin);
     for (int64_t c = 0; c < n; c++) {
-        low = fmax(low, self->slack_of(self, -reference->log_mass[c]) - (slack[c] - origin));
+        low = fmax(low, self->slack(self, -reference->log_mass[c]) - (slack[c] - origin));
     }
     low = fmin(low, high);
     double shift = high, step = high - low;
@@ -115,7 +124,7 @@ static double find_level(const gra_penalty *self, const gra_class_reference *ref
             if (fabs(total - 1.0) < 0.5) {
                 return next;
             }
-            /* The sum leaps over 1 within a rounding: from there on nobody is missing. */
+            /* The sum leaps over 1 within a rounding: below the leap no class lacks probability. */
             if (high - low <= 4.0 * DBL_EPSILON * fmax(fabs(low), fabs(high))) {
                 return low;
             }
@@ -127,26 +136,18 @@ static double find_level(const gra_penalty *self, const gra_class_reference *ref
     return shift;
 }
 
-/* Measured from the class that holds most: its own slack has then its digits, and those of classes
- * far from it need none. */
-double gra_penalty_respond(const gra_penalty *self, const gra_class_reference *reference,
-                           double *slack, double *policy)
+/* A slack that is the sum of two this much larger has lost digits that count. */
+static const double LOST_DIGITS = 16.0;
+
+/* Slacks are measured from the class that holds most: its own slack then has all its digits, and
+ * those of classes far from it need none. */
+static double respond_without_pole(const gra_penalty *self, const gra_class_reference *reference,
+                                   double *slack, double *policy)
 {
     int64_t n = reference->classes, heaviest = 0;
     double origin = gra_min(slack, n), shift = 0.0, slope, total = 1.0;
-    if (self->beyond != NULL) {
-        double pole = self->slack_of(self, INFINITY);
-        for (int64_t c = 0; c < n; c++) {
-            slack[c] -= origin;
-        }
-        shift = pole + gra_penalty_respond_beyond(self, reference, slack, policy);
-        for (int64_t c = 0; c < n; c++) {
-            slack[c] += pole;
-        }
-        return shift - origin;
-    }
     for (int i = 0; i < 3; i++) {
-        shift = find_level(self, reference, slack, origin, policy);
+        shift = find_shift(self, reference, slack, origin, policy);
         total = total_at(self, reference, slack, origin, shift, policy, &slope);
         for (int64_t c = 0; c < n; c++) {
             heaviest = policy[c] > policy[heaviest] ? c : heaviest;
@@ -164,80 +165,77 @@ double gra_penalty_respond(const gra_penalty *self, const gra_class_reference *r
     return shift - origin;
 }
 
-typedef struct beyond_pole {
+/* ---- the response above a pole ---- */
+
+typedef struct above_pole {
     const gra_penalty *penalty;
     const gra_class_reference *reference;
-    const double *slack;
+    const double *gap; /* of the slacks from the least */
     double *policy;
-} beyond_pole;
+} above_pole;
 
-/* log of the sum of the policy, against the logarithm of the lowest distance: falling. */
-static double log_total_beyond(void *context, double log_distance)
+/* log of the sum of the policy, against the logarithm of the least slack: falling. */
+static double log_total(void *context, double log_least)
 {
-    const beyond_pole *self = context;
+    const above_pole *self = context;
     gra_sum total = {0.0, 0.0};
-    double distance = exp(log_distance);
+    double least = exp(log_least);
     for (int64_t c = 0; c < self->reference->classes; c++) {
         self->policy[c] = exp(self->reference->log_mass[c] +
-                              self->penalty->beyond(self->penalty, distance + self->slack[c]));
+                              self->penalty->log_ratio(self->penalty, least + self->gap[c]));
         gra_sum_add(&total, self->policy[c]);
     }
     return log(gra_sum_value(total));
 }
 
-double gra_penalty_respond_beyond(const gra_penalty *self, const gra_class_reference *reference,
-                                  double *slack, double *policy)
+static double respond_above_pole(const gra_penalty *self, const gra_class_reference *reference,
+                                 double *slack, double *policy)
 {
-    beyond_pole at = {self, reference, slack, policy};
-    /* Where a class without a gap holds 1 alone; where none gains. */
-    double most = -INFINITY, low, high = log(self->distance_of(self, 0.0));
-    for (int64_t c = 0; c < reference->classes; c++) {
+    above_pole at = {self, reference, slack, policy};
+    int64_t n = reference->classes;
+    double before = gra_min(slack, n), most = -INFINITY;
+    for (int64_t c = 0; c < n; c++) {
+        slack[c] -= before;
         most = slack[c] == 0.0 ? fmax(most, reference->log_mass[c]) : most;
     }
-    low = fmin(high, log(self->distance_of(self, -most)));
-    double at_low = log_total_beyond(&at, low), at_high = log_total_beyond(&at, high);
+    /* From where a class without a gap holds 1 alone to where no class gains. */
+    double high = log(gra_penalty_even_slack(self, reference)),
+           low = fmin(high, log(self->slack(self, -most)));
+    double at_low = log_total(&at, low), at_high = log_total(&at, high);
     double found = at_low <= 0.0    ? low
                    : at_high >= 0.0 ? high
-                                    : gra_root(log_total_beyond, &at, low, at_low, high, at_high);
-    double total = exp(log_total_beyond(&at, found)), distance = exp(found);
-    for (int64_t c = 0; c < reference->classes; c++) {
-        slack[c] += distance;
-        policy[c] /= total;
+                                    : gra_root(log_total, &at, low, at_low, high, at_high);
+    double total = exp(log_total(&at, found)), least = exp(found);
+    for (int64_t c = 0; c < n; c++) {
+        slack[c] += least;
+        policy[c] /= total; /* 1 but for the rounding of the least slack */
     }
-    return distance;
+    return least - before;
 }
 
-double gra_penalty_level(const gra_penalty *self, double log_ratio)
+double gra_penalty_respond(const gra_penalty *self, const gra_class_reference *reference,
+                           double *slack, double *policy)
 {
-    return self->beyond != NULL ? self->distance_of(self, log_ratio)
-                                : self->slack_of(self, log_ratio);
+    return gra_penalty_has_pole(self) ? respond_above_pole(self, reference, slack, policy)
+                                      : respond_without_pole(self, reference, slack, policy);
 }
 
-double gra_penalty_level_ratio(const gra_penalty *self, double level)
-{
-    return self->beyond != NULL ? self->beyond(self, level) : self->log_ratio(self, level);
-}
+/* ---- the path ---- */
 
-double gra_penalty_level_slope(const gra_penalty *self, double level)
-{
-    return self->beyond != NULL ? self->slope_beyond(self, level) : self->log_slope(self, level);
-}
-
-/* The policy of the classes with a gap, at slacks theta gap + level; returns its sum and the
+/* The policy of the classes with a gap, at slacks theta gap + least; returns its sum and the
  * derivative by -log theta. */
 static double rest_at(const gra_penalty *self, const gra_class_reference *reference,
-                      const double *gap, double theta, double level, double *policy, double *slope)
+                      const double *gap, double theta, double least, double *policy, double *slope)
 {
     gra_sum total = {0.0, 0.0};
     *slope = 0.0;
     for (int64_t c = 0; c < reference->classes; c++) {
         if (gap[c] > 0.0) {
-            double slack = theta * gap[c] + level;
-            policy[c] = exp(reference->log_mass[c] + gra_penalty_level_ratio(self, slack));
+            double slack = theta * gap[c] + least;
+            policy[c] = exp(reference->log_mass[c] + self->log_ratio(self, slack));
             gra_sum_add(&total, policy[c]);
-            *slope += policy[c] > 0.0
-                          ? policy[c] * gra_penalty_level_slope(self, slack) * theta * gap[c]
-                          : 0.0;
+            *slope +=
+                policy[c] > 0.0 ? policy[c] * self->log_slope(self, slack) * theta * gap[c] : 0.0;
         }
     }
     return gra_sum_value(total);
@@ -245,8 +243,8 @@ static double rest_at(const gra_penalty *self, const gra_class_reference *refere
 
 /*
  * The parameter is how far the best classes have come from where all slacks are equal to all:
- * log((l - l_even) / (l_most - l)), l = log(pi/pi_ref) of theirs, which resolves both ends. Their
- * slack is the level, and theta is what leaves the rest to the others.
+ * log((l - l_even) / (l_most - l)), l = log(pi/pi_ref) of theirs, which resolves both ends. Theirs
+ * is the least slack, and theta is what leaves the rest to the others.
  */
 double gra_penalty_path(const gra_penalty *self, const gra_class_reference *reference,
                         const double *gap, double x, double *slack, double *policy)
@@ -259,20 +257,20 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
     for (int64_t c = 0; c < n; c++) {
         *(gap[c] == 0.0 ? &best : &others) += exp(reference->log_mass[c] - top);
     }
-    /* The best hold nearly everything or nearly nothing: either way their way keeps its digits. */
+    /* The best hold nearly everything or nearly nothing: their way keeps its digits in both. */
     double even = even_log_ratio(self, reference),
            way = isinf(others) ? -(top + log(best)) - even : log1p(others / best);
     double left = way / (1.0 + exp(x)),
            log_ratio = even + (x > 0.0 ? way - left : way / (1.0 + exp(-x)));
-    double level = gra_penalty_level(self, log_ratio), rest = -expm1(-left),
-           widest = gra_max(gap, n), slope;
+    double least = self->slack(self, log_ratio), rest = -expm1(-left), widest = gra_max(gap, n),
+           slope;
     /* log of the sum of the others against log theta: falling. */
     double low = -800.0, high = 800.0,
-           at = log((gra_penalty_level(self, even) - level) / widest + DBL_MIN);
+           at = log((self->slack(self, even) - least) / widest + DBL_MIN);
     double step = high - low, total = 0.0;
     at = isfinite(at) ? fmin(fmax(at, low), high) : 0.0;
     for (int i = 0; i < 200; i++) {
-        total = rest_at(self, reference, gap, exp(at), level, policy, &slope);
+        total = rest_at(self, reference, gap, exp(at), least, policy, &slope);
         if (total > rest) {
             low = at;
         } else {
@@ -297,19 +295,18 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
     for (int64_t c = 0; c < n && leaps; c++) {
         nearest = gap[c] > 0.0 && (nearest < 0 || gap[c] < gap[nearest]) ? c : nearest;
     }
-    double pole = self->beyond != NULL ? self->slack_of(self, INFINITY) : 0.0;
     for (int64_t c = 0; c < n; c++) {
         policy[c] = gap[c] == 0.0 ? exp(-left) * (exp(reference->log_mass[c] - top) / best)
                     : leaps       ? 0.0
                                   : share * policy[c];
         if (slack != NULL) {
-            slack[c] = theta * gap[c] + level + pole;
+            slack[c] = gap[c] > 0.0 ? theta * gap[c] + least : least;
         }
     }
     if (nearest >= 0) {
         policy[nearest] = rest;
         if (slack != NULL) {
-            slack[nearest] = self->slack_of(self, log(rest) - reference->log_mass[nearest]);
+            slack[nearest] = self->slack(self, log(rest) - reference->log_mass[nearest]);
         }
     }
     return theta;
@@ -334,28 +331,31 @@ void gra_penalty_path_bracket(const gra_penalty *self, const gra_class_reference
     *x_high = fmin(*x_high, end);
 }
 
+/* ---- one class ---- */
+
 typedef struct meeting {
     const gra_penalty *penalty;
-    double level, slope, log_mass;
+    double lambda, slope, log_mass;
 } meeting;
 
+/* The slack of a log ratio less what it should be: falling. */
 static double excess_slack(void *context, double log_ratio)
 {
     const meeting *self = context;
-    return self->penalty->slack_of(self->penalty, log_ratio) - self->level -
+    return self->penalty->slack(self->penalty, log_ratio) - self->lambda -
            self->slope * exp(self->log_mass + log_ratio);
 }
 
-double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_mass, double level,
+double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_mass, double lambda,
                              double slope)
 {
-    meeting where = {self, level, slope, log_mass};
-    double low = 0.0, high = 0.0, f = excess_slack(&where, 0.0);
+    meeting where = {self, lambda, slope, log_mass};
+    double low = 0.0, high = 0.0, excess = excess_slack(&where, 0.0);
     (void)mass;
-    if (!self->lets_go && level >= self->slack_most) {
+    if (!self->lets_go && lambda >= self->slack_most) {
         return 0.0;
     }
-    if (f > 0.0) {
+    if (excess > 0.0) {
         for (double step = 1.0;
              excess_slack(&where, high = fmin(step, 705.0 - log_mass)) > 0.0 && step < 1e4;
              step *= 2.0) {
@@ -375,28 +375,4 @@ double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_ma
 int gra_penalty_holds(const gra_penalty *self)
 {
     return self->form != GRA_ABSENT && self->form != GRA_STEP && !self->lets_go;
-}
-
-const gra_penalty *gra_penalty_find(int32_t kind)
-{
-    static const gra_penalty *const all[] = {
-        &gra_reverse_kl,      &gra_direct_kl,         &gra_no_penalty,  &gra_kl_in_reward,
-        &gra_total_variation, &gra_squared_log_ratio, &gra_chi_squared, &gra_jensen_shannon,
-        &gra_alpha,           &gra_clamped_kl};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (all[i]->kind == kind) {
-            return all[i];
-        }
-    }
-    return NULL;
-}
-
-int gra_penalty_outlasts_std(const gra_penalty *self)
-{
-    return self->barrier > 0.0 || (self->kind == GRPOALIGN_PENALTY_ALPHA && self->parameter < 0.5);
-}
-
-int gra_penalty_has_pole(const gra_penalty *self)
-{
-    return self->beyond != NULL || self->barrier > 0.0;
 }
