@@ -171,6 +171,15 @@ static grpoalign_status dropping_structure(const grpoalign_model *model,
     if (out->kind == GRA_FLAT) {
         return GRPOALIGN_OK;
     }
+    if (out->kind == GRA_AFFINE) {
+        gra_affine *affine = gra_arena_take(arena, 1, sizeof *affine);
+        if (affine == NULL) {
+            return gra_fail_memory(error);
+        }
+        *affine = out->affine;
+        gra_game_from_affine(&out->game, affine);
+        out->kind = GRA_GAME;
+    }
     dropping_game *game = gra_alloc(1, sizeof *game);
     double *share = gra_arena_doubles(arena, model->outcomes);
     gra_class_reference over_classes;

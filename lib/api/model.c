@@ -288,13 +288,7 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
 
 void grpoalign_model_free(grpoalign_model *model)
 {
-    if (model != NULL && model->magic == GRA_MODEL_MAGIC) {
-        model->magic = 0;
-        model->ops->release(model);
-        gra_release(model->rewards);
-        gra_release(model->deviations);
-        gra_release(model);
-    }
+    gra_model_free(model);
 }
 
 int64_t grpoalign_model_outcomes(const grpoalign_model *model)

@@ -1,6 +1,7 @@
 /* What all models share: the handle's head, and merging equal rewards into levels. */
 #include "model/model.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,17 @@ grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64
     model->by_mean_reward = copy != NULL;
     *out = model;
     return GRPOALIGN_OK;
+}
+
+void gra_model_free(grpoalign_model *model)
+{
+    if (model != NULL && model->magic == GRA_MODEL_MAGIC) {
+        model->magic = 0;
+        model->ops->release(model);
+        gra_release(model->rewards);
+        gra_release(model->deviations);
+        gra_release(model);
+    }
 }
 
 void gra_structure_release(gra_structure *structure)
@@ -75,6 +87,58 @@ int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy,
     }
     gra_arena_rewind(arena, mark);
     return done;
+}
+
+/* ---- an affine structure as a game over its classes ---- */
+
+static int affine_advantage(const gra_game *self, const double *w, double shift, int accuracy,
+                            double *a, gra_arena *arena)
+{
+    const gra_affine *affine = self->near;
+    double inverse;
+    (void)accuracy;
+    if (!gra_affine_inverse(affine, w, arena, &inverse)) {
+        return 0;
+    }
+    gra_centre centre = gra_affine_centre(affine, w);
+    for (int64_t c = 0; c < self->classes; c++) {
+        a[c] = -inverse * gra_affine_deviation(affine, centre, c) - shift;
+    }
+    return 1;
+}
+
+/* u_c = (m - gap_c)/divisor: d u_c = dm/divisor + (m - gap_c) d(1/divisor). */
+static int affine_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
+                           gra_arena *arena)
+{
+    const gra_affine *affine = self->near;
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    double *gradient = gra_arena_doubles(arena, self->classes), inverse;
+    (void)accuracy;
+    int done = gradient != NULL && gra_affine_inverse(affine, w, arena, &inverse) &&
+               affine->divisor.kind->gradient(&affine->divisor, w, arena, gradient);
+    gra_centre centre = gra_affine_centre(affine, w);
+    for (int64_t m = 0; done && m < self->classes; m++) {
+        double d = gra_affine_deviation(affine, centre, m);
+        for (int64_t l = 0; l < self->classes; l++) {
+            jacobian[m * self->classes + l] = inverse * affine->gap[l] - d * gradient[l];
+        }
+    }
+    gra_arena_rewind(arena, mark);
+    return done;
+}
+
+void gra_game_from_affine(gra_game *game, const gra_affine *affine)
+{
+    double range = gra_max(affine->gap, affine->classes);
+    *game = (gra_game){.classes = affine->classes,
+                       .levels = affine->classes,
+                       .advantage = affine_advantage,
+                       .jacobian = affine_jacobian,
+                       .near = affine,
+                       .error = 4.0 * DBL_EPSILON * affine->divisor.high * range,
+                       .contraction =
+                           affine->divisor.constant ? 0.5 * affine->divisor.low * range : INFINITY};
 }
 
 typedef struct keyed {

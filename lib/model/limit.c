@@ -1,5 +1,7 @@
-/* The limit of large groups: u = (r - mean) / (sigma + epsilon), (r - mean) / (mean + epsilon), or
- * r - mean. */
+/*
+ * Affine advantages of rewards: the limit of large groups, u = (r - mean) / (sigma + epsilon) or
+ * (r - mean) / (mean + epsilon), and in groups of any size u = factor (r - mean).
+ */
 #include "model/model.h"
 
 #include <math.h>
@@ -15,7 +17,8 @@ typedef struct limit_model {
     double *reward;   /* per level, scaled: the range lies in [1/2, 1) */
     double *variance; /* per level, in the same scale squared; NULL for none */
     double epsilon;   /* in the same scale */
-    double unit;      /* caller's units per unit of the scale, for unscaled rewards */
+    double unit;      /* caller's units per unit of the scale */
+    double factor;    /* unscaled: u = factor (reward - mean), in the same scale */
     int32_t scale;
 } limit_model;
 
@@ -52,7 +55,7 @@ static int limit_affine(const limit_model *model, const int64_t *at, int64_t cla
     }
     *affine = (gra_affine){.classes = classes, .gap = gap, .reward = reward};
     if (model->scale == GRPOALIGN_SCALE_NONE) {
-        gra_divisor_constant(&affine->divisor, classes, model->unit);
+        gra_divisor_constant(&affine->divisor, classes, model->factor);
         return 1;
     }
     if (model->scale == GRPOALIGN_SCALE_MEAN) {
@@ -160,58 +163,99 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
 static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian,
                                         limit_structure};
 
+/* The distinct rewards, with their variances where those count. */
+static grpoalign_status build(limit_model *model, const gra_affine_rewards *rewards,
+                              const double *values, int varies, double inside, gra_arena *arena,
+                              grpoalign_error *error)
+{
+    int64_t n = rewards->outcomes, *first = gra_arena_take(arena, n, sizeof *first);
+    int exponent = gra_range_exponent(values, n);
+    model->level_of = gra_alloc(n, sizeof *model->level_of);
+    if (first == NULL || model->level_of == NULL ||
+        !gra_levels_build(values, varies ? rewards->deviations : NULL, n, model->level_of, first,
+                          &model->levels, arena)) {
+        return gra_fail_memory(error);
+    }
+    model->reward = gra_alloc(model->levels, sizeof(double));
+    model->variance = varies ? gra_alloc(model->levels, sizeof(double)) : NULL;
+    if (model->reward == NULL || (varies && model->variance == NULL)) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t l = 0; l < model->levels; l++) {
+        double deviation = rewards->deviations != NULL ? rewards->deviations[first[l]] : 0.0;
+        model->reward[l] = ldexp(values[first[l]], -exponent);
+        if (varies) {
+            /* The root is scaled, and beyond 1e150 ranges the range is nothing. */
+            double root = fmin(ldexp(hypot(deviation, sqrt(inside)), -exponent), 1e150);
+            model->variance[l] = root * root;
+        }
+    }
+    model->unit = ldexp(1.0, exponent);
+    return GRPOALIGN_OK;
+}
+
+static int keep_deviations(grpoalign_model *base, const double *deviations)
+{
+    size_t bytes = (size_t)base->outcomes * sizeof(double);
+    base->deviations = deviations != NULL ? gra_alloc(base->outcomes, sizeof(double)) : NULL;
+    if (deviations != NULL && base->deviations != NULL) {
+        memcpy(base->deviations, deviations, bytes);
+    }
+    return deviations == NULL || base->deviations != NULL;
+}
+
+grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double factor,
+                                      const gra_convention *convention, grpoalign_model **out,
+                                      grpoalign_error *error)
+{
+    /* sqrt(sigma^2 + epsilon): epsilon is one more variance within the outcomes. */
+    int is_inside = convention->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
+    double inside = is_inside && factor == 0.0 ? convention->epsilon : 0.0;
+    int varies = factor == 0.0 && (rewards->deviations != NULL || inside > 0.0);
+    const double *values = rewards->values != NULL ? rewards->values : rewards->rewards;
+    grpoalign_model *base;
+    gra_arena arena = GRA_ARENA_INIT;
+    GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, rewards->outcomes, rewards->rewards,
+                               &base, error));
+    limit_model *model = (limit_model *)base;
+    grpoalign_status status = build(model, rewards, values, varies, inside, &arena, error);
+    gra_arena_free(&arena);
+    if (convention->scale == GRPOALIGN_SCALE_NONE) {
+        base->unscaled = factor;
+        base->group_size = convention->group_size;
+        if (status >= 0 && !keep_deviations(base, rewards->deviations)) {
+            status = gra_fail_memory(error);
+        }
+    }
+    if (status < 0) {
+        gra_model_free(base);
+        return status;
+    }
+    model->epsilon = inside > 0.0 ? 0.0 : convention->epsilon / model->unit;
+    model->scale = factor > 0.0 ? GRPOALIGN_SCALE_NONE : convention->scale;
+    model->factor = factor * model->unit;
+    *out = base;
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
                                const gra_convention *convention, grpoalign_model **out,
                                grpoalign_error *error)
 {
-    /* sqrt(sigma^2 + epsilon): epsilon is one more variance within the outcomes. */
-    double inside =
-        convention->epsilon_place == GRPOALIGN_EPSILON_INSIDE ? convention->epsilon : 0.0;
-    grpoalign_model *base;
-    GRA_TRY(gra_model_allocate(sizeof(limit_model), &LIMIT_OPS, n, rewards, &base, error));
-    limit_model *model = (limit_model *)base;
     gra_arena arena = GRA_ARENA_INIT;
-    if (convention->scale == GRPOALIGN_SCALE_NONE) {
-        base->unscaled = 1.0;
-        base->deviations = variances != NULL ? gra_alloc(n, sizeof(double)) : NULL;
-        if (variances != NULL && base->deviations == NULL) {
-            grpoalign_model_free(base);
-            return gra_fail_memory(error);
-        }
-        for (int64_t o = 0; variances != NULL && o < n; o++) {
-            base->deviations[o] = sqrt(variances[o]);
-        }
+    double *deviations = variances != NULL ? gra_arena_doubles(&arena, n) : NULL;
+    grpoalign_status status = GRPOALIGN_OK;
+    for (int64_t o = 0; deviations != NULL && o < n; o++) {
+        deviations[o] = sqrt(variances[o]);
     }
-    int64_t *first = gra_arena_take(&arena, n, sizeof *first);
-    model->level_of = gra_alloc(n, sizeof *model->level_of);
-    int built =
-        first != NULL && model->level_of != NULL &&
-        gra_levels_build(rewards, variances, n, model->level_of, first, &model->levels, &arena);
-    if (built) {
-        model->reward = gra_alloc(model->levels, sizeof(double));
-        int varies = variances != NULL || inside > 0.0;
-        model->variance = varies ? gra_alloc(model->levels, sizeof(double)) : NULL;
-        built = model->reward != NULL && (!varies || model->variance != NULL);
-    }
-    if (!built) {
-        gra_arena_free(&arena);
-        grpoalign_model_free(base);
-        return gra_fail_memory(error);
-    }
-    int exponent = gra_range_exponent(rewards, n);
-    for (int64_t l = 0; l < model->levels; l++) {
-        model->reward[l] = ldexp(rewards[first[l]], -exponent);
-        if (model->variance != NULL) {
-            /* The root is scaled, and beyond 1e150 ranges the range is nothing. */
-            double variance = (variances != NULL ? variances[first[l]] : 0.0) + inside;
-            double root = fmin(ldexp(sqrt(variance), -exponent), 1e150);
-            model->variance[l] = root * root;
-        }
+    if (variances != NULL && deviations == NULL) {
+        status = gra_fail_memory(error);
+    } else {
+        const gra_affine_rewards affine = {
+            .outcomes = n, .rewards = rewards, .deviations = deviations};
+        double factor = convention->scale == GRPOALIGN_SCALE_NONE ? 1.0 : 0.0;
+        status = gra_affine_model_new(&affine, factor, convention, out, error);
     }
     gra_arena_free(&arena);
-    model->epsilon = inside > 0.0 ? 0.0 : ldexp(convention->epsilon, -exponent);
-    model->unit = ldexp(1.0, exponent);
-    model->scale = convention->scale;
-    *out = base;
-    return GRPOALIGN_OK;
+    return status;
 }

@@ -226,7 +226,7 @@ grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t strid
     model->margins =
         __builtin_mul_overflow(n, n, &elements) ? NULL : gra_alloc(elements, sizeof(double));
     if (model->margins == NULL) {
-        grpoalign_model_free(base);
+        gra_model_free(base);
         return gra_fail_memory(error);
     }
     for (int64_t i = 0; i < n; i++) {

@@ -108,6 +108,9 @@ struct grpoalign_model {
 
 void gra_structure_release(gra_structure *structure);
 
+/* Frees a model; NULL is left alone. */
+void gra_model_free(grpoalign_model *model);
+
 /* Sets *out to a zeroed model of `size` bytes with its head filled. */
 grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64_t outcomes,
                                     const double *rewards, grpoalign_model **out,
@@ -134,6 +137,9 @@ int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t l
  * are equal. */
 int gra_range_exponent(const double *rewards, int64_t n);
 
+/* Makes a game of affine advantages (borrowed), for who needs a game. */
+void gra_game_from_affine(gra_game *game, const gra_affine *affine);
+
 /* Makes a game of an antisymmetric matrix (borrowed, classes x classes). */
 void gra_game_from_margins(gra_game *game, const double *margins, int64_t classes);
 
@@ -155,6 +161,19 @@ typedef struct gra_convention {
     int32_t scale, ddof, expectation, baseline, epsilon_place, zero_variance;
     double epsilon;
 } gra_convention;
+
+/* Rewards of affine advantages: the mean of each outcome, the same less a common origin where that
+ * keeps digits (NULL: the means themselves), and the std within each (NULL: 0). */
+typedef struct gra_affine_rewards {
+    int64_t outcomes;
+    const double *rewards, *values, *deviations;
+} gra_affine_rewards;
+
+/* factor > 0: u = factor (r - mean reward); 0: over the divisor of the convention, in the limit of
+ * large groups. */
+grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double factor,
+                                      const gra_convention *convention, grpoalign_model **out,
+                                      grpoalign_error *error);
 
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
                                const gra_convention *convention, grpoalign_model **out,

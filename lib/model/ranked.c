@@ -95,7 +95,7 @@ grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale,
                 gra_levels_build(rewards, NULL, n, model->level_of, first, &model->levels, &arena);
     gra_arena_free(&arena);
     if (!built) {
-        grpoalign_model_free(base);
+        gra_model_free(base);
         return gra_fail_memory(error);
     }
     *out = base;
