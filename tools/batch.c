@@ -47,7 +47,7 @@ typedef struct call {
     int64_t count;
     held **items;
     handles *handles;
-    const grpoalign_model **models;
+    grpoalign_problem **problems;
     const grpoalign_reference **references;
 } call;
 
@@ -98,7 +98,7 @@ static void join(call *self, held *item, const style *how)
         return;
     }
     self->items[self->count] = item;
-    self->models[self->count] = h->model;
+    self->problems[self->count] = h->problem;
     self->references[self->count++] = h->reference;
 }
 
@@ -168,7 +168,7 @@ static void solve(const call *self, const action *what, const style *how)
     options.std = s->scale - SCALE_BATCH;
     options.epsilon = s->has_epsilon ? s->epsilon : 0.0;
     grpoalign_status status = grpoalign_points_new_batch(
-        self->models, self->handles[0].penalty, self->references, self->count,
+        (const grpoalign_problem *const *)self->problems, self->count,
         has_effect(s) ? s->beta : 1.0, &options, NULL, &points, &std, &error);
     if (status < 0) {
         write_failure(self, status, &error, how);
@@ -194,10 +194,10 @@ void batch_solve(batch *self, const action *what, const style *how, int whole)
     size_t room = self->count > 0 ? self->count : 1;
     call all = {.items = malloc(room * sizeof *all.items),
                 .handles = malloc(room * sizeof *all.handles),
-                .models = malloc(room * sizeof *all.models),
+                .problems = malloc(room * sizeof *all.problems),
                 .references = malloc(room * sizeof *all.references)};
     int fits =
-        all.items != NULL && all.handles != NULL && all.models != NULL && all.references != NULL;
+        all.items != NULL && all.handles != NULL && all.problems != NULL && all.references != NULL;
     int64_t joining = 0;
     if (!fits) {
         batch_refuse(self, how, "memory", "out of memory");
@@ -217,6 +217,6 @@ void batch_solve(batch *self, const action *what, const style *how, int whole)
     }
     free(all.items);
     free(all.handles);
-    free(all.models);
+    free(all.problems);
     free(all.references);
 }

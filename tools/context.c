@@ -412,10 +412,11 @@ static grpoalign_status build_model(const context *c, grpoalign_model **model,
     options.epsilon_place = s->has_epsilon_place ? s->epsilon_place : GRPOALIGN_EPSILON_OUTSIDE;
     options.zero_variance = s->has_zero_variance ? s->zero_variance : GRPOALIGN_ZERO_VARIANCE_KEEP;
     if (c->margins != NULL) {
-        return grpoalign_model_new_pairwise(c->margins, c->outcomes, c->outcomes, model, error);
+        return grpoalign_model_new_pairwise(c->margins, c->outcomes, c->outcomes, NULL, model,
+                                            error);
     }
     if (s->model == MODEL_PAIRWISE) {
-        return grpoalign_model_new_ranked(c->rewards, c->outcomes, model, error);
+        return grpoalign_model_new_ranked(c->rewards, c->outcomes, NULL, model, error);
     }
     if (s->model == MODEL_LIMIT) {
         return grpoalign_model_new_limit(c->rewards, c->reward_variances, c->outcomes, &options,
@@ -433,34 +434,41 @@ static grpoalign_status build_reference(const context *c, grpoalign_reference **
                                         grpoalign_error *error)
 {
     if (c->reference_logprobs != NULL) {
-        return grpoalign_reference_new_log(c->reference_logprobs, c->outcomes, reference, error);
+        return grpoalign_reference_new_log(c->reference_logprobs, c->outcomes, NULL, reference,
+                                           error);
     }
     if (c->reference != NULL) {
-        return grpoalign_reference_new(c->reference, c->outcomes, reference, error);
+        return grpoalign_reference_new(c->reference, c->outcomes, NULL, reference, error);
     }
-    return grpoalign_reference_new_uniform(c->outcomes, reference, error);
+    return grpoalign_reference_new_uniform(c->outcomes, NULL, reference, error);
 }
 
 grpoalign_status handles_open(const context *self, handles *out, grpoalign_error *error)
 {
+    grpoalign_model *model = NULL;
+    grpoalign_penalty *penalty = NULL;
     memset(out, 0, sizeof *out);
     grpoalign_status status = build_reference(self, &out->reference, error);
     if (status >= 0) {
-        status = build_model(self, &out->model, error);
+        status = build_model(self, &model, error);
     }
     if (status >= 0) {
         const settings *s = &self->settings;
-        status = s->penalty == GRPOALIGN_PENALTY_ALPHA
-                     ? grpoalign_penalty_new_alpha(s->alpha, &out->penalty, error)
-                     : grpoalign_penalty_new(s->penalty, &out->penalty, error);
+        grpoalign_penalty_options options = GRPOALIGN_PENALTY_OPTIONS_INIT;
+        options.alpha = s->penalty == GRPOALIGN_PENALTY_ALPHA ? s->alpha : 0.0;
+        status = grpoalign_penalty_new(s->penalty, &options, &penalty, error);
     }
+    if (status >= 0) {
+        status = grpoalign_problem_new(model, penalty, out->reference, NULL, &out->problem, error);
+    }
+    grpoalign_penalty_free(penalty);
+    grpoalign_model_free(model);
     return status;
 }
 
 void handles_close(handles *self)
 {
-    grpoalign_penalty_free(self->penalty);
+    grpoalign_problem_free(self->problem);
     grpoalign_reference_free(self->reference);
-    grpoalign_model_free(self->model);
     memset(self, 0, sizeof *self);
 }

@@ -74,9 +74,8 @@ const char *context_contradiction(const context *self);
 
 /* The library's view of a context. Close it also after failure. */
 typedef struct handles {
-    grpoalign_model *model;
-    grpoalign_penalty *penalty;
-    grpoalign_reference *reference;
+    grpoalign_problem *problem;
+    grpoalign_reference *reference; /* for its normalised probabilities */
 } handles;
 
 grpoalign_status handles_open(const context *self, handles *out, grpoalign_error *error);

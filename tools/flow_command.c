@@ -82,11 +82,11 @@ static grpoalign_status follow(const flow_options *options, const context *c, co
     grpoalign_flow_options how;
     grpoalign_flow_options_init(&how, sizeof how);
     how.start = options->start.values;
+    how.start_count = how.start != NULL ? options->start.count : 0;
     how.end_time = options->end_time > 0.0 ? options->end_time : how.end_time;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, &how, &flow,
-                                    error);
+        status = grpoalign_flow_new(h.problem, c->settings.beta, &how, &flow, error);
         out->status = status;
     }
     if (status >= 0) {

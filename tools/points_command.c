@@ -86,8 +86,7 @@ static grpoalign_status follow(const handles *h, const context *c, findings *fou
                                grpoalign_error *error)
 {
     grpoalign_flow *flow = NULL;
-    grpoalign_status status = grpoalign_flow_new(h->model, h->penalty, h->reference,
-                                                 c->settings.beta, NULL, &flow, error);
+    grpoalign_status status = grpoalign_flow_new(h->problem, c->settings.beta, NULL, &flow, error);
     if (status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_ERR_UNSUPPORTED ||
         status == GRPOALIGN_NOT_CONVERGED) {
         grpoalign_flow_free(flow);
@@ -120,8 +119,7 @@ static grpoalign_status find(const points_options *options, const context *c, fi
     how.stability = GRPOALIGN_STABILITY_SPECTRUM;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_points_new(h.model, h.penalty, h.reference, c->settings.beta, &how,
-                                      &points, error);
+        status = grpoalign_points_new(h.problem, c->settings.beta, &how, &points, error);
     }
     if (status >= 0) {
         status = take_list(points, h.reference, c->outcomes, &found->points, &found->count, error);
@@ -130,12 +128,11 @@ static grpoalign_status find(const points_options *options, const context *c, fi
         found->reached = -1;
     }
     if (status >= 0) {
-        status =
-            grpoalign_critical_beta(h.model, h.penalty, h.reference, &found->critical_beta, error);
+        status = grpoalign_critical_beta(h.problem, NULL, &found->critical_beta, error);
     }
     if (status >= 0 && options->folds) {
-        status = grpoalign_points_new_folds(h.model, h.penalty, h.reference, options->low,
-                                            options->high, &how, &folds, error);
+        status =
+            grpoalign_points_new_folds(h.problem, options->low, options->high, &how, &folds, error);
         if (status >= 0) {
             status = take_list(folds, h.reference, c->outcomes, &found->folds, &found->fold_count,
                                error);

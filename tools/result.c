@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <grpoalign/experimental.h>
+
 #include "number.h"
 #include "words.h"
 #include "write.h"
@@ -50,8 +52,7 @@ grpoalign_status result_solve(result *self, const context *c, grpoalign_error *e
     grpoalign_solution *solution = NULL;
     grpoalign_status status = handles_open(c, &h, error);
     if (status >= 0) {
-        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, NULL, &solution,
-                                 error);
+        status = grpoalign_solve(h.problem, c->settings.beta, NULL, &solution, error);
     }
     if (status >= 0) {
         status = result_take(self, solution, h.reference, c->outcomes, error);

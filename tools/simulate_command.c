@@ -211,8 +211,7 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
     }
     grpoalign_status status = handles_open(&as_trained, &h, error);
     if (status >= 0) {
-        status = grpoalign_solve(h.model, h.penalty, h.reference, c->settings.beta, &how, &solution,
-                                 error);
+        status = grpoalign_solve(h.problem, c->settings.beta, &how, &solution, error);
     }
     const grpoalign_solution *answer = solution;
     if (status == GRPOALIGN_ERR_UNSUPPORTED) {
@@ -221,8 +220,7 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
         return GRPOALIGN_OK;
     }
     if (status == GRPOALIGN_NOT_UNIQUE) {
-        status = grpoalign_flow_new(h.model, h.penalty, h.reference, c->settings.beta, NULL, &flow,
-                                    error);
+        status = grpoalign_flow_new(h.problem, c->settings.beta, NULL, &flow, error);
         answer = grpoalign_flow_end(flow) != NULL ? grpoalign_flow_end(flow) : solution;
     }
     if (status >= 0) {

@@ -571,8 +571,8 @@ static grpoalign_status along_path(const work *self, const double *betas, int64_
 {
     const handles *h = self->handles;
     grpoalign_points *path = NULL;
-    grpoalign_status status = grpoalign_points_new_path(h->model, h->penalty, h->reference, betas,
-                                                        count, NULL, &path, self->error);
+    grpoalign_status status =
+        grpoalign_points_new_path(h->problem, betas, count, NULL, &path, self->error);
     for (int64_t k = 0; status >= 0 && k < count; k++) {
         const place_in_cell at = {.points = -1, .from_reference = 1};
         status = write_solution(self, grpoalign_points_solution(path, k), &at);
@@ -587,8 +587,7 @@ static grpoalign_status write_end(const work *self, double beta, int complete)
     const handles *h = self->handles;
     const place_in_cell at = {.points = 0, .from_reference = 1, .complete = complete};
     grpoalign_solution *end = NULL;
-    grpoalign_status status =
-        grpoalign_solve(h->model, h->penalty, h->reference, beta, NULL, &end, self->error);
+    grpoalign_status status = grpoalign_solve(h->problem, beta, NULL, &end, self->error);
     if (status >= 0) {
         status = write_solution(self, end, &at);
     }
@@ -602,8 +601,7 @@ static grpoalign_status all_points(const work *self, const double *betas, int64_
     grpoalign_status status = GRPOALIGN_OK;
     for (int64_t i = 0; status >= 0 && i < count; i++) {
         grpoalign_points *points = NULL;
-        status = grpoalign_points_new(h->model, h->penalty, h->reference, betas[i], NULL, &points,
-                                      self->error);
+        status = grpoalign_points_new(h->problem, betas[i], NULL, &points, self->error);
         int64_t found = grpoalign_points_count(points);
         for (int64_t k = 0; status >= 0 && k < found; k++) {
             const place_in_cell at = {.point = k,
@@ -632,8 +630,8 @@ static grpoalign_status curve(const work *self, const grid *betas)
         low = fmin(low, betas->values[i]);
         high = fmax(high, betas->values[i]);
     }
-    grpoalign_status status = grpoalign_points_new_curve(
-        h->model, h->penalty, h->reference, low, high, resolution, NULL, &points, self->error);
+    grpoalign_status status =
+        grpoalign_points_new_curve(h->problem, low, high, resolution, NULL, &points, self->error);
     for (int64_t k = 0; status >= 0 && k < grpoalign_points_count(points); k++) {
         result r = {0};
         status = result_take(&r, grpoalign_points_solution(points, k), h->reference,

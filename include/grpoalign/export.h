@@ -1,6 +1,9 @@
-/* Visibility and language glue; include this from every public header. */
+/* Visibility, language glue and the layout of structs; every public header includes this. */
 #ifndef GRPOALIGN_EXPORT_H
 #define GRPOALIGN_EXPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #if defined(GRPOALIGN_BUILDING) && defined(__GNUC__)
 #define GRPOALIGN_API __attribute__((visibility("default")))
@@ -20,6 +23,20 @@
 #else
 #define GRPOALIGN_BEGIN
 #define GRPOALIGN_END
+#endif
+
+/*
+ * A pointer in a struct takes 64 bits on every platform, so that each struct has one layout, which a
+ * binding can write down once. GRPOALIGN_NO_POINTER is what an initialiser has in its place.
+ */
+#if UINTPTR_MAX > 0xffffffffu
+#define GRPOALIGN_POINTER(type, name) type name
+#define GRPOALIGN_NO_POINTER          NULL
+#else
+#define GRPOALIGN_POINTER(type, name)                                                              \
+    type name;                                                                                     \
+    uint32_t name##_padding
+#define GRPOALIGN_NO_POINTER NULL, 0
 #endif
 
 #endif

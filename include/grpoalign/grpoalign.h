@@ -1,20 +1,29 @@
 /*
  * libgrpoalign: the stationary policy of Group Relative Policy Optimisation.
  *
- * A preference model turns a policy into advantages (model.h), a penalty turns advantages into a policy
- * (penalty.h), and a stationary policy is where the two agree (solve.h). The mathematics is that of
- * Vojnovic and Yun, "What is the Alignment Objective of GRPO?", arXiv 2502.18548.
+ * A preference model turns a policy into advantages (model.h), a penalty turns advantages into a
+ * policy (penalty.h); a problem joins them over a reference policy (problem.h), and a stationary
+ * policy is where the two agree (solve.h). The mathematics is that of Vojnovic and Yun, "What is the
+ * Alignment Objective of GRPO?", arXiv 2502.18548.
  *
- * One context: outcomes 0..n-1, a reference policy pi_ref over them (reference.h), and a regularisation
- * constant beta > 0.
+ * Solve one thing first: the example of grpoalign_solve in solve.h is a whole program. Then, by use:
+ *
+ *   reference.h  the reference policy            points.h  all stationary policies, folds, paths
+ *   model.h      rewards or preferences          flow.h    the way of training to its end
+ *   penalty.h    what holds the policy back      batch.h   contexts that share one std
+ *   problem.h    the three together              preset.h  the conventions of trainers
+ *   solve.h      its stationary policy           status.h  codes and the error record
+ *
+ * experimental.h is not stable, and not included here.
  *
  * Conventions of every function
  *   - Arrays are borrowed for the call; what an object needs to keep it copies.
  *   - Matrices are row-major: element (i, j) is data[i * stride + j], stride >= number of columns.
  *   - Handles are created by *_new*, released by *_free; *_free(NULL) does nothing. On failure a
- *     constructor sets its output to NULL.
+ *     constructor sets its output to NULL. A handle that has been freed must not be used again.
  *   - `error` is last and may be NULL.
  *   - A handle is immutable once created and may be shared by any number of threads.
+ *   - Options structs start from their *_INIT macro (or *_init function); NULL means defaults.
  *   - The library never prints, exits, aborts or starts a thread, and keeps no mutable global state.
  */
 #ifndef GRPOALIGN_GRPOALIGN_H
@@ -27,6 +36,8 @@
 #include <grpoalign/penalty.h>
 #include <grpoalign/points.h>
 #include <grpoalign/preset.h>
+#include <grpoalign/problem.h>
+#include <grpoalign/progress.h>
 #include <grpoalign/reference.h>
 #include <grpoalign/solve.h>
 #include <grpoalign/status.h>

@@ -1,3 +1,4 @@
+/* clang-format off: tables */
 /*
  * Penalties: advantages -> policy.
  *
@@ -59,10 +60,9 @@
  * At a stationary policy the normaliser is lambda/b, and 1 more where it is called c; NONE has no
  * lambda.
  */
+/* clang-format on */
 #ifndef GRPOALIGN_PENALTY_H
 #define GRPOALIGN_PENALTY_H
-
-#include <stdint.h>
 
 #include <grpoalign/export.h>
 #include <grpoalign/reference.h>
@@ -72,7 +72,7 @@ GRPOALIGN_BEGIN
 
 typedef struct grpoalign_penalty grpoalign_penalty;
 
-enum {
+typedef enum grpoalign_penalty_code {
     GRPOALIGN_PENALTY_REVERSE_KL = 1, /* KL(pi_ref || pi) */
     GRPOALIGN_PENALTY_DIRECT_KL = 2,  /* KL(pi || pi_ref) */
     GRPOALIGN_PENALTY_NONE = 3,
@@ -81,28 +81,63 @@ enum {
     GRPOALIGN_PENALTY_SQUARED_LOG_RATIO = 6,
     GRPOALIGN_PENALTY_CHI_SQUARED = 7,
     GRPOALIGN_PENALTY_JENSEN_SHANNON = 8,
-    GRPOALIGN_PENALTY_ALPHA = 9, /* see grpoalign_penalty_new_alpha */
+    GRPOALIGN_PENALTY_ALPHA = 9, /* needs grpoalign_penalty_options.alpha */
     GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED = 10,
     GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED = 11
-};
+} grpoalign_penalty_code;
 
-/** A penalty of the given kind, GRPOALIGN_PENALTY_* but ALPHA. Errors: ARGUMENT, MEMORY. */
-GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
-grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out, grpoalign_error *error);
+/** Options of grpoalign_penalty_new. Start from GRPOALIGN_PENALTY_OPTIONS_INIT. It only grows at its
+ *  end; a new field means its default when 0. */
+typedef struct grpoalign_penalty_options {
+    uint32_t struct_size; /* sizeof the struct */
+    int32_t reserved;     /* 0 */
+    double alpha;         /* kind ALPHA only: in [0, 2] */
+} grpoalign_penalty_options;
+
+#define GRPOALIGN_PENALTY_OPTIONS_INIT {(uint32_t)sizeof(grpoalign_penalty_options), 0, 0.0}
+
+/** Sets every field within `size` bytes to its default. Pass sizeof *options. */
+GRPOALIGN_API void grpoalign_penalty_options_init(grpoalign_penalty_options *options,
+                                                  uint32_t size);
 
 /**
- * The alpha divergence sum pi_ref (t^alpha - 1 - alpha (t - 1)) / (alpha (alpha - 1)), with
+ * A penalty of the given kind, GRPOALIGN_PENALTY_*.
+ *
+ * ALPHA is the alpha divergence sum pi_ref (t^alpha - 1 - alpha (t - 1)) / (alpha (alpha - 1)), with
  * t = pi/pi_ref: KL(pi || pi_ref) at alpha = 1, KL(pi_ref || pi) at 0, Hellinger's (squared, times
  * 4) at 1/2, Pearson's chi-squared (half) at 2.
  *
- * alpha: in [0, 2]. Errors: ARGUMENT, NOT_FINITE, MEMORY.
+ * options: NULL for defaults, but for ALPHA, which needs options.alpha.
+ * Errors: ARGUMENT, NOT_FINITE, STRUCT_SIZE, MEMORY.
+ *
+ * @code
+ * #include <grpoalign/grpoalign.h>
+ *
+ * int main(void)
+ * {
+ *     const double advantage[3] = {-1.0, 0.0, 1.0};
+ *     double policy[3];
+ *     grpoalign_penalty *penalty = NULL;
+ *     grpoalign_reference *reference = NULL;
+ *     grpoalign_penalty_options hellinger = GRPOALIGN_PENALTY_OPTIONS_INIT;
+ *     hellinger.alpha = 0.5;
+ *     int failed =
+ *         grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &hellinger, &penalty, NULL) < 0 ||
+ *         grpoalign_reference_new_uniform(3, NULL, &reference, NULL) < 0 ||
+ *         grpoalign_penalty_respond(penalty, reference, 2.0, advantage, 3, policy, NULL, NULL) < 0;
+ *     failed = failed || !(policy[2] > policy[1] && policy[1] > policy[0]);
+ *     grpoalign_reference_free(reference), grpoalign_penalty_free(penalty);
+ *     return failed;
+ * }
+ * @endcode
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
-grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out, grpoalign_error *error);
+grpoalign_penalty_new(int32_t kind, const grpoalign_penalty_options *options,
+                      grpoalign_penalty **out, grpoalign_error *error);
 
 GRPOALIGN_API void grpoalign_penalty_free(grpoalign_penalty *penalty);
 
-/** GRPOALIGN_PENALTY_*; 0 for NULL or a dead handle. */
+/** GRPOALIGN_PENALTY_*; 0 for NULL. */
 GRPOALIGN_API int32_t grpoalign_penalty_kind(const grpoalign_penalty *penalty);
 
 /** "reverse_kl", "direct_kl", "none", ...; "unknown" for another number. Static storage. */

@@ -13,15 +13,13 @@
 #ifndef GRPOALIGN_STATUS_H
 #define GRPOALIGN_STATUS_H
 
-#include <stdint.h>
-
 #include <grpoalign/export.h>
 
 GRPOALIGN_BEGIN
 
 typedef int32_t grpoalign_status;
 
-enum {
+typedef enum grpoalign_status_code {
     GRPOALIGN_OK = 0,
 
     /* Qualified results. */
@@ -36,7 +34,7 @@ enum {
 
     /* The caller's fault. */
     GRPOALIGN_ERR_ARGUMENT = -1,     /* a NULL pointer, or a value outside its range */
-    GRPOALIGN_ERR_HANDLE = -2,       /* not a live handle of this type */
+    GRPOALIGN_ERR_HANDLE = -2,       /* a handle of another type */
     GRPOALIGN_ERR_STRUCT_SIZE = -3,  /* struct_size is absurd, or newer than the library with fields set */
     GRPOALIGN_ERR_DIMENSION = -4,    /* sizes that do not fit together */
     GRPOALIGN_ERR_NOT_FINITE = -5,   /* NaN or infinity where a number is needed */
@@ -50,14 +48,30 @@ enum {
     GRPOALIGN_ERR_UNSUPPORTED = -43, /* no method is known for this combination of model and penalty */
 
     GRPOALIGN_ERR_INTERNAL = -99 /* a fault of the library: please report it */
-};
+} grpoalign_status_code;
 
 /**
- * What went wrong. Frozen layout, 256 bytes.
+ * What went wrong, or what qualifies the result: filled whenever the status is not 0, and cleared
+ * where it is 0. Frozen layout, 256 bytes.
  * status:   the code returned.
  * argument: 1-based position of the argument at fault, 0 when no single one is.
  * index:    0-based element of that argument (row-major for a matrix), -1 when none is.
  * message:  one line, no newline, naming the argument, the value and the rule. NUL-terminated.
+ *
+ * @code
+ * #include <stdio.h>
+ * #include <grpoalign/grpoalign.h>
+ *
+ * int main(void)
+ * {
+ *     grpoalign_reference *reference = NULL;
+ *     grpoalign_error error;
+ *     if (grpoalign_reference_new_uniform(0, NULL, &reference, &error) < 0) {
+ *         printf("%s: %s\n", grpoalign_status_name(error.status), error.message);
+ *     }
+ *     return error.argument != 1; // n, the first argument
+ * }
+ * @endcode
  */
 typedef struct grpoalign_error {
     int32_t status;

@@ -4,44 +4,43 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/points.h"
-#include "api/session.h"
+#include "api/calls.h"
 #include "base/numeric.h"
-#include "base/status.h"
 #include "solver/batch.h"
 
-_Static_assert(sizeof(grpoalign_batch_options) == 24, "layout of version 0.1");
+/* Where the arguments stand. */
+enum { PROBLEMS = 1, COUNT, BETA, BATCH, OPTIONS, OUT };
 
-static const grpoalign_batch_options BATCH_DEFAULTS = {.struct_size =
-                                                           sizeof(grpoalign_batch_options)};
+static const grpoalign_batch_options BATCH_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_batch_options), .std = GRPOALIGN_BATCH_STD_OF_REWARDS};
 
 void grpoalign_batch_options_init(grpoalign_batch_options *options, uint32_t size)
 {
     gra_init_options(options, size, &BATCH_DEFAULTS, sizeof BATCH_DEFAULTS);
 }
 
-/* Positions of the arguments. */
-enum { MODELS = 1, PENALTY, REFERENCES, COUNT, BETA, BATCH, OPTIONS, OUT };
-
-/* One call: the contexts, each with a session of its own. */
-typedef struct call {
+typedef struct batch_call {
     int64_t count;
-    gra_session *sessions;
+    double beta;
+    grpoalign_batch_options batch; /* loaded */
     gra_arena arena;
-    grpoalign_batch_options batch;
-    double *weights;   /* they sum to 1 */
-    double beta, unit; /* unit: a power of two, of the rewards */
-    const gra_penalty *law;
-    gra_batch divided; /* what the divisor is found from */
+    gra_call *calls;
+    double *weights; /* normalised */
     gra_answer *answers;
-} call;
+} batch_call;
 
-static grpoalign_status load_batch_options(call *self, const grpoalign_batch_options *batch,
+static grpoalign_status load_batch_options(batch_call *self, const grpoalign_batch_options *batch,
                                            grpoalign_error *error)
 {
     self->batch = BATCH_DEFAULTS;
     GRA_TRY(gra_load_options(&self->batch, sizeof self->batch, batch, BATCH, error));
     const grpoalign_batch_options *loaded = &self->batch;
+    if (loaded->weight_count != (loaded->weights != NULL ? self->count : 0)) {
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, BATCH, -1,
+                        "batch.weight_count must be the number of contexts, %lld, or 0 without "
+                        "weights (got %lld)",
+                        (long long)self->count, (long long)loaded->weight_count);
+    }
     if (loaded->std != GRPOALIGN_BATCH_STD_OF_REWARDS &&
         loaded->std != GRPOALIGN_BATCH_STD_OF_ADVANTAGES) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BATCH, -1,
@@ -87,214 +86,96 @@ static grpoalign_status in_context(grpoalign_status status, int64_t k, grpoalign
     return status;
 }
 
-static grpoalign_status check_context(const grpoalign_model *model, const gra_penalty *law,
-                                      grpoalign_error *error)
+static grpoalign_status check_context(const grpoalign_problem *problem,
+                                      const grpoalign_problem *first, grpoalign_error *error)
 {
-    if (model->unscaled == 0.0) {
-        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, MODELS, -1,
+    const gra_penalty *law = &problem->penalty->law, *same = &first->penalty->law;
+    if (law->kind != same->kind || law->parameter != same->parameter) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, PROBLEMS, -1,
+                        "all problems must have the penalty of the first, %s (got %s)",
+                        gra_penalty_row_of(same->kind)->name, gra_penalty_row_of(law->kind)->name);
+    }
+    if (problem->model->unscaled == 0.0) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PROBLEMS, -1,
                         "the model must have rewards and options.scale none: the std of the batch "
                         "is its scale");
     }
-    if (model->dropping > 0 && law->form != GRA_ABSENT) {
-        return gra_fail(
-            error, GRPOALIGN_ERR_UNSUPPORTED, MODELS, -1,
-            "groups without spread that are dropped (zero_variance) are not solved in batches");
+    if (problem->model->dropping > 0 && law->form != GRA_ABSENT) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PROBLEMS, -1,
+                        "groups without spread that are dropped (zero_variance) are not solved in "
+                        "batches");
     }
     return GRPOALIGN_OK;
 }
 
-/* Whether the divisor matters. */
-static int has_divisor(const gra_penalty *law)
+/* What is the same for all contexts. */
+static grpoalign_status check_penalty(batch_call *self, const gra_penalty *law,
+                                      grpoalign_error *error)
 {
-    return law->form != GRA_ABSENT && law->form != GRA_INSIDE_REWARD;
+    if (gra_batch_matters(law) && !gra_penalty_holds(law)) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PROBLEMS, -1,
+                        "batches are solved with penalties that hold every outcome, not with %s",
+                        gra_penalty_row_of(law->kind)->name);
+    }
+    self->beta = law->form == GRA_ABSENT ? 1.0 /* it has no meaning */ : self->beta;
+    return gra_check_beta(self->beta, "beta", BETA, -1, error);
 }
 
-static grpoalign_status open_context(call *self, int64_t k, const grpoalign_model *model,
-                                     const grpoalign_penalty *penalty,
-                                     const grpoalign_reference *reference,
+static grpoalign_status open_context(batch_call *self, int64_t k,
+                                     const grpoalign_problem *const *problems,
                                      const grpoalign_solve_options *options, grpoalign_error *error)
 {
-    gra_session *session = &self->sessions[k];
-    grpoalign_status status = gra_session_open(session, model, penalty, reference, self->beta, BETA,
-                                               options, OPTIONS, error);
-    if (status >= 0 && has_divisor(&penalty->law)) {
-        session->options.stability = GRPOALIGN_STABILITY_SKIP; /* it is the batch's */
-    }
-    return status < 0 ? status : check_context(model, &penalty->law, error);
+    GRA_TRY(gra_check_problem(problems[k], PROBLEMS, error));
+    GRA_TRY(check_context(problems[k], problems[0], error));
+    return gra_call_open(&self->calls[k], problems[k], self->beta, options, error);
 }
 
-static grpoalign_status open_contexts(call *self, const grpoalign_model *const *models,
-                                      const grpoalign_penalty *penalty,
-                                      const grpoalign_reference *const *references,
+static grpoalign_status open_contexts(batch_call *self, const grpoalign_problem *const *problems,
                                       const grpoalign_solve_options *options,
                                       grpoalign_error *error)
 {
+    GRA_TRY(in_context(gra_check_problem(problems[0], PROBLEMS, error), 0, error));
+    GRA_TRY(check_penalty(self, &problems[0]->penalty->law, error));
     for (int64_t k = 0; k < self->count; k++) {
-        GRA_TRY(in_context(open_context(self, k, models[k], penalty, references[k], options, error),
-                           k, error));
-    }
-    self->law = &penalty->law;
-    if (self->law->form == GRA_ABSENT) {
-        self->beta = 1.0; /* it has no meaning */
-    }
-    if (has_divisor(self->law) && !gra_penalty_holds(self->law)) {
-        return gra_fail(
-            error, GRPOALIGN_ERR_UNSUPPORTED, PENALTY, -1,
-            "batches are solved with penalties whose slack holds every outcome, not with %s",
-            grpoalign_penalty_name(self->law->kind));
+        GRA_TRY(in_context(open_context(self, k, problems, options, error), k, error));
     }
     return GRPOALIGN_OK;
 }
 
-/* Variances within the classes, in the unit; NULL where there are none or (*short_memory) no room.
- */
-static double *class_variances(const call *self, gra_session *session, int *short_memory)
+/* Without a divisor that matters every context is on its own. */
+static grpoalign_status solve_alone(batch_call *self, grpoalign_error *error)
 {
-    const grpoalign_model *model = session->model;
-    if (model->deviations == NULL) {
-        return NULL;
-    }
-    double *variance = gra_arena_doubles(&session->arena, session->structure.classes);
-    *short_memory = *short_memory || variance == NULL;
-    if (variance != NULL) {
-        memset(variance, 0, (size_t)session->structure.classes * sizeof *variance);
-        for (int64_t o = 0; o < model->outcomes; o++) {
-            int64_t c = session->structure.class_of[o];
-            double deviation = model->deviations[o] / self->unit;
-            if (c >= 0) {
-                variance[c] += session->share[o] * deviation * deviation;
-            }
-        }
-    }
-    return variance;
-}
-
-static double best_reward(const gra_session *session)
-{
-    double best = -INFINITY;
-    for (int64_t o = 0; o < session->model->outcomes; o++) {
-        best = session->reference->support[o] ? fmax(best, session->model->rewards[o]) : best;
-    }
-    return best;
-}
-
-/* Rewards this much below epsilon cannot matter. */
-static const double SWAMPED = 1e-200;
-
-/* The power of two that brings all rewards, and the stds within outcomes, to ranges below 1. */
-static double find_unit(const call *self)
-{
-    double range = SWAMPED * self->batch.epsilon, first = best_reward(&self->sessions[0]);
-    int of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES;
     for (int64_t k = 0; k < self->count; k++) {
-        const gra_session *session = &self->sessions[k];
-        const grpoalign_model *model = session->model;
-        double from =
-            of_advantages ? best_reward(session) : first; /* offsets count between rewards alone */
-        for (int64_t o = 0; o < model->outcomes; o++) {
-            if (!session->reference->support[o]) {
-                continue;
-            }
-            /* halves: the range of doubles is no double; but the least has no half */
-            double half = fabs(0.5 * model->rewards[o] - 0.5 * from);
-            range = fmax(range, half > 0.0 ? half : fabs(model->rewards[o] - from));
-            range = model->deviations != NULL ? fmax(range, 0.5 * model->deviations[o]) : range;
+        gra_problem *at = &self->calls[k].at;
+        gra_answer *answer = &self->answers[k];
+        if (!gra_answer_take(answer, at)) {
+            return gra_fail_memory(error);
         }
+        GRA_TRY(in_context(gra_solve_classes(at, answer), k, error));
+        gra_assess(at, answer, self->calls[k].options.stability);
     }
-    int exponent = 0;
-    (void)frexp(range, &exponent);
-    return range > 0.0 ? ldexp(1.0, exponent + 2 > 1023 ? 1023 : exponent + 2) : 1.0;
+    return GRPOALIGN_OK;
 }
 
-static grpoalign_status solve_divisor(call *self, gra_batch_answer *answer, grpoalign_error *error)
+static grpoalign_status solve_together(batch_call *self, double *std, grpoalign_error *error)
 {
-    gra_batch_context *contexts = gra_arena_take(&self->arena, self->count, sizeof *contexts);
-    double top = -INFINITY;
-    int short_memory = contexts == NULL;
-    self->unit = find_unit(self);
-    for (int64_t k = 0; k < self->count; k++) {
-        top = fmax(top, best_reward(&self->sessions[k]));
-    }
-    for (int64_t k = 0; k < self->count && !short_memory; k++) {
-        gra_session *session = &self->sessions[k];
-        const grpoalign_model *model = session->model;
-        int of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES;
-        double size = (double)model->group_size, own = model->unscaled, share = 1.0;
-        if (of_advantages && model->group_size > 0) {
-            share =
-                own * own * size / (size - 1.0); /* of r less its baseline: 1 - 1/G, or G/(G-1) */
-        }
-        contexts[k] = (gra_batch_context){
-            .problem = &session->problem,
-            .weight = self->weights[k],
-            .strength = own,
-            .share = share,
-            .best = of_advantages ? 0.0 : best_reward(session) / self->unit - top / self->unit,
-            .variance = class_variances(self, session, &short_memory)};
-        if (session->structure.kind == GRA_AFFINE) {
-            contexts[k].gap_unit = session->structure.affine.divisor.low / own / self->unit;
-        }
-    }
-    if (short_memory) {
-        return gra_fail_memory(error);
-    }
-    self->divided =
-        (gra_batch){.contexts = contexts,
-                    .count = self->count,
-                    .of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES,
-                    .beta = self->beta,
-                    .epsilon = self->batch.epsilon / self->unit,
-                    .arena = &self->arena,
-                    .error = error};
-    return gra_solve_batch(&self->divided, answer);
+    const gra_batch batch = {
+        .calls = self->calls,
+        .weights = self->weights,
+        .count = self->count,
+        .of_advantages = self->batch.std == GRPOALIGN_BATCH_STD_OF_ADVANTAGES,
+        .beta = self->beta,
+        .epsilon = self->batch.epsilon,
+        .arena = &self->arena,
+        .error = error,
+    };
+    int64_t at = -1;
+    grpoalign_status status = gra_solve_batch(&batch, self->answers, std, &at);
+    return at >= 0 ? in_context(status, at, error) : status;
 }
 
-/* What is left of beta when a nearly certain policy leaves the batch nearly without spread. */
-static const double LEAST_BETA = 1e-304;
-
-/* The answer of a context once the divisor is known. */
-static grpoalign_status settle_context(call *self, int64_t k, const gra_batch_answer *divisor,
-                                       grpoalign_error *error)
-{
-    gra_session *session = &self->sessions[k];
-    gra_answer *answer = &self->answers[k];
-    int flat = session->structure.kind == GRA_FLAT;
-    double beta = self->beta * divisor->divisor * self->unit;
-    if (!gra_answer_take(answer, &session->problem)) {
-        return gra_fail_memory(error);
-    }
-    if (flat && beta == 0.0) {
-        beta = self->beta; /* nothing moves in this context */
-    }
-    if (divisor->status == GRPOALIGN_COLLAPSED && !flat) {
-        gra_collapse_affine(&session->problem, answer);
-        return GRPOALIGN_OK;
-    }
-    session->problem.beta = beta;
-    return gra_solve_classes(&session->problem, answer);
-}
-
-static grpoalign_status write_solution(call *self, int64_t k, const gra_batch_answer *divisor,
-                                       grpoalign_solution **out, grpoalign_error *error)
-{
-    gra_answer *answer = &self->answers[k];
-    int flat = self->sessions[k].structure.kind == GRA_FLAT;
-    if (divisor->status != GRPOALIGN_COLLAPSED && !flat) {
-        answer->status = answer->status == GRPOALIGN_OK ? divisor->status : answer->status;
-        answer->policy_error = fmin(1.0, answer->policy_error + divisor->policy_error);
-    }
-    answer->unique = answer->unique > 0 ? divisor->unique : answer->unique;
-    answer->iterations += divisor->iterations;
-    grpoalign_status status = gra_session_solution(&self->sessions[k], answer, out, error);
-    if (status >= 0 && has_divisor(self->law)) {
-        (*out)->report.stable = divisor->stable;
-        (*out)->report.beta = self->beta * divisor->divisor * self->unit; /* 0 where it collapses */
-    }
-    return status;
-}
-
-static grpoalign_status write_solutions(call *self, const gra_batch_answer *divisor,
-                                        grpoalign_points **out, grpoalign_error *error)
+static grpoalign_status write_solutions(batch_call *self, grpoalign_points **out,
+                                        grpoalign_error *error)
 {
     grpoalign_status worst = GRPOALIGN_OK;
     grpoalign_points *points = gra_points_allocate(self->count);
@@ -303,81 +184,69 @@ static grpoalign_status write_solutions(call *self, const gra_batch_answer *divi
     }
     for (int64_t k = 0; k < self->count; k++) {
         grpoalign_status status =
-            in_context(write_solution(self, k, divisor, &points->items[k], error), k, error);
+            gra_expand(&self->calls[k], &self->answers[k], &points->items[k], error);
+        status = in_context(status, k, error);
         if (status < 0) {
             grpoalign_points_free(points);
             return status;
         }
+        gra_lend(points->items[k]);
+        points->items[k]->report.beta =
+            self->answers[k].status == GRPOALIGN_COLLAPSED && self->answers[k].beta == 0.0
+                ? 0.0
+                : points->items[k]->report.beta;
         worst = status > worst ? status : worst;
     }
     *out = points;
     return worst;
 }
 
-/* Without a divisor every context is on its own. */
-static grpoalign_status solve_contexts(call *self, grpoalign_points **out, double *std,
+static grpoalign_status solve_contexts(batch_call *self, grpoalign_points **out, double *std,
                                        grpoalign_error *error)
 {
-    gra_batch_answer divisor = {.std = NAN, .divisor = 1.0, .unique = 1, .stable = -1};
+    double found = NAN;
     self->answers = gra_arena_take(&self->arena, self->count, sizeof *self->answers);
-    self->unit = 1.0;
     if (self->answers == NULL) {
         return gra_fail_memory(error);
     }
-    if (has_divisor(self->law)) {
-        GRA_TRY(solve_divisor(self, &divisor, error));
+    if (gra_batch_matters(self->calls[0].at.penalty)) {
+        GRA_TRY(solve_together(self, &found, error));
+    } else {
+        GRA_TRY(solve_alone(self, error));
     }
-    double effective = self->beta * divisor.divisor * self->unit;
-    int settled = has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED && divisor.moves;
-    if (settled && !(effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, BETA, -1,
-                        "beta times the std of the batch must be from %g to %g (got %g)",
-                        LEAST_BETA, 1.0 / LEAST_BETA, effective);
-    }
-    for (int64_t k = 0; k < self->count; k++) {
-        GRA_TRY(in_context(settle_context(self, k, &divisor, error), k, error));
-    }
-    if (has_divisor(self->law) && divisor.status != GRPOALIGN_COLLAPSED &&
-        !gra_batch_check(&self->divided, self->answers, &divisor)) {
-        return gra_fail_memory(error);
-    }
-    grpoalign_status status = write_solutions(self, &divisor, out, error);
+    grpoalign_status status = write_solutions(self, out, error);
     if (status >= 0 && std != NULL) {
-        *std = divisor.std * self->unit;
+        *std = found;
     }
-    return status;
+    return gra_qualify(status, error);
 }
 
-grpoalign_status
-grpoalign_points_new_batch(const grpoalign_model *const *models, const grpoalign_penalty *penalty,
-                           const grpoalign_reference *const *references, int64_t count, double beta,
-                           const grpoalign_batch_options *batch,
-                           const grpoalign_solve_options *options, grpoalign_points **out,
-                           double *std, grpoalign_error *error)
+grpoalign_status grpoalign_points_new_batch(const grpoalign_problem *const *problems, int64_t count,
+                                            double beta, const grpoalign_batch_options *batch,
+                                            const grpoalign_solve_options *options,
+                                            grpoalign_points **out, double *std,
+                                            grpoalign_error *error)
 {
+    grpoalign_solve_options own;
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", OUT, error));
     *out = NULL;
-    GRA_TRY(gra_check_pointer(models, "models", MODELS, error));
-    GRA_TRY(gra_check_pointer(references, "references", REFERENCES, error));
-    grpoalign_solve_options own = {.struct_size = sizeof own};
-    GRA_TRY(gra_load_options(&own, sizeof own, options, OPTIONS, error));
-    own.struct_size = sizeof own;
-    own.start = NULL; /* contexts are of different sizes */
+    GRA_TRY(gra_check_pointer(problems, "problems", PROBLEMS, error));
+    GRA_TRY(gra_load_solve_options(options, -1, OPTIONS, &own, error)); /* start: sizes differ */
     if (count < 1) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, COUNT, -1, "count must be >= 1 (got %lld)",
                         (long long)count);
     }
-    call self = {.count = count, .arena = GRA_ARENA_INIT, .beta = beta};
-    self.sessions = gra_alloc(count, sizeof *self.sessions);
+    batch_call self = {.count = count, .arena = GRA_ARENA_INIT, .beta = beta};
+    self.calls = gra_alloc(count, sizeof *self.calls);
     grpoalign_status status =
-        self.sessions != NULL ? load_batch_options(&self, batch, error) : gra_fail_memory(error);
-    status = status < 0 ? status : open_contexts(&self, models, penalty, references, &own, error);
+        self.calls != NULL ? load_batch_options(&self, batch, error) : gra_fail_memory(error);
+    status = status < 0 ? status : open_contexts(&self, problems, &own, error);
     status = status < 0 ? status : solve_contexts(&self, out, std, error);
-    for (int64_t k = 0; self.sessions != NULL && k < count; k++) {
-        gra_session_close(&self.sessions[k]);
+    for (int64_t k = 0; self.calls != NULL && k < count; k++) {
+        gra_call_close(&self.calls[k]);
     }
-    gra_release(self.sessions);
+    gra_release(self.calls);
     gra_arena_free(&self.arena);
     return status;
 }

@@ -3,11 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "api/session.h"
-#include "base/status.h"
-
-_Static_assert(sizeof(grpoalign_flow_options) == 48, "layout of version 0.1");
-_Static_assert(sizeof(grpoalign_flow_state) == 56, "layout of version 0.1");
+#include "api/calls.h"
+#include "base/numeric.h"
 
 /* One state and the policy at it. */
 typedef struct record {
@@ -16,11 +13,14 @@ typedef struct record {
 } record;
 
 struct grpoalign_flow {
-    uint64_t magic;
+    gra_handle handle;
     int64_t outcomes, count, capacity;
     record *records;
     grpoalign_solution *end;
 };
+
+/* Where the options stand among the arguments. */
+enum { OPTIONS = 3 };
 
 #define GRA_FLOW_MAGIC UINT64_C(0x776f6c6670617267)
 
@@ -59,9 +59,9 @@ static grpoalign_status load_options(const grpoalign_flow_options *options, int3
     return GRPOALIGN_OK;
 }
 
-static int is_live(const grpoalign_flow *flow)
+static int is_flow(const grpoalign_flow *flow)
 {
-    return flow != NULL && flow->magic == GRA_FLOW_MAGIC;
+    return flow != NULL && flow->handle.magic == GRA_FLOW_MAGIC;
 }
 
 /* Room for one more record; 0 on short memory. */
@@ -85,7 +85,7 @@ static int make_room(grpoalign_flow *flow)
 }
 
 typedef struct recorder {
-    const gra_session *session;
+    const gra_call *call;
     grpoalign_flow *flow;
     double *log_policy; /* scratch over all outcomes */
 } recorder;
@@ -94,8 +94,7 @@ static int take_state(void *user, double time, const double *policy, double spee
 {
     recorder *self = user;
     grpoalign_flow *flow = self->flow;
-    const gra_session *session = self->session;
-    const gra_outcomes *outcomes = &session->problem.outcomes;
+    const gra_outcomes *outcomes = &self->call->at.outcomes;
     double *all = make_room(flow) ? gra_alloc(flow->outcomes, sizeof *all) : NULL;
     if (all == NULL) {
         return 0;
@@ -104,7 +103,7 @@ static int take_state(void *user, double time, const double *policy, double spee
         all[outcomes->at[i]] = policy[i];
         self->log_policy[outcomes->at[i]] = log(policy[i]);
     }
-    gra_measures here = gra_measure(session->model, session->reference, all, self->log_policy);
+    gra_measures here = gra_measure(self->call->problem, all, self->log_policy);
     flow->records[flow->count++] = (record){.state = {.time = time,
                                                       .expected_reward = here.expected_reward,
                                                       .kl_ref_policy = here.kl_ref_policy,
@@ -116,23 +115,20 @@ static int take_state(void *user, double time, const double *policy, double spee
 }
 
 /* options.start, or the reference, over the supported outcomes. */
-static grpoalign_status load_start(gra_session *session, const double *given, int32_t position,
+static grpoalign_status load_start(gra_call *call, const double *given, int32_t position,
                                    double **start, grpoalign_error *error)
 {
-    const gra_outcomes *outcomes = &session->problem.outcomes;
-    int64_t n = session->model->outcomes;
-    double *own = gra_arena_doubles(&session->arena, n),
-           *packed = gra_arena_doubles(&session->arena, outcomes->count);
-    if (own == NULL || packed == NULL) {
+    const gra_outcomes *outcomes = &call->at.outcomes;
+    int64_t n = call->problem->model->outcomes;
+    double *packed = gra_arena_doubles(&call->arena, outcomes->count);
+    double total = given != NULL ? gra_total(given, n) : 1.0;
+    if (packed == NULL) {
         return gra_fail_memory(error);
-    }
-    if (given != NULL) {
-        GRA_TRY(gra_load_policy(given, n, "options.start", position, own, error));
     }
     for (int64_t i = 0; i < outcomes->count; i++) {
         int64_t o = outcomes->at[i];
         /* pi_ref may hold less than a double can tell from nothing. */
-        packed[i] = given != NULL ? own[o] : fmax(exp(outcomes->log_mass[i]), 1e-300);
+        packed[i] = given != NULL ? given[o] / total : fmax(exp(outcomes->log_mass[i]), 1e-300);
         if (!(packed[i] > 0.0)) {
             return gra_fail(error, GRPOALIGN_ERR_PROBABILITY, position, o,
                             "options.start[%lld] must be > 0, as the reference is there (got %g)",
@@ -143,96 +139,105 @@ static grpoalign_status load_start(gra_session *session, const double *given, in
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status follow(gra_session *session, const grpoalign_flow_options *options,
-                               int32_t position, grpoalign_flow *flow, grpoalign_error *error)
+static grpoalign_status check_size(const gra_call *call, const grpoalign_flow *flow,
+                                   grpoalign_error *error)
 {
-    double *start = NULL;
-    gra_answer answer;
-    recorder self = {.session = session, .flow = flow};
-    int32_t form = session->penalty->law.form;
+    int32_t form = call->at.penalty->form;
     if (form == GRA_STEP || form == GRA_INSIDE_REWARD) {
-        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1, "the flow is not followed with %s",
-                        form == GRA_STEP ? "total variation, whose gradient jumps at the reference"
-                                         : "the KL inside a reward that is then normalised, which "
-                                           "has no gradient of its own");
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1, "the flow is not followed with %s",
+                        form == GRA_STEP
+                            ? "total variation, whose gradient jumps at the reference"
+                            : "the KL inside a reward that is then normalised, which has no "
+                              "gradient of its own");
     }
-    if (session->problem.outcomes.count > GRA_DENSE_LIMIT || flow->outcomes > GRA_DENSE_LIMIT) {
+    if (flow->outcomes > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
                         "the flow needs a dense matrix over %lld outcomes, the limit is %lld",
                         (long long)flow->outcomes, (long long)GRA_DENSE_LIMIT);
     }
-    GRA_TRY(load_start(session, options->start, position, &start, error));
-    self.log_policy = gra_arena_doubles(&session->arena, flow->outcomes);
-    if (self.log_policy == NULL || !gra_answer_take(&answer, &session->problem)) {
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status follow(gra_call *call, const grpoalign_flow_options *options,
+                               grpoalign_flow *flow, grpoalign_error *error)
+{
+    double *start = NULL;
+    gra_answer answer;
+    recorder self = {.call = call, .flow = flow};
+    GRA_TRY(check_size(call, flow, error));
+    GRA_TRY(load_start(call, options->start, OPTIONS, &start, error));
+    self.log_policy = gra_arena_doubles(&call->arena, flow->outcomes);
+    if (self.log_policy == NULL || !gra_answer_take(&answer, &call->at)) {
         return gra_fail_memory(error);
     }
     gra_flow_limits limits = {options->max_steps, options->end_time, options->tolerance};
-    GRA_TRY(gra_follow_flow(&session->problem, start, &limits, take_state, &self, &answer));
+    GRA_TRY(gra_follow_flow(&call->at, start, &limits, take_state, &self, &answer));
     if (answer.status == GRPOALIGN_NOT_CONVERGED) {
         return GRPOALIGN_NOT_CONVERGED;
     }
-    GRA_TRY(gra_session_solution(session, &answer, &flow->end, error));
+    gra_assess(&call->at, &answer, GRPOALIGN_STABILITY_SPECTRUM);
+    GRA_TRY(gra_expand(call, &answer, &flow->end, error));
+    gra_lend(flow->end);
     return answer.status == GRPOALIGN_COLLAPSED ? GRPOALIGN_COLLAPSED : GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_flow_new(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                    const grpoalign_reference *reference, double beta,
+grpoalign_status grpoalign_flow_new(const grpoalign_problem *problem, double beta,
                                     const grpoalign_flow_options *options, grpoalign_flow **out,
                                     grpoalign_error *error)
 {
-    gra_session session;
+    gra_call call;
     grpoalign_flow_options loaded;
     gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 6, error));
+    GRA_TRY(gra_check_pointer(out, "out", 4, error));
     *out = NULL;
-    GRA_TRY(load_options(options, 5, &loaded, error));
+    GRA_TRY(gra_check_problem(problem, 1, error));
+    int64_t n = problem->model->outcomes;
+    GRA_TRY(load_options(options, OPTIONS, &loaded, error));
+    GRA_TRY(gra_check_start(loaded.start, loaded.start_count, n, OPTIONS, error));
     grpoalign_flow *flow = gra_alloc(1, sizeof *flow);
     if (flow == NULL) {
         return gra_fail_memory(error);
     }
-    flow->magic = GRA_FLOW_MAGIC;
-    grpoalign_status status =
-        gra_session_open(&session, model, penalty, reference, beta, 4, NULL, 5, error);
+    gra_handle_start(&flow->handle, GRA_FLOW_MAGIC);
+    flow->outcomes = n;
+    grpoalign_status status = gra_open(&call, problem, beta, NULL, OPTIONS, error);
     if (status >= 0) {
-        session.options.stability = GRPOALIGN_STABILITY_SPECTRUM;
-        session.problem.progress = loaded.progress;
-        session.problem.user = loaded.user;
-        flow->outcomes = model->outcomes;
-        status = follow(&session, &loaded, 5, flow, error);
+        call.at.progress = loaded.progress;
+        call.at.user = loaded.user;
+        status = follow(&call, &loaded, flow, error);
     }
-    gra_session_close(&session);
+    gra_call_close(&call);
     if (status < 0) {
         grpoalign_flow_free(flow);
         return status;
     }
     *out = flow;
-    return status;
+    return gra_qualify(status, error);
 }
 
 void grpoalign_flow_free(grpoalign_flow *flow)
 {
-    if (is_live(flow)) {
-        flow->magic = 0;
+    if (is_flow(flow) && gra_handle_release(&flow->handle)) {
         for (int64_t k = 0; k < flow->count; k++) {
             gra_release(flow->records[k].policy);
         }
         gra_release(flow->records);
-        grpoalign_solution_free(flow->end);
+        gra_lent_free(flow->end);
         gra_release(flow);
     }
 }
 
 int64_t grpoalign_flow_count(const grpoalign_flow *flow)
 {
-    return is_live(flow) ? flow->count : 0;
+    return is_flow(flow) ? flow->count : 0;
 }
 
 static grpoalign_status check_state(const grpoalign_flow *flow, int64_t k, grpoalign_error *error)
 {
     gra_clear(error);
     GRA_TRY(gra_check_pointer(flow, "flow", 1, error));
-    if (!is_live(flow)) {
-        return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1, "flow is not a live flow handle");
+    if (!is_flow(flow)) {
+        return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1, "flow is not a handle of a flow");
     }
     if (k < 0 || k >= flow->count) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "k must lie in [0, %lld) (got %lld)",
@@ -261,5 +266,5 @@ grpoalign_status grpoalign_flow_policy_at(const grpoalign_flow *flow, int64_t k,
 
 const grpoalign_solution *grpoalign_flow_end(const grpoalign_flow *flow)
 {
-    return is_live(flow) ? flow->end : NULL;
+    return is_flow(flow) ? flow->end : NULL;
 }

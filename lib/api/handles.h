@@ -1,4 +1,4 @@
-/* Handle bodies that only the API knows, and the argument checks shared by its files. */
+/* The argument checks that the files of the API share. */
 #ifndef GRA_API_HANDLES_H
 #define GRA_API_HANDLES_H
 
@@ -7,26 +7,7 @@
 #include <grpoalign/solve.h>
 
 #include "base/status.h"
-#include "model/model.h"
-#include "penalty/penalty.h"
-
-struct grpoalign_reference {
-    uint64_t magic;
-    int64_t outcomes;
-    int64_t supported;               /* outcomes with probability > 0 */
-    double *probability, *logarithm; /* normalised */
-    unsigned char *support;          /* per outcome: probability > 0 */
-};
-
-struct grpoalign_solution {
-    uint64_t magic;
-    int64_t outcomes;
-    double *policy, *log_policy, *advantage;
-    grpoalign_report report;
-};
-
-#define GRA_REFERENCE_MAGIC UINT64_C(0x6665726f6d617267)
-#define GRA_SOLUTION_MAGIC  UINT64_C(0x6c6f736f6d617267)
+#include "problem/problem.h"
 
 /* Sums of probabilities may be off by this much before they are normalised. */
 #define GRA_SUM_TOLERANCE 1e-4
@@ -40,7 +21,8 @@ grpoalign_status gra_check_finite(const double *values, int64_t n, const char *n
 /* n values >= 0, finite, summing to 1 within the tolerance: the part `name` of an argument, `first`
  * being the index of values[0] in it. */
 grpoalign_status gra_check_distribution(const double *values, int64_t n, int64_t first,
-                                        const char *name, int32_t position, grpoalign_error *error);
+                                        double tolerance, const char *name, int32_t position,
+                                        grpoalign_error *error);
 /* beta > 0 and finite. */
 grpoalign_status gra_check_beta(double beta, const char *name, int32_t position, int64_t index,
                                 grpoalign_error *error);
@@ -50,6 +32,8 @@ grpoalign_status gra_check_penalty(const grpoalign_penalty *penalty, int32_t pos
                                    grpoalign_error *error);
 grpoalign_status gra_check_reference(const grpoalign_reference *reference, int32_t position,
                                      grpoalign_error *error);
+grpoalign_status gra_check_problem(const grpoalign_problem *problem, int32_t position,
+                                   grpoalign_error *error);
 grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position,
                                     grpoalign_error *error);
 
@@ -72,5 +56,17 @@ grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t positio
 /* A copy of a policy, normalised, after checking it. */
 grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name,
                                  int32_t position, double *out, grpoalign_error *error);
+
+/* A policy that options point to, with its count: `name` (NULL: none) must have n entries. */
+grpoalign_status gra_check_start(const double *start, int64_t count, int64_t n, int32_t position,
+                                 grpoalign_error *error);
+
+/* Options of a solve, their defaults filled in; start is checked against n outcomes (-1: ignored). */
+grpoalign_status gra_load_solve_options(const grpoalign_solve_options *options, int64_t n,
+                                        int32_t position, grpoalign_solve_options *loaded,
+                                        grpoalign_error *error);
+
+/* The status that a call returns: one > 0 is explained in the error record. */
+grpoalign_status gra_qualify(grpoalign_status status, grpoalign_error *error);
 
 #endif

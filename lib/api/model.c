@@ -1,3 +1,4 @@
+#include <grpoalign/experimental.h>
 #include <grpoalign/model.h>
 
 #include <math.h>
@@ -6,8 +7,6 @@
 
 #include "api/handles.h"
 #include "expectation/expectation.h"
-
-_Static_assert(sizeof(grpoalign_reward_options) == 40, "layout of version 0.1");
 
 static const grpoalign_reward_options REWARD_DEFAULTS = {
     .struct_size = sizeof(grpoalign_reward_options),
@@ -20,6 +19,33 @@ static const grpoalign_reward_options REWARD_DEFAULTS = {
 void grpoalign_reward_options_init(grpoalign_reward_options *options, uint32_t size)
 {
     gra_init_options(options, size, &REWARD_DEFAULTS, sizeof REWARD_DEFAULTS);
+}
+
+static const grpoalign_preference_options PREFERENCE_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_preference_options)};
+
+void grpoalign_preference_options_init(grpoalign_preference_options *options, uint32_t size)
+{
+    gra_init_options(options, size, &PREFERENCE_DEFAULTS, sizeof PREFERENCE_DEFAULTS);
+}
+
+static grpoalign_status load_preference_options(const grpoalign_preference_options *options,
+                                                int32_t position,
+                                                grpoalign_preference_options *loaded,
+                                                grpoalign_error *error)
+{
+    *loaded = PREFERENCE_DEFAULTS;
+    return gra_load_options(loaded, sizeof *loaded, options, position, error);
+}
+
+/* Tells the host which part of the work is left, and asks whether to go on. */
+static grpoalign_status tell(grpoalign_progress_fn progress, void *user, double left,
+                             grpoalign_error *error)
+{
+    grpoalign_progress state = {.struct_size = sizeof state, .iteration = 1, .change = left};
+    return progress != NULL && progress(user, &state) != 0
+               ? gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1, "stopped by the progress function")
+               : GRPOALIGN_OK;
 }
 
 const char *grpoalign_expectation_name(int32_t expectation)
@@ -172,14 +198,18 @@ static grpoalign_status check_group_size(int64_t group_size, int32_t position,
 static const double MARGIN_TOLERANCE = 1e-9;
 
 grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, int64_t stride,
+                                              const grpoalign_preference_options *options,
                                               grpoalign_model **out, grpoalign_error *error)
 {
-    GRA_TRY(begin(margins, "margins", n, 2, out, 4, error));
+    grpoalign_preference_options loaded;
+    GRA_TRY(begin(margins, "margins", n, 2, out, 5, error));
+    GRA_TRY(load_preference_options(options, 4, &loaded, error));
     if (stride < n) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 3, -1,
                         "stride must be >= n = %lld (got %lld)", (long long)n, (long long)stride);
     }
     for (int64_t i = 0; i < n; i++) {
+        GRA_TRY(tell(loaded.progress, loaded.user, 1.0 - (double)i / (double)n, error));
         for (int64_t j = 0; j <= i; j++) {
             double here = margins[i * stride + j], there = margins[j * stride + i];
             if (!isfinite(here) || !isfinite(there)) {
@@ -206,11 +236,15 @@ grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, 
     return gra_margins_new(margins, n, stride, out, error);
 }
 
-grpoalign_status grpoalign_model_new_ranked(const double *rewards, int64_t n, grpoalign_model **out,
-                                            grpoalign_error *error)
+grpoalign_status grpoalign_model_new_ranked(const double *rewards, int64_t n,
+                                            const grpoalign_preference_options *options,
+                                            grpoalign_model **out, grpoalign_error *error)
 {
-    GRA_TRY(begin(rewards, "rewards", n, 2, out, 3, error));
+    grpoalign_preference_options loaded;
+    GRA_TRY(begin(rewards, "rewards", n, 2, out, 4, error));
+    GRA_TRY(load_preference_options(options, 3, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
+    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
     return gra_ranked_new(rewards, n, 1.0, out, error);
 }
 
@@ -224,6 +258,7 @@ grpoalign_status grpoalign_model_new_group(const double *rewards, int64_t n, int
     GRA_TRY(load_reward_options(options, 4, 1, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
     GRA_TRY(check_divisible(&loaded, rewards, n, "rewards", error));
+    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(rewards, n, NULL, n, 0, &convention, out, error);
 }
@@ -254,8 +289,10 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
     for (int64_t o = 0; o < n; o++) {
         char row[48];
         (void)snprintf(row, sizeof row, "distribution[%lld]", (long long)o);
-        GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, row, 3, error));
+        GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, GRA_SUM_TOLERANCE, row,
+                                       3, error));
     }
+    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(support, k, distribution, n, stride, &convention, out, error);
 }
@@ -282,24 +319,31 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
     if (loaded.scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
         loaded.scale = GRPOALIGN_SCALE_STD; /* one member more or less makes no difference */
     }
+    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, 0);
     return gra_limit_new(rewards, variances, n, &convention, out, error);
 }
 
+static int is_model(const grpoalign_model *model)
+{
+    return model != NULL && model->handle.magic == GRA_MODEL_MAGIC;
+}
+
 void grpoalign_model_free(grpoalign_model *model)
 {
-    gra_model_free(model);
+    if (is_model(model)) {
+        gra_model_free(model);
+    }
 }
 
 int64_t grpoalign_model_outcomes(const grpoalign_model *model)
 {
-    return model != NULL && model->magic == GRA_MODEL_MAGIC ? model->outcomes : 0;
+    return is_model(model) ? model->outcomes : 0;
 }
 
 int32_t grpoalign_model_expectation(const grpoalign_model *model)
 {
-    return model != NULL && model->magic == GRA_MODEL_MAGIC ? model->expectation
-                                                            : GRPOALIGN_EXPECTATION_AUTO;
+    return is_model(model) ? model->expectation : GRPOALIGN_EXPECTATION_AUTO;
 }
 
 grpoalign_status grpoalign_model_advantage(const grpoalign_model *model, const double *policy,

@@ -6,66 +6,81 @@
 #include "api/handles.h"
 #include "base/numeric.h"
 
-static grpoalign_status make(const gra_penalty *law, grpoalign_penalty **out,
-                             grpoalign_error *error)
+static const grpoalign_penalty_options PENALTY_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_penalty_options), .alpha = 0.0};
+
+void grpoalign_penalty_options_init(grpoalign_penalty_options *options, uint32_t size)
 {
+    gra_init_options(options, size, &PENALTY_DEFAULTS, sizeof PENALTY_DEFAULTS);
+}
+
+/* The parameter of a family. */
+static grpoalign_status check_alpha(const grpoalign_penalty_options *options, int is_family,
+                                    int is_given, grpoalign_error *error)
+{
+    double alpha = options->alpha;
+    if (!is_family) {
+        return alpha == 0.0 ? GRPOALIGN_OK
+                            : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1,
+                                       "options.alpha belongs to kind 9 (alpha divergences); for "
+                                       "another it must be 0 (got %g)",
+                                       alpha);
+    }
+    if (!is_given) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1,
+                        "options must not be NULL: an alpha divergence needs options.alpha");
+    }
+    if (!isfinite(alpha)) {
+        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 2, -1,
+                        "options.alpha must be finite (got %g)", alpha);
+    }
+    return alpha >= 0.0 && alpha <= 2.0
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1,
+                          "options.alpha must lie in [0, 2] (got %g)", alpha);
+}
+
+grpoalign_status grpoalign_penalty_new(int32_t kind, const grpoalign_penalty_options *options,
+                                       grpoalign_penalty **out, grpoalign_error *error)
+{
+    grpoalign_penalty_options loaded = PENALTY_DEFAULTS;
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 3, error));
+    *out = NULL;
+    const gra_penalty_row *row = gra_penalty_row_of(kind);
+    if (row == NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
+                        "kind must be 1 (reverse KL), 2 (direct KL) or another of "
+                        "GRPOALIGN_PENALTY_* (got %d)",
+                        (int)kind);
+    }
+    GRA_TRY(gra_load_options(&loaded, sizeof loaded, options, 2, error));
+    GRA_TRY(check_alpha(&loaded, row->law == NULL, options != NULL, error));
     grpoalign_penalty *penalty = gra_alloc(1, sizeof *penalty);
     if (penalty == NULL) {
         return gra_fail_memory(error);
     }
-    penalty->magic = GRA_PENALTY_MAGIC;
-    penalty->law = *law;
+    gra_handle_start(&penalty->handle, GRA_PENALTY_MAGIC);
+    penalty->law = row->law != NULL ? *row->law : row->family(loaded.alpha);
     *out = penalty;
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_penalty_new(int32_t kind, grpoalign_penalty **out,
-                                       grpoalign_error *error)
+static int is_penalty(const grpoalign_penalty *penalty)
 {
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 2, error));
-    *out = NULL;
-    const gra_penalty_row *row = gra_penalty_row_of(kind);
-    if (row == NULL || row->law == NULL) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
-                        "kind must be 1 (reverse KL), 2 (direct KL) or another of "
-                        "GRPOALIGN_PENALTY_*%s (got %d)",
-                        row != NULL ? "; an alpha divergence is made by grpoalign_penalty_new_alpha"
-                                    : "",
-                        (int)kind);
-    }
-    return make(row->law, out, error);
-}
-
-grpoalign_status grpoalign_penalty_new_alpha(double alpha, grpoalign_penalty **out,
-                                             grpoalign_error *error)
-{
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 2, error));
-    *out = NULL;
-    if (!isfinite(alpha)) {
-        return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, -1, "alpha must be finite (got %g)",
-                        alpha);
-    }
-    if (!(alpha >= 0.0 && alpha <= 2.0)) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "alpha must lie in [0, 2] (got %g)",
-                        alpha);
-    }
-    gra_penalty law = gra_alpha_law(alpha);
-    return make(&law, out, error);
+    return penalty != NULL && penalty->handle.magic == GRA_PENALTY_MAGIC;
 }
 
 void grpoalign_penalty_free(grpoalign_penalty *penalty)
 {
-    if (penalty != NULL && penalty->magic == GRA_PENALTY_MAGIC) {
-        penalty->magic = 0;
-        gra_release(penalty);
+    if (is_penalty(penalty)) {
+        gra_penalty_free(penalty);
     }
 }
 
 int32_t grpoalign_penalty_kind(const grpoalign_penalty *penalty)
 {
-    return penalty != NULL && penalty->magic == GRA_PENALTY_MAGIC ? penalty->law.kind : 0;
+    return is_penalty(penalty) ? penalty->law.kind : 0;
 }
 
 const char *grpoalign_penalty_name(int32_t kind)
@@ -182,7 +197,7 @@ grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty,
     GRA_TRY(gra_check_pointer(policy, "policy", 3, error));
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 4, error));
     GRA_TRY(gra_check_pointer(divergence, "divergence", 5, error));
-    GRA_TRY(gra_check_distribution(policy, n, 0, "policy", 3, error));
+    GRA_TRY(gra_check_distribution(policy, n, 0, GRA_SUM_TOLERANCE, "policy", 3, error));
     const gra_penalty *law = &penalty->law;
     double total = gra_total(policy, n);
     gra_sum sum = {0.0, 0.0};

@@ -8,8 +8,6 @@
 
 #include "api/handles.h"
 
-_Static_assert(sizeof(grpoalign_convention) == 96, "layout of version 0.1");
-
 /* Short names for the table. */
 #define SIZE           .struct_size = sizeof(grpoalign_convention)
 #define OVER_STD(d, e) .scale = GRPOALIGN_SCALE_STD, .ddof = (d), .epsilon = (e)

@@ -13,14 +13,14 @@ static grpoalign_reference *allocate(int64_t n)
     if (reference == NULL) {
         return NULL;
     }
-    reference->magic = GRA_REFERENCE_MAGIC;
+    gra_handle_start(&reference->handle, GRA_REFERENCE_MAGIC);
     reference->outcomes = n;
     reference->probability = gra_alloc(n, sizeof(double));
     reference->logarithm = gra_alloc(n, sizeof(double));
     reference->support = gra_alloc(n, 1);
     if (reference->probability == NULL || reference->logarithm == NULL ||
         reference->support == NULL) {
-        grpoalign_reference_free(reference);
+        gra_reference_free(reference);
         return NULL;
     }
     return reference;
@@ -34,25 +34,48 @@ static void count_support(grpoalign_reference *reference)
     }
 }
 
-static grpoalign_status begin(const void *values, const char *name, int64_t n,
-                              grpoalign_reference **out, grpoalign_error *error)
+static const grpoalign_reference_options REFERENCE_DEFAULTS = {
+    .struct_size = sizeof(grpoalign_reference_options), .sum_tolerance = GRA_SUM_TOLERANCE};
+
+void grpoalign_reference_options_init(grpoalign_reference_options *options, uint32_t size)
 {
+    gra_init_options(options, size, &REFERENCE_DEFAULTS, sizeof REFERENCE_DEFAULTS);
+}
+
+/* The checks every constructor begins with; `n` stands at n_position, options and out follow it. */
+static grpoalign_status begin(int64_t n, int32_t n_position,
+                              const grpoalign_reference_options *options,
+                              grpoalign_reference_options *loaded, grpoalign_reference **out,
+                              grpoalign_error *error)
+{
+    int32_t position = n_position + 1;
     gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 3, error));
+    GRA_TRY(gra_check_pointer(out, "out", n_position + 2, error));
     *out = NULL;
-    GRA_TRY(gra_check_pointer(values, name, 1, error));
+    *loaded = REFERENCE_DEFAULTS;
+    GRA_TRY(gra_load_options(loaded, sizeof *loaded, options, position, error));
+    loaded->sum_tolerance =
+        loaded->sum_tolerance == 0.0 ? REFERENCE_DEFAULTS.sum_tolerance : loaded->sum_tolerance;
+    if (!(loaded->sum_tolerance > 0.0 && loaded->sum_tolerance < 1.0)) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                        "options.sum_tolerance must lie in [0, 1) (got %g)", loaded->sum_tolerance);
+    }
     if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1 (got %lld)",
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, n_position, -1, "n must be >= 1 (got %lld)",
                         (long long)n);
     }
     return GRPOALIGN_OK;
 }
 
 grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
+                                         const grpoalign_reference_options *options,
                                          grpoalign_reference **out, grpoalign_error *error)
 {
-    GRA_TRY(begin(probabilities, "probabilities", n, out, error));
-    GRA_TRY(gra_check_distribution(probabilities, n, 0, "probabilities", 1, error));
+    grpoalign_reference_options loaded;
+    GRA_TRY(begin(n, 2, options, &loaded, out, error));
+    GRA_TRY(gra_check_pointer(probabilities, "probabilities", 1, error));
+    GRA_TRY(gra_check_distribution(probabilities, n, 0, loaded.sum_tolerance, "probabilities", 1,
+                                   error));
     grpoalign_reference *reference = allocate(n);
     if (reference == NULL) {
         return gra_fail_memory(error);
@@ -68,9 +91,12 @@ grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,
 }
 
 grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, int64_t n,
+                                             const grpoalign_reference_options *options,
                                              grpoalign_reference **out, grpoalign_error *error)
 {
-    GRA_TRY(begin(log_probabilities, "log_probabilities", n, out, error));
+    grpoalign_reference_options loaded;
+    GRA_TRY(begin(n, 2, options, &loaded, out, error));
+    GRA_TRY(gra_check_pointer(log_probabilities, "log_probabilities", 1, error));
     for (int64_t o = 0; o < n; o++) {
         if (isnan(log_probabilities[o]) || log_probabilities[o] == INFINITY) {
             return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 1, o,
@@ -104,16 +130,12 @@ grpoalign_status grpoalign_reference_new_log(const double *log_probabilities, in
     return GRPOALIGN_OK;
 }
 
-grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference **out,
-                                                 grpoalign_error *error)
+grpoalign_status grpoalign_reference_new_uniform(int64_t n,
+                                                 const grpoalign_reference_options *options,
+                                                 grpoalign_reference **out, grpoalign_error *error)
 {
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 2, error));
-    *out = NULL;
-    if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1, "n must be >= 1 (got %lld)",
-                        (long long)n);
-    }
+    grpoalign_reference_options loaded;
+    GRA_TRY(begin(n, 1, options, &loaded, out, error));
     grpoalign_reference *reference = allocate(n);
     if (reference == NULL) {
         return gra_fail_memory(error);
@@ -127,20 +149,21 @@ grpoalign_status grpoalign_reference_new_uniform(int64_t n, grpoalign_reference 
     return GRPOALIGN_OK;
 }
 
+static int is_reference(const grpoalign_reference *reference)
+{
+    return reference != NULL && reference->handle.magic == GRA_REFERENCE_MAGIC;
+}
+
 void grpoalign_reference_free(grpoalign_reference *reference)
 {
-    if (reference != NULL && reference->magic == GRA_REFERENCE_MAGIC) {
-        reference->magic = 0;
-        gra_release(reference->probability);
-        gra_release(reference->logarithm);
-        gra_release(reference->support);
-        gra_release(reference);
+    if (is_reference(reference)) {
+        gra_reference_free(reference);
     }
 }
 
 int64_t grpoalign_reference_outcomes(const grpoalign_reference *reference)
 {
-    return reference != NULL && reference->magic == GRA_REFERENCE_MAGIC ? reference->outcomes : 0;
+    return is_reference(reference) ? reference->outcomes : 0;
 }
 
 grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *reference,

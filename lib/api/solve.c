@@ -2,10 +2,7 @@
 
 #include <string.h>
 
-#include "api/session.h"
-#include "base/status.h"
-
-_Static_assert(sizeof(grpoalign_report) == 112, "layout of version 0.1");
+#include "api/calls.h"
 
 const char *grpoalign_method_name(int32_t method)
 {
@@ -29,52 +26,78 @@ const char *grpoalign_method_name(int32_t method)
     }
 }
 
-grpoalign_status grpoalign_solve(const grpoalign_model *model, const grpoalign_penalty *penalty,
-                                 const grpoalign_reference *reference, double beta,
+/* beta, which has no meaning without a penalty. */
+static grpoalign_status check_beta(const grpoalign_problem *problem, double *beta,
+                                   grpoalign_error *error)
+{
+    if (problem->penalty->law.form == GRA_ABSENT) {
+        *beta = 1.0;
+    }
+    return gra_check_beta(*beta, "beta", 2, -1, error);
+}
+
+grpoalign_status gra_open(gra_call *call, const grpoalign_problem *problem, double beta,
+                          const grpoalign_solve_options *options, int32_t options_position,
+                          grpoalign_error *error)
+{
+    grpoalign_solve_options loaded;
+    memset(call, 0, sizeof *call);
+    GRA_TRY(gra_check_problem(problem, 1, error));
+    GRA_TRY(check_beta(problem, &beta, error));
+    GRA_TRY(gra_load_solve_options(options, problem->model->outcomes, options_position, &loaded,
+                                   error));
+    return gra_call_open(call, problem, beta, &loaded, error);
+}
+
+/* The answer of an open call, and the solution that it stands for. */
+static grpoalign_status solve(gra_call *call, grpoalign_solution **out, grpoalign_error *error)
+{
+    gra_answer answer;
+    if (!gra_answer_take(&answer, &call->at)) {
+        return gra_fail_memory(error);
+    }
+    GRA_TRY(gra_solve_classes(&call->at, &answer));
+    gra_assess(&call->at, &answer, call->options.stability);
+    return gra_expand(call, &answer, out, error);
+}
+
+grpoalign_status grpoalign_solve(const grpoalign_problem *problem, double beta,
                                  const grpoalign_solve_options *options, grpoalign_solution **out,
                                  grpoalign_error *error)
 {
-    gra_session session;
-    gra_answer answer;
+    gra_call call;
     gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", 6, error));
+    GRA_TRY(gra_check_pointer(out, "out", 4, error));
     *out = NULL;
-    grpoalign_status status =
-        gra_session_open(&session, model, penalty, reference, beta, 4, options, 5, error);
-    if (status >= 0) {
-        status = gra_answer_take(&answer, &session.problem)
-                     ? gra_solve_classes(&session.problem, &answer)
-                     : gra_fail_memory(error);
-    }
-    if (status >= 0) {
-        status = gra_session_solution(&session, &answer, out, error);
-    }
-    gra_session_close(&session);
-    return status;
+    grpoalign_status status = gra_open(&call, problem, beta, options, 3, error);
+    status = status < 0 ? status : solve(&call, out, error);
+    gra_call_close(&call);
+    return gra_qualify(status, error);
+}
+
+static int is_solution(const grpoalign_solution *solution)
+{
+    return solution != NULL && solution->handle.magic == GRA_SOLUTION_MAGIC;
 }
 
 void grpoalign_solution_free(grpoalign_solution *solution)
 {
-    if (solution != NULL && solution->magic == GRA_SOLUTION_MAGIC) {
-        solution->magic = 0;
-        gra_release(solution->policy);
-        gra_release(solution->log_policy);
-        gra_release(solution->advantage);
-        gra_release(solution);
+    if (is_solution(solution) && !solution->borrowed) {
+        gra_solution_free(solution);
     }
 }
 
 int64_t grpoalign_solution_outcomes(const grpoalign_solution *solution)
 {
-    return solution != NULL && solution->magic == GRA_SOLUTION_MAGIC ? solution->outcomes : 0;
+    return is_solution(solution) ? solution->outcomes : 0;
 }
 
 static grpoalign_status check_solution(const grpoalign_solution *solution, grpoalign_error *error)
 {
     GRA_TRY(gra_check_pointer(solution, "solution", 1, error));
-    if (solution->magic != GRA_SOLUTION_MAGIC) {
+    if (!is_solution(solution)) {
         return gra_fail(error, GRPOALIGN_ERR_HANDLE, 1, -1,
-                        "solution is not a live solution handle");
+                        "solution is not a handle of a solution");
     }
     return GRPOALIGN_OK;
 }

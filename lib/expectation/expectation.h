@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#include <grpoalign/model.h>
+#include <grpoalign/experimental.h>
 #include <grpoalign/status.h>
 
 #include "base/accuracy.h"

@@ -24,7 +24,7 @@ grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64
     if (copy != NULL) {
         memcpy(copy, rewards, (size_t)outcomes * sizeof(double));
     }
-    model->magic = GRA_MODEL_MAGIC;
+    gra_handle_start(&model->handle, GRA_MODEL_MAGIC);
     model->ops = ops;
     model->outcomes = outcomes;
     model->rewards = copy;
@@ -35,8 +35,7 @@ grpoalign_status gra_model_allocate(size_t size, const gra_model_ops *ops, int64
 
 void gra_model_free(grpoalign_model *model)
 {
-    if (model != NULL && model->magic == GRA_MODEL_MAGIC) {
-        model->magic = 0;
+    if (model != NULL && gra_handle_release(&model->handle)) {
         model->ops->release(model);
         gra_release(model->rewards);
         gra_release(model->deviations);

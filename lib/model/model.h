@@ -7,10 +7,12 @@
 
 #include <stdint.h>
 
+#include <grpoalign/experimental.h>
 #include <grpoalign/model.h>
 
 #include "base/accuracy.h"
 #include "base/alloc.h"
+#include "base/handle.h"
 #include "model/affine.h"
 
 /*
@@ -85,7 +87,7 @@ typedef struct gra_model_ops {
 } gra_model_ops;
 
 struct grpoalign_model {
-    uint64_t magic;
+    gra_handle handle;
     const gra_model_ops *ops;
     int64_t outcomes;
     double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */

@@ -43,6 +43,8 @@
 
 #include <grpoalign/penalty.h>
 
+#include "base/handle.h"
+
 /*
  * A reference policy over classes of outcomes: masses, raised to GRA_LEAST_MASS where they are
  * smaller, and their exact logarithms. Raising keeps quotients like mass / policy / theta above the
@@ -151,11 +153,13 @@ struct gra_penalty {
 };
 
 struct grpoalign_penalty {
-    uint64_t magic;
+    gra_handle handle;
     gra_penalty law;
 };
 
 #define GRA_PENALTY_MAGIC UINT64_C(0x796c6e6570617267)
+
+void gra_penalty_free(grpoalign_penalty *penalty);
 
 /* ---- all penalties (table.c) ---- */
 

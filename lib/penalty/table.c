@@ -1,6 +1,8 @@
 /* All penalties: a new one is a file with its law and a row here. */
 #include "penalty/penalty.h"
 
+#include "base/alloc.h"
+
 #include <stddef.h>
 
 static const gra_penalty_row TABLE[] = {
@@ -34,4 +36,11 @@ const gra_penalty_row *gra_penalty_row_of(int32_t kind)
     for (int64_t k = 0; (row = gra_penalty_row_at(k)) != NULL && row->kind != kind; k++) {
     }
     return row;
+}
+
+void gra_penalty_free(grpoalign_penalty *penalty)
+{
+    if (penalty != NULL && gra_handle_release(&penalty->handle)) {
+        gra_release(penalty);
+    }
 }

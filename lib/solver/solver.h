@@ -8,53 +8,7 @@
 
 #include <stdint.h>
 
-#include <grpoalign/solve.h>
-
-#include "base/alloc.h"
-#include "model/model.h"
-#include "penalty/penalty.h"
-
-struct gra_answer;
-
-/* The outcomes behind the classes, as far as the reference supports them: what the training flow
- * moves. */
-typedef struct gra_outcomes {
-    const grpoalign_model *model;
-    int64_t count;
-    const int64_t *at;      /* the outcome's number in the model */
-    const double *log_mass; /* logarithm of its reference probability */
-    const double *share;    /* of the outcome in its class */
-} gra_outcomes;
-
-typedef struct gra_problem {
-    const gra_structure *structure;
-    gra_outcomes outcomes;
-    const gra_penalty *penalty;
-    gra_class_reference reference;
-    double beta;
-    double tolerance;
-    const double *start; /* class probabilities, or NULL */
-    const struct gra_answer
-        *before; /* an answer at a larger beta, to go on from where that is cheaper, or NULL, */
-    const struct gra_answer *earlier; /* and the one before that */
-    int32_t max_iterations;
-    grpoalign_progress_fn progress;
-    void *user;
-    gra_arena *arena;
-    grpoalign_error *error;
-} gra_problem;
-
-typedef struct gra_answer {
-    double beta;            /* that the policy is stationary at */
-    double *slack, *policy; /* per class; a solver keeps policy = response(slack) */
-    int32_t status;         /* GRPOALIGN_OK or a qualification */
-    int32_t method, iterations, factorizations;
-    int32_t unique; /* 1, 0, -1 as in grpoalign_report */
-    int32_t stable; /* as far as the solver knows, else -1 */
-    int on_branch;  /* others at smaller beta may go on from it */
-    int regular;    /* sign of the determinant of the stationarity equations, 0 if unknown */
-    double policy_error;
-} gra_answer;
+#include "problem/problem.h"
 
 /* A list of answers, in order; the arena keeps them. */
 typedef struct gra_answers {
@@ -149,6 +103,10 @@ grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answe
 
 /* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
 int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
+
+/* Finds out whether an answer attracts training, as far as asked for (GRPOALIGN_STABILITY_*): fills
+ * its `stable` and `rate`. */
+void gra_assess(const gra_problem *problem, gra_answer *answer, int32_t stability);
 
 /* The largest number of outcomes for which eigenvalues are computed. */
 #define GRA_SPECTRUM_LIMIT INT64_C(400)

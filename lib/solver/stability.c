@@ -229,3 +229,27 @@ double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, dou
     gra_arena_rewind(problem->arena, mark);
     return abscissa;
 }
+
+/* Whether the training flow is linear near a stationary policy. */
+static int has_flow(const gra_penalty *penalty)
+{
+    return penalty->form == GRA_SMOOTH || penalty->form == GRA_ABSENT;
+}
+
+void gra_assess(const gra_problem *problem, gra_answer *answer, int32_t stability)
+{
+    answer->rate = NAN;
+    if (stability == GRPOALIGN_STABILITY_SKIP) {
+        answer->stable = -1;
+        return;
+    }
+    answer->stable = gra_stability(problem, answer);
+    int spectrum = answer->stable < 0 || stability == GRPOALIGN_STABILITY_SPECTRUM;
+    if (spectrum && has_flow(problem->penalty)) {
+        double rounding;
+        answer->rate = gra_abscissa_of(problem, answer, &rounding);
+        if (answer->stable < 0 && !isnan(answer->rate)) {
+            answer->stable = answer->rate <= rounding;
+        }
+    }
+}

@@ -28,30 +28,32 @@ static void references(void **state)
     grpoalign_error error;
     grpoalign_reference *out = (grpoalign_reference *)&error;
     double good[] = {0.5, 0.5}, p[2];
-    EXPECT(grpoalign_reference_new(NULL, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+    EXPECT(grpoalign_reference_new(NULL, 2, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
            "probabilities");
     assert_null(out);
-    EXPECT(grpoalign_reference_new(good, 2, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
-    EXPECT(grpoalign_reference_new(good, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+    EXPECT(grpoalign_reference_new(good, 2, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "out");
+    EXPECT(grpoalign_reference_new(good, 0, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
            "n must be >= 1");
-    EXPECT(grpoalign_reference_new(good, -5, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "-5");
-    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, &out, &error), GRPOALIGN_ERR_NOT_FINITE,
-           1, 1, "probabilities[1]");
-    EXPECT(grpoalign_reference_new((double[]){-0.5, 1.5}, 2, &out, &error),
+    EXPECT(grpoalign_reference_new(good, -5, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "-5");
+    EXPECT(grpoalign_reference_new((double[]){0.5, NAN}, 2, NULL, &out, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 1, 1, "probabilities[1]");
+    EXPECT(grpoalign_reference_new((double[]){-0.5, 1.5}, 2, NULL, &out, &error),
            GRPOALIGN_ERR_PROBABILITY, 1, 0, "[0, 1]");
-    EXPECT(grpoalign_reference_new((double[]){0.5, 0.4}, 2, &out, &error),
+    EXPECT(grpoalign_reference_new((double[]){0.5, 0.4}, 2, NULL, &out, &error),
            GRPOALIGN_ERR_PROBABILITY, 1, 0, "sum to 1");
-    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, &out, &error),
+    EXPECT(grpoalign_reference_new_log((double[]){0.0, INFINITY}, 2, NULL, &out, &error),
            GRPOALIGN_ERR_NOT_FINITE, 1, 1, "log_probabilities[1]");
-    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, &out, &error),
+    EXPECT(grpoalign_reference_new_log((double[]){-INFINITY, -INFINITY}, 2, NULL, &out, &error),
            GRPOALIGN_ERR_PROBABILITY, 1, -1, "finite");
-    EXPECT(grpoalign_reference_new_uniform(0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+    EXPECT(grpoalign_reference_new_uniform(0, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
            "n must be");
-    EXPECT(grpoalign_reference_new_uniform(INT64_MAX, &out, &error), GRPOALIGN_ERR_MEMORY, 0, -1,
-           "memory");
+    EXPECT(grpoalign_reference_new_uniform(INT64_MAX, NULL, &out, &error), GRPOALIGN_ERR_MEMORY, 0,
+           -1, "memory");
     assert_null(out);
     assert_int_equal(grpoalign_reference_outcomes(NULL), 0);
-    CHECK_OK(grpoalign_reference_new(good, 2, &out, &error));
+    CHECK_OK(grpoalign_reference_new(good, 2, NULL, &out, &error));
     EXPECT(grpoalign_reference_probabilities(out, p, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
            "2");
     EXPECT(grpoalign_reference_probabilities(out, NULL, 2, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
@@ -73,29 +75,31 @@ static void models(void **state)
     double margins[] = {0, .5, -.2, -.5, 0, .1, .2, -.1, 0}, rows[] = {1, 0, .5, .5, 0, 1};
     grpoalign_reward_options o;
     grpoalign_reward_options_init(&o, sizeof o);
-    EXPECT(grpoalign_model_new_ranked(bad, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
+    EXPECT(grpoalign_model_new_ranked(bad, 3, NULL, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1, 1,
            "rewards[1]");
-    EXPECT(grpoalign_model_new_ranked(NULL, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+    EXPECT(grpoalign_model_new_ranked(NULL, 3, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
            "rewards");
-    EXPECT(grpoalign_model_new_ranked(r, 0, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must");
-    EXPECT(grpoalign_model_new_ranked(r, 3, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 2, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
-           "stride");
+    EXPECT(grpoalign_model_new_ranked(r, 0, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
+           "n must");
+    EXPECT(grpoalign_model_new_ranked(r, 3, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4, -1,
+           "out");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 2, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT,
+           3, -1, "stride");
     margins[5] = 0.2;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1,
-           7, "margins[2][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, NULL, &out, &error),
+           GRPOALIGN_ERR_ANTISYMMETRY, 1, 7, "margins[2][1]");
     margins[5] = INFINITY;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_NOT_FINITE, 1,
-           5, "margins[1][2]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, NULL, &out, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 1, 5, "margins[1][2]");
     margins[5] = -1.1;
     margins[7] = 1.1;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ARGUMENT, 1, 7,
-           "[-1, 1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, NULL, &out, &error), GRPOALIGN_ERR_ARGUMENT,
+           1, 7, "[-1, 1]");
     margins[5] = 0.1;
     margins[7] = -0.1;
     margins[4] = 1e-3;
-    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, &out, &error), GRPOALIGN_ERR_ANTISYMMETRY, 1,
-           4, "margins[1][1]");
+    EXPECT(grpoalign_model_new_pairwise(margins, 3, 3, NULL, &out, &error),
+           GRPOALIGN_ERR_ANTISYMMETRY, 1, 4, "margins[1][1]");
     margins[4] = 0.0;
     EXPECT(grpoalign_model_new_group(r, 3, 1, &o, &out, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1,
            "group_size");
@@ -148,7 +152,7 @@ static void models(void **state)
            GRPOALIGN_ERR_PROBABILITY, 3, 3, "distribution[1][1]");
     assert_null(out);
 
-    CHECK_OK(grpoalign_model_new_pairwise(margins, 3, 3, &out, NULL));
+    CHECK_OK(grpoalign_model_new_pairwise(margins, 3, 3, NULL, &out, NULL));
     EXPECT(grpoalign_model_advantage(out, p, 2, u, &error), GRPOALIGN_ERR_DIMENSION, 3, -1, "3");
     EXPECT(grpoalign_model_advantage(out, NULL, 3, u, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1,
            "policy");
@@ -182,62 +186,62 @@ static void solving(void **state)
     grpoalign_solution *solution = NULL;
     grpoalign_solve_options o;
     grpoalign_solve_options_init(&o, sizeof o);
-    EXPECT(grpoalign_penalty_new(99, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "kind");
-    EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, &penalty, &error), GRPOALIGN_ERR_ARGUMENT,
-           1, -1, "alpha");
-    EXPECT(grpoalign_penalty_new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
-           "alpha");
-    EXPECT(grpoalign_penalty_new_alpha(NAN, &penalty, &error), GRPOALIGN_ERR_NOT_FINITE, 1, -1,
-           "alpha");
+    EXPECT(grpoalign_penalty_new(99, NULL, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1,
+           "kind");
+    EXPECT(grpoalign_penalty_new(GRPOALIGN_PENALTY_ALPHA, NULL, &penalty, &error),
+           GRPOALIGN_ERR_ARGUMENT, 2, -1, "alpha");
+    EXPECT(new_alpha(2.5, &penalty, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "alpha");
+    EXPECT(new_alpha(NAN, &penalty, &error), GRPOALIGN_ERR_NOT_FINITE, 2, -1, "alpha");
     assert_null(penalty);
-    EXPECT(grpoalign_penalty_new(1, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 2, -1, "out");
-    CHECK_OK(grpoalign_model_new_ranked(r, 2, &model, NULL));
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &penalty, NULL));
-    CHECK_OK(grpoalign_reference_new_uniform(2, &reference, NULL));
-    CHECK_OK(grpoalign_reference_new_uniform(3, &other, NULL));
+    EXPECT(grpoalign_penalty_new(1, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 3, -1, "out");
+    CHECK_OK(grpoalign_model_new_ranked(r, 2, NULL, &model, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_uniform(2, NULL, &reference, NULL));
+    CHECK_OK(grpoalign_reference_new_uniform(3, NULL, &other, NULL));
     assert_int_equal(grpoalign_penalty_kind(penalty), GRPOALIGN_PENALTY_DIRECT_KL);
     assert_int_equal(grpoalign_penalty_kind(NULL), 0);
-    EXPECT(grpoalign_solve(NULL, penalty, reference, 1, NULL, &solution, &error),
+    EXPECT(solve_parts(NULL, penalty, reference, 1, NULL, &solution, &error),
            GRPOALIGN_ERR_ARGUMENT, 1, -1, "model");
-    EXPECT(grpoalign_solve(model, NULL, reference, 1, NULL, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 2, -1, "penalty");
-    EXPECT(grpoalign_solve(model, penalty, NULL, 1, NULL, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 3, -1, "reference");
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, NULL, NULL, &error),
-           GRPOALIGN_ERR_ARGUMENT, 6, -1, "out");
-    EXPECT(grpoalign_solve(model, penalty, other, 1, NULL, &solution, &error),
-           GRPOALIGN_ERR_DIMENSION, 3, -1, "3 outcomes");
-    EXPECT(grpoalign_solve(model, penalty, reference, 0, NULL, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 4, -1, "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, -1, NULL, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 4, -1, "-1");
-    EXPECT(grpoalign_solve(model, penalty, reference, NAN, NULL, &solution, &error),
-           GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
-    EXPECT(grpoalign_solve(model, penalty, reference, INFINITY, NULL, &solution, &error),
-           GRPOALIGN_ERR_NOT_FINITE, 4, -1, "beta");
-    EXPECT(
-        grpoalign_solve((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error),
-        GRPOALIGN_ERR_HANDLE, 1, -1, "model");
-    EXPECT(
-        grpoalign_solve(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error),
-        GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
+    EXPECT(solve_parts(model, NULL, reference, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT,
+           2, -1, "penalty");
+    EXPECT(solve_parts(model, penalty, NULL, 1, NULL, &solution, &error), GRPOALIGN_ERR_ARGUMENT, 3,
+           -1, "reference");
+    EXPECT(solve_parts(model, penalty, reference, 1, NULL, NULL, &error), GRPOALIGN_ERR_ARGUMENT, 4,
+           -1, "out");
+    EXPECT(solve_parts(model, penalty, other, 1, NULL, &solution, &error), GRPOALIGN_ERR_DIMENSION,
+           3, -1, "3 outcomes");
+    EXPECT(solve_parts(model, penalty, reference, 0, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 2, -1, "beta");
+    EXPECT(solve_parts(model, penalty, reference, -1, NULL, &solution, &error),
+           GRPOALIGN_ERR_ARGUMENT, 2, -1, "-1");
+    EXPECT(solve_parts(model, penalty, reference, NAN, NULL, &solution, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 2, -1, "beta");
+    EXPECT(solve_parts(model, penalty, reference, INFINITY, NULL, &solution, &error),
+           GRPOALIGN_ERR_NOT_FINITE, 2, -1, "beta");
+    EXPECT(solve_parts((grpoalign_model *)penalty, penalty, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_HANDLE, 1, -1, "model");
+    EXPECT(solve_parts(model, (grpoalign_penalty *)model, reference, 1, NULL, &solution, &error),
+           GRPOALIGN_ERR_HANDLE, 2, -1, "penalty");
     o.max_iterations = -1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 5, -1, "max_iterations");
+    EXPECT(solve_parts(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT,
+           3, -1, "max_iterations");
     o.max_iterations = 0;
     o.tolerance = 2.0;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
-           GRPOALIGN_ERR_ARGUMENT, 5, -1, "tolerance");
+    EXPECT(solve_parts(model, penalty, reference, 1, &o, &solution, &error), GRPOALIGN_ERR_ARGUMENT,
+           3, -1, "tolerance");
     o.tolerance = 0.0;
     o.reserved = 1;
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
-           GRPOALIGN_ERR_STRUCT_SIZE, 5, -1, "reserved");
+    EXPECT(solve_parts(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_STRUCT_SIZE, 3, -1, "reserved");
     o.reserved = 0;
     o.start = (double[]){0.5, 0.6};
-    EXPECT(grpoalign_solve(model, penalty, reference, 1, &o, &solution, &error),
-           GRPOALIGN_ERR_PROBABILITY, 5, 0, "options.start");
+    EXPECT(solve_parts(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_DIMENSION, 3, -1, "start_count");
+    o.start_count = 2;
+    EXPECT(solve_parts(model, penalty, reference, 1, &o, &solution, &error),
+           GRPOALIGN_ERR_PROBABILITY, 3, 0, "options.start");
     assert_null(solution);
-    CHECK_OK(grpoalign_solve(model, penalty, reference, 1, NULL, &solution, NULL));
+    CHECK_OK(solve_parts(model, penalty, reference, 1, NULL, &solution, NULL));
     assert_int_equal(grpoalign_solution_outcomes(solution), 2);
     EXPECT(grpoalign_solution_policy(solution, out3, 3, &error), GRPOALIGN_ERR_DIMENSION, 3, -1,
            "2");

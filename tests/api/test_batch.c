@@ -32,7 +32,7 @@ static void open_prompt(prompt *p)
         CHECK_OK(
             grpoalign_model_new_limit(p->rewards, p->variances, p->n, &options, &p->model, NULL));
     }
-    CHECK_OK(grpoalign_reference_new_log(p->log_reference, p->n, &p->reference, NULL));
+    CHECK_OK(grpoalign_reference_new_log(p->log_reference, p->n, NULL, &p->reference, NULL));
 }
 
 static void close_prompt(prompt *p)
@@ -134,8 +134,8 @@ static outcome solve_prompts(const prompt *prompts, int64_t count, const grpoali
         models[k] = prompts[k].model;
         references[k] = prompts[k].reference;
     }
-    out.status = grpoalign_points_new_batch(models, penalty, references, count, beta, batch, NULL,
-                                            &points, &out.std, &out.error);
+    out.status = batch_of_parts(models, penalty, references, count, beta, batch, NULL, &points,
+                                &out.std, &out.error);
     for (int64_t k = 0; k < count && out.status >= 0; k++) {
         const grpoalign_solution *solution = grpoalign_points_solution(points, k);
         out.policies[k] = calloc(MOST, sizeof(double));
@@ -163,9 +163,9 @@ static grpoalign_penalty *random_penalty(randomness *r, int32_t kind)
 {
     grpoalign_penalty *penalty;
     if (kind == GRPOALIGN_PENALTY_ALPHA) {
-        CHECK_OK(grpoalign_penalty_new_alpha(random_between(r, 0.0, 2.0), &penalty, NULL));
+        CHECK_OK(new_alpha(random_between(r, 0.0, 2.0), &penalty, NULL));
     } else {
-        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, NULL, &penalty, NULL));
     }
     return penalty;
 }
@@ -365,7 +365,7 @@ static void test_points_of_the_limit(void **state)
         grpoalign_points *points;
         CHECK_OK(grpoalign_model_new_limit(p.rewards, p.variances, p.n, &options, &limit, NULL));
         open_prompt(&p);
-        CHECK_OK(grpoalign_points_new(limit, penalty, p.reference, beta, NULL, &points, NULL));
+        CHECK_OK(points_of_parts(limit, penalty, p.reference, beta, NULL, &points, NULL));
         int64_t count = grpoalign_points_count(points), found = 0;
         double log_b[8], top = log(beta * (20.0 + epsilon)), step = 0.02;
         for (int64_t k = 0; k < count && k < 8; k++) {
@@ -420,15 +420,15 @@ static void test_critical_beta(void **state)
         grpoalign_reference *reference;
         double beta;
         CHECK_OK(grpoalign_model_new_limit(REWARDS, NULL, 3, NULL, &limit, NULL));
-        CHECK_OK(grpoalign_reference_new_log(LOG_REFERENCE, 3, &reference, NULL));
+        CHECK_OK(grpoalign_reference_new_log(LOG_REFERENCE, 3, NULL, &reference, NULL));
         if (k < 4) {
-            CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[k], &penalty, NULL));
+            CHECK_OK(new_alpha(ALPHAS[k], &penalty, NULL));
         } else {
             CHECK_OK(grpoalign_penalty_new(k == 4 ? GRPOALIGN_PENALTY_JENSEN_SHANNON
                                                   : GRPOALIGN_PENALTY_CHI_SQUARED,
-                                           &penalty, NULL));
+                                           NULL, &penalty, NULL));
         }
-        CHECK_OK(grpoalign_critical_beta(limit, penalty, reference, &beta, NULL));
+        CHECK_OK(critical_beta_of_parts(limit, penalty, reference, &beta, NULL));
         if (k == 0) {
             assert_near(beta, 0.0, 0.0);
         } else {
@@ -466,7 +466,7 @@ static void test_several(void **state)
     open_prompt(&prompts[0]);
     open_prompt(&prompts[1]);
     grpoalign_penalty *direct;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &direct, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &direct, NULL));
     /* epsilon keeps the batch from collapsing, and the third root with it. */
     grpoalign_batch_options batch;
     grpoalign_batch_options_init(&batch, sizeof batch);
@@ -514,8 +514,9 @@ static void test_flow_returns(void **state)
         grpoalign_batch_options_init(&batch, sizeof batch);
         batch.epsilon = 1e-4;
         batch.std = (int32_t)random_below(&r, 2);
-        CHECK_OK(grpoalign_penalty_new(
-            reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(reverse ? GRPOALIGN_PENALTY_REVERSE_KL
+                                               : GRPOALIGN_PENALTY_DIRECT_KL,
+                                       NULL, &penalty, NULL));
         outcome found = solve_prompts(prompts, count, penalty, beta, &batch);
         double policy[CONTEXTS][MOST], logit[CONTEXTS][MOST], least = 1.0, start = 0.0, end = 0.0;
         double *policies[CONTEXTS] = {NULL};
@@ -578,9 +579,9 @@ static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t
     grpoalign_batch_options_init(&batch, sizeof batch);
     batch.std = std;
     if (kind == GRPOALIGN_PENALTY_ALPHA) {
-        CHECK_OK(grpoalign_penalty_new_alpha(alpha, &penalty, NULL));
+        CHECK_OK(new_alpha(alpha, &penalty, NULL));
     } else {
-        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, NULL, &penalty, NULL));
     }
     for (int64_t k = 0; k < count; k++) {
         open_prompt(&prompts[k]);
@@ -687,24 +688,26 @@ static void test_options(void **state)
     grpoalign_solve_options options;
     grpoalign_solve_options_init(&options, sizeof options);
     options.start = start;
+    options.start_count = 1;
     prompt prompts[] = {plain_prompt(2, 1.0, 0.0, 0.0, 0.0), plain_prompt(5, 1.0, 0.0, 0.0, 0.0)};
     grpoalign_penalty *penalty;
     grpoalign_points *points = NULL;
     grpoalign_error error;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &penalty, NULL));
     open_prompt(&prompts[0]);
     open_prompt(&prompts[1]);
     const grpoalign_model *models[] = {prompts[0].model, prompts[1].model};
     const grpoalign_reference *references[] = {prompts[0].reference, prompts[1].reference};
-    CHECK_OK(grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options,
-                                        &points, NULL, &error));
+    CHECK_OK(
+        batch_of_parts(models, penalty, references, 2, 0.3, NULL, &options, &points, NULL, &error));
     grpoalign_points_free(points);
     options.start = NULL;
+    options.start_count = 0;
     options.progress = stop_at_once;
     options.user = &calls;
-    assert_int_equal(grpoalign_points_new_batch(models, penalty, references, 2, 0.3, NULL, &options,
-                                                &points, NULL, &error),
-                     GRPOALIGN_ERR_CANCELLED);
+    assert_int_equal(
+        batch_of_parts(models, penalty, references, 2, 0.3, NULL, &options, &points, NULL, &error),
+        GRPOALIGN_ERR_CANCELLED);
     assert_int_equal(calls, 1);
     assert_null(points);
     close_prompt(&prompts[0]);
@@ -725,8 +728,9 @@ static void test_weights_and_no_effect(void **state)
     double weights[] = {1.0, 2.0};
     grpoalign_batch_options batch;
     grpoalign_batch_options_init(&batch, sizeof batch);
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &penalty, NULL));
     outcome plain = solve_prompts(prompts, 3, penalty, 0.2, &batch);
+    batch.weight_count = 2;
     batch.weights = weights; /* prompts 1 and 2 are one that comes twice as often */
     outcome weighted = solve_prompts(prompts, 2, penalty, 0.2, &batch);
     assert_near(plain.std, weighted.std, 1e-15);
@@ -734,7 +738,7 @@ static void test_weights_and_no_effect(void **state)
     release(&plain);
     grpoalign_penalty_free(penalty);
     for (int32_t kind = GRPOALIGN_PENALTY_NONE; kind <= GRPOALIGN_PENALTY_KL_IN_REWARD; kind++) {
-        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, NULL, &penalty, NULL));
         outcome found = solve_prompts(prompts, 2, penalty, 0.2, NULL);
         solved alone = solve_model(prompts[0].model, kind, 0.2, prompts[0].log_reference, NULL);
         assert_true(isnan(found.std));
@@ -768,33 +772,37 @@ static void test_bad_arguments(void **state)
     open_prompt(&prompts[0]);
     open_prompt(&prompts[1]);
     grpoalign_penalty *reverse, *clamped;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &reverse, NULL));
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, &clamped, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &reverse, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, NULL, &clamped, NULL));
     outcome found;
     grpoalign_batch_options batch;
     grpoalign_batch_options_init(&batch, sizeof batch);
     found = solve_prompts(prompts, 0, reverse, 0.1, NULL);
-    expect(GRPOALIGN_ERR_ARGUMENT, 4, -1, "count must be >= 1", &found);
+    expect(GRPOALIGN_ERR_ARGUMENT, 2, -1, "count must be >= 1", &found);
     found = solve_prompts(prompts, 2, reverse, -1.0, NULL);
-    expect(GRPOALIGN_ERR_ARGUMENT, 5, 0, "beta must be > 0", &found);
+    expect(GRPOALIGN_ERR_ARGUMENT, 3, -1, "beta must be > 0", &found);
     found = solve_prompts(prompts, 2, NULL, 1.0, NULL);
     expect(GRPOALIGN_ERR_ARGUMENT, 2, 0, "penalty must not be NULL", &found);
     found = solve_prompts(prompts, 2, clamped, 1.0, NULL);
-    expect(GRPOALIGN_ERR_UNSUPPORTED, 2, -1, "reverse_kl_clamped", &found);
+    expect(GRPOALIGN_ERR_UNSUPPORTED, 1, -1, "reverse_kl_clamped", &found);
     batch.epsilon = NAN;
     found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
-    expect(GRPOALIGN_ERR_NOT_FINITE, 6, -1, "batch.epsilon", &found);
+    expect(GRPOALIGN_ERR_NOT_FINITE, 4, -1, "batch.epsilon", &found);
     batch.epsilon = 0.0;
     batch.std = 2;
     found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
-    expect(GRPOALIGN_ERR_ARGUMENT, 6, -1, "batch.std", &found);
+    expect(GRPOALIGN_ERR_ARGUMENT, 4, -1, "batch.std", &found);
     batch.std = 0;
     double weights[] = {1.0, 0.0};
     batch.weights = weights;
+    batch.weight_count = 1;
     found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
-    expect(GRPOALIGN_ERR_ARGUMENT, 6, 1, "batch.weights[1]", &found);
+    expect(GRPOALIGN_ERR_DIMENSION, 4, -1, "batch.weight_count", &found);
+    batch.weight_count = 2;
+    found = solve_prompts(prompts, 2, reverse, 1.0, &batch);
+    expect(GRPOALIGN_ERR_ARGUMENT, 4, 1, "batch.weights[1]", &found);
     grpoalign_model *kept = prompts[1].model, *other;
-    CHECK_OK(grpoalign_model_new_ranked(prompts[1].rewards, 2, &other, NULL));
+    CHECK_OK(grpoalign_model_new_ranked(prompts[1].rewards, 2, NULL, &other, NULL));
     prompts[1].model = other;
     found = solve_prompts(prompts, 2, reverse, 1.0, NULL);
     expect(GRPOALIGN_ERR_UNSUPPORTED, 1, 1, "context 1: ", &found);
@@ -826,7 +834,7 @@ static void test_extremes(void **state)
 {
     (void)state;
     grpoalign_penalty *reverse;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, &reverse, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &reverse, NULL));
     prompt prompts[2];
     for (int e = -120; e <= 120; e += 40) {
         outcome at[2];

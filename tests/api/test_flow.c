@@ -7,7 +7,7 @@ static grpoalign_flow *flow_of(const handles *h, double beta, const grpoalign_fl
     grpoalign_flow *flow = NULL;
     grpoalign_error error;
     grpoalign_status status =
-        grpoalign_flow_new(h->model, h->penalty, h->reference, beta, options, &flow, &error);
+        flow_of_parts(h->model, h->penalty, h->reference, beta, options, &flow, &error);
     if (status != expected) {
         fail_msg("status %d instead of %d: %s", status, expected, status < 0 ? error.message : "");
     }
@@ -132,7 +132,7 @@ static void against_small_steps(void **state)
             options.tolerance = 1e-8;
             grpoalign_flow *flow = NULL;
             grpoalign_status status =
-                grpoalign_flow_new(h.model, h.penalty, h.reference, beta, &options, &flow, NULL);
+                flow_of_parts(h.model, h.penalty, h.reference, beta, &options, &flow, NULL);
             assert_in_range(status, GRPOALIGN_OK, GRPOALIGN_NOT_CONVERGED);
             int64_t last = grpoalign_flow_count(flow) - 1;
             if (status == GRPOALIGN_NOT_CONVERGED) {
@@ -202,6 +202,7 @@ static void ends(void **state)
                 start[o] /= sum;
             }
             options.start = from > 0 ? start : NULL;
+            options.start_count = from > 0 ? c.n : 0;
             grpoalign_flow *flow = flow_of(&h, beta, &options, GRPOALIGN_OK);
             CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, c.n, NULL));
             assert_near(largest_difference(policy, one.policy, c.n), 0.0, 1e-10);
@@ -256,6 +257,7 @@ static void several_ends(void **state)
         grpoalign_flow_options options;
         grpoalign_flow_options_init(&options, sizeof options);
         options.start = start;
+        options.start_count = 2;
         grpoalign_flow *flow = flow_of(&h, 0.7, &options, GRPOALIGN_OK);
         CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, 2, NULL));
         assert_near(policy[1], to[i], 1e-4);
@@ -263,12 +265,13 @@ static void several_ends(void **state)
     }
     /* On the point that repels it stays, and says that it repels. */
     grpoalign_points *points = NULL;
-    CHECK_OK(grpoalign_points_new(h.model, h.penalty, h.reference, 0.7, NULL, &points, NULL));
+    CHECK_OK(points_of_parts(h.model, h.penalty, h.reference, 0.7, NULL, &points, NULL));
     double middle[2], policy[2];
     CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, 1), middle, 2, NULL));
     grpoalign_flow_options options;
     grpoalign_flow_options_init(&options, sizeof options);
     options.start = middle;
+    options.start_count = 2;
     grpoalign_flow *flow = flow_of(&h, 0.7, &options, GRPOALIGN_OK);
     CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, 2, NULL));
     grpoalign_report report = {.struct_size = sizeof report};
@@ -320,6 +323,7 @@ static void near_collapse(void **state)
             grpoalign_flow_options options;
             grpoalign_flow_options_init(&options, sizeof options);
             options.start = from == 0 ? NULL : start;
+            options.start_count = from == 0 ? 0 : 5;
             grpoalign_flow *flow = flow_of(&h, cases[i].beta, &options, GRPOALIGN_OK);
             double policy[5];
             CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), policy, 5, NULL));
@@ -376,43 +380,39 @@ static void bad_arguments(void **state)
     grpoalign_flow_options_init(&options, sizeof options);
     const double zero[2] = {0.0, 1.0};
     options.start = zero;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_PROBABILITY);
+    options.start_count = 2;
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_PROBABILITY);
     assert_int_equal(error.index, 0);
     assert_null(flow);
     options.start = NULL;
+    options.start_count = 0;
     options.tolerance = 0.5;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     options.tolerance = 0.0;
     options.end_time = -1.0;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     options.end_time = 0.0;
     options.max_steps = -1;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     options.max_steps = 0;
     options.struct_size = 3;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_STRUCT_SIZE);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_STRUCT_SIZE);
     grpoalign_flow_options_init(&options, sizeof options);
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, -1.0, NULL, &flow, &error),
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, -1.0, NULL, &flow, &error),
                      GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(error.argument, 4);
-    assert_int_equal(grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, NULL, NULL, &error),
+    assert_int_equal(error.argument, 2);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, NULL, NULL, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     int seen = 0;
     options.progress = stop_at_five;
     options.user = &seen;
-    assert_int_equal(
-        grpoalign_flow_new(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
-        GRPOALIGN_ERR_CANCELLED);
+    assert_int_equal(flow_of_parts(h.model, h.penalty, h.reference, 1.0, &options, &flow, &error),
+                     GRPOALIGN_ERR_CANCELLED);
     assert_int_equal(seen, 5);
     flow = flow_of(&h, 1.0, NULL, GRPOALIGN_OK);
     grpoalign_flow_state at = {.struct_size = sizeof at};

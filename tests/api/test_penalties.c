@@ -19,9 +19,9 @@ static void responses(void **state)
         }
         grpoalign_reference *ref;
         grpoalign_penalty *penalty;
-        CHECK_OK(grpoalign_reference_new_log(logs, n, &ref, NULL));
+        CHECK_OK(grpoalign_reference_new_log(logs, n, NULL, &ref, NULL));
         CHECK_OK(grpoalign_reference_probabilities(ref, reference, n, NULL));
-        CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(kind, NULL, &penalty, NULL));
         CHECK_OK(grpoalign_penalty_respond(penalty, ref, beta, u, n, policy, &normaliser, NULL));
         long double sum = 0.0L;
         for (int64_t o = 0; o < n; o++) {
@@ -74,8 +74,8 @@ static void divergences(void **state)
             }
             grpoalign_reference *ref;
             grpoalign_penalty *penalty;
-            CHECK_OK(grpoalign_reference_new(q, n, &ref, NULL));
-            CHECK_OK(grpoalign_penalty_new(kind, &penalty, NULL));
+            CHECK_OK(grpoalign_reference_new(q, n, NULL, &ref, NULL));
+            CHECK_OK(grpoalign_penalty_new(kind, NULL, &penalty, NULL));
             CHECK_OK(grpoalign_penalty_divergence(penalty, ref, p, n, &value, NULL));
             if (isinf((double)expected)) {
                 assert_true(isinf(value));
@@ -96,18 +96,18 @@ static void references(void **state)
     (void)state;
     double p[4], logs[] = {-1e5, -1e5 - 1.0, -INFINITY, -2e5};
     grpoalign_reference *ref;
-    CHECK_OK(grpoalign_reference_new_log(logs, 4, &ref, NULL));
+    CHECK_OK(grpoalign_reference_new_log(logs, 4, NULL, &ref, NULL));
     CHECK_OK(grpoalign_reference_probabilities(ref, p, 4, NULL));
     assert_near(p[0], 1.0 / (1.0 + exp(-1.0)), 2e-11);
     assert_true(p[2] == 0.0 && p[3] == 0.0);
     grpoalign_reference_free(ref);
-    CHECK_OK(grpoalign_reference_new_uniform(3, &ref, NULL));
+    CHECK_OK(grpoalign_reference_new_uniform(3, NULL, &ref, NULL));
     assert_int_equal(grpoalign_reference_outcomes(ref), 3);
     CHECK_OK(grpoalign_reference_probabilities(ref, p, 3, NULL));
     assert_near(p[1], 1.0 / 3.0, 0.0);
     grpoalign_reference_free(ref);
     double rounded[] = {0.33333, 0.33333, 0.33333}; /* within 1e-4 of 1: normalised */
-    CHECK_OK(grpoalign_reference_new(rounded, 3, &ref, NULL));
+    CHECK_OK(grpoalign_reference_new(rounded, 3, NULL, &ref, NULL));
     CHECK_OK(grpoalign_reference_probabilities(ref, p, 3, NULL));
     assert_near(p[0] + p[1] + p[2], 1.0, 2e-16);
     grpoalign_reference_free(ref);
@@ -121,10 +121,10 @@ static void enormous_prices(void **state)
     static const double ALPHAS[] = {0.0, 0.2, 0.7, 1.0, 1.1, 1.25, 1.3, 1.7, 1.9, 2.0};
     static const double REFERENCE[] = {0.7, 0.3}, ADVANTAGE[] = {0.0, 1.0};
     grpoalign_reference *reference;
-    CHECK_OK(grpoalign_reference_new(REFERENCE, 2, &reference, NULL));
+    CHECK_OK(grpoalign_reference_new(REFERENCE, 2, NULL, &reference, NULL));
     for (size_t i = 0; i < sizeof ALPHAS / sizeof *ALPHAS; i++) {
         grpoalign_penalty *penalty;
-        CHECK_OK(grpoalign_penalty_new_alpha(ALPHAS[i], &penalty, NULL));
+        CHECK_OK(new_alpha(ALPHAS[i], &penalty, NULL));
         for (int e = 0; e <= 144; e += 12) {
             double beta = pow(10.0, -e), policy[2];
             CHECK_OK(grpoalign_penalty_respond(penalty, reference, beta, ADVANTAGE, 2, policy, NULL,
@@ -177,11 +177,11 @@ static void hostile_responses(void **state)
         grpoalign_reference *reference;
         double policy[2];
         if (CASES[i].kind == GRPOALIGN_PENALTY_ALPHA) {
-            CHECK_OK(grpoalign_penalty_new_alpha(CASES[i].alpha, &penalty, NULL));
+            CHECK_OK(new_alpha(CASES[i].alpha, &penalty, NULL));
         } else {
-            CHECK_OK(grpoalign_penalty_new(CASES[i].kind, &penalty, NULL));
+            CHECK_OK(grpoalign_penalty_new(CASES[i].kind, NULL, &penalty, NULL));
         }
-        CHECK_OK(grpoalign_reference_new(CASES[i].reference, 2, &reference, NULL));
+        CHECK_OK(grpoalign_reference_new(CASES[i].reference, 2, NULL, &reference, NULL));
         CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 2, policy,
                                            NULL, NULL));
         for (int o = 0; o < 2; o++) {
@@ -210,9 +210,9 @@ static void clamped_direct_kl(void **state)
     };
     grpoalign_penalty *penalty, *direct;
     grpoalign_reference *reference;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, &penalty, NULL));
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, &direct, NULL));
-    CHECK_OK(grpoalign_reference_new(REFERENCE, 3, &reference, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &direct, NULL));
+    CHECK_OK(grpoalign_reference_new(REFERENCE, 3, NULL, &reference, NULL));
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         double policy[3], normaliser, value, wanted;
         CHECK_OK(grpoalign_penalty_respond(penalty, reference, 1.0, CASES[i].advantage, 3, policy,
@@ -247,7 +247,7 @@ static void names(void **state)
             assert_int_not_equal(grpoalign_penalty_kind_at(k), kind);
         }
         grpoalign_penalty *penalty;
-        grpoalign_status status = grpoalign_penalty_new(kind, &penalty, NULL);
+        grpoalign_status status = grpoalign_penalty_new(kind, NULL, &penalty, NULL);
         assert_int_equal(status,
                          kind == GRPOALIGN_PENALTY_ALPHA ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_OK);
         assert_int_equal(grpoalign_penalty_kind(penalty), status < 0 ? 0 : kind);

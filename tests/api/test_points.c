@@ -6,7 +6,7 @@ static grpoalign_points *points_at(const handles *h, double beta)
     grpoalign_points *points = NULL;
     grpoalign_error error;
     grpoalign_status status =
-        grpoalign_points_new(h->model, h->penalty, h->reference, beta, NULL, &points, &error);
+        points_of_parts(h->model, h->penalty, h->reference, beta, NULL, &points, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
@@ -25,8 +25,7 @@ static int64_t folds_of(const handles *h, double low, double high, double *betas
                         int *complete)
 {
     grpoalign_points *folds = NULL;
-    CHECK_OK(grpoalign_points_new_folds(h->model, h->penalty, h->reference, low, high, NULL, &folds,
-                                        NULL));
+    CHECK_OK(folds_of_parts(h->model, h->penalty, h->reference, low, high, NULL, &folds, NULL));
     int64_t count = grpoalign_points_count(folds);
     *complete = grpoalign_points_complete(folds);
     assert_int_equal(grpoalign_points_from_reference(folds), -1);
@@ -105,7 +104,7 @@ static void known(void **state)
     /* trainers.md, section 5: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the
      * critical beta. */
     double beta = 0.0;
-    CHECK_OK(grpoalign_critical_beta(h.model, h.penalty, h.reference, &beta, NULL));
+    CHECK_OK(critical_beta_of_parts(h.model, h.penalty, h.reference, &beta, NULL));
     assert_near(2.0 * sqrt(1.0 + beta * beta) / beta - 2.0 * asinh(beta) + log(0.1 / 0.9), 0.0,
                 1e-13);
     close_handles(&h);
@@ -234,7 +233,7 @@ static void folds_and_counts(void **state)
             }
             met++;
         }
-        CHECK_OK(grpoalign_critical_beta(h.model, h.penalty, h.reference, &critical, NULL));
+        CHECK_OK(critical_beta_of_parts(h.model, h.penalty, h.reference, &critical, NULL));
         if (limit) {
             /* 1 / max of lambda sigma(lambda), on a fine grid. */
             double largest = 0.0;
@@ -456,6 +455,7 @@ static void games_with_several(void **state)
             grpoalign_solve_options_init(&options, sizeof options);
             random_policy(&r, N, start);
             options.start = start;
+            options.start_count = N;
             solved got =
                 solve_model(h.model, GRPOALIGN_PENALTY_DIRECT_KL, beta, log_reference, &options);
             assert_in_range(got.status, GRPOALIGN_OK, GRPOALIGN_NOT_CONVERGED);
@@ -551,8 +551,8 @@ static void check_curve(const handles *h, int64_t n, double low, double high, do
                         int strict)
 {
     grpoalign_points *curve = NULL;
-    CHECK_OK(grpoalign_points_new_curve(h->model, h->penalty, h->reference, low, high, resolution,
-                                        NULL, &curve, NULL));
+    CHECK_OK(curve_of_parts(h->model, h->penalty, h->reference, low, high, resolution, NULL, &curve,
+                            NULL));
     int64_t count = grpoalign_points_count(curve);
     double *betas = malloc((size_t)(count + 1) * sizeof *betas), before[8], here[8], folds[16];
     int complete, turns = 0;
@@ -650,8 +650,8 @@ static void paths(void **state)
              penalty++) {
             handles h = open_handles(&context, penalty, log_reference);
             grpoalign_points *path = NULL;
-            CHECK_OK(grpoalign_points_new_path(h.model, h.penalty, h.reference, betas, STOPS, NULL,
-                                               &path, NULL));
+            CHECK_OK(
+                path_of_parts(h.model, h.penalty, h.reference, betas, STOPS, NULL, &path, NULL));
             assert_int_equal(grpoalign_points_count(path), STOPS);
             assert_int_equal(grpoalign_points_from_reference(path), -1);
             for (int k = 0; k < STOPS; k++) {
@@ -701,50 +701,45 @@ static void bad_arguments(void **state)
     grpoalign_points *points = (grpoalign_points *)&h;
     grpoalign_error error;
     double beta[2] = {1.0, -1.0}, out = 5.0;
-    assert_int_equal(grpoalign_points_new(NULL, h.penalty, h.reference, 1.0, NULL, &points, &error),
+    assert_int_equal(points_of_parts(NULL, h.penalty, h.reference, 1.0, NULL, &points, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     assert_null(points);
     assert_int_equal(error.argument, 1);
-    assert_int_equal(
-        grpoalign_points_new(h.model, h.penalty, h.reference, 0.0, NULL, &points, &error),
-        GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(error.argument, 4);
-    assert_int_equal(grpoalign_points_new(h.model, h.penalty, h.reference, 1.0, NULL, NULL, &error),
+    assert_int_equal(points_of_parts(h.model, h.penalty, h.reference, 0.0, NULL, &points, &error),
                      GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(
-        grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 2, NULL, &points, &error),
-        GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(error.argument, 2);
+    assert_int_equal(points_of_parts(h.model, h.penalty, h.reference, 1.0, NULL, NULL, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(path_of_parts(h.model, h.penalty, h.reference, beta, 2, NULL, &points, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     assert_int_equal(error.index, 1);
     assert_non_null(strstr(error.message, "betas[1]"));
-    assert_int_equal(
-        grpoalign_points_new_path(h.model, h.penalty, h.reference, beta, 0, NULL, &points, &error),
-        GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 0.0, 1.0, NULL,
-                                                &points, &error),
+    assert_int_equal(path_of_parts(h.model, h.penalty, h.reference, beta, 0, NULL, &points, &error),
                      GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(
+        folds_of_parts(h.model, h.penalty, h.reference, 0.0, 1.0, NULL, &points, &error),
+        GRPOALIGN_ERR_ARGUMENT);
     assert_non_null(strstr(error.message, "low"));
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 2.0, 1.0, NULL,
-                                                &points, &error),
-                     GRPOALIGN_ERR_ARGUMENT);
-    assert_int_equal(error.argument, 5);
-    assert_int_equal(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, INFINITY,
-                                                NULL, &points, &error),
-                     GRPOALIGN_ERR_NOT_FINITE);
     assert_int_equal(
-        grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, NULL, &error),
+        folds_of_parts(h.model, h.penalty, h.reference, 2.0, 1.0, NULL, &points, &error),
         GRPOALIGN_ERR_ARGUMENT);
+    assert_int_equal(error.argument, 3);
+    assert_int_equal(
+        folds_of_parts(h.model, h.penalty, h.reference, 1.0, INFINITY, NULL, &points, &error),
+        GRPOALIGN_ERR_NOT_FINITE);
+    assert_int_equal(folds_of_parts(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, NULL, &error),
+                     GRPOALIGN_ERR_ARGUMENT);
     for (double resolution = -0.5; resolution < 2.0; resolution += 2.0) {
-        assert_int_equal(grpoalign_points_new_curve(h.model, h.penalty, h.reference, 1.0, 2.0,
-                                                    resolution, NULL, &points, &error),
+        assert_int_equal(curve_of_parts(h.model, h.penalty, h.reference, 1.0, 2.0, resolution, NULL,
+                                        &points, &error),
                          GRPOALIGN_ERR_ARGUMENT);
-        assert_int_equal(error.argument, 6);
+        assert_int_equal(error.argument, 4);
     }
     assert_null(points);
-    CHECK_OK(grpoalign_points_new_folds(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, &points,
-                                        &error));
+    CHECK_OK(folds_of_parts(h.model, h.penalty, h.reference, 1.0, 2.0, NULL, &points, &error));
     assert_int_equal(grpoalign_points_count(points), 0);
     grpoalign_points_free(points);
-    assert_int_equal(grpoalign_critical_beta(h.model, NULL, h.reference, &out, &error),
+    assert_int_equal(critical_beta_of_parts(h.model, NULL, h.reference, &out, &error),
                      GRPOALIGN_ERR_ARGUMENT);
     assert_true(out == 5.0);
     assert_int_equal(grpoalign_points_count(NULL), 0);

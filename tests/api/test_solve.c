@@ -184,6 +184,7 @@ static void several_and_none(void **state)
     grpoalign_solve_options options;
     grpoalign_solve_options_init(&options, sizeof options);
     options.start = start;
+    options.start_count = 3;
     grpoalign_model *model = make_model(&near);
     s = solve_model(model, GRPOALIGN_PENALTY_DIRECT_KL, 0.7, logs3, &options);
     assert_near(s.policy[2], 0.99589, 5e-6);
@@ -633,12 +634,12 @@ static void small_best_references(void **state)
     grpoalign_model *model;
     grpoalign_penalty *penalty;
     CHECK_OK(grpoalign_model_new_limit(REWARDS, NULL, 2, NULL, &model, NULL));
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_CHI_SQUARED, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_CHI_SQUARED, NULL, &penalty, NULL));
     for (int e = 3; e <= 140; e += 11) {
         double p = pow(10.0, -e), log_reference[] = {log(p), log1p(-p)}, critical;
         grpoalign_reference *reference;
-        CHECK_OK(grpoalign_reference_new_log(log_reference, 2, &reference, NULL));
-        CHECK_OK(grpoalign_critical_beta(model, penalty, reference, &critical, NULL));
+        CHECK_OK(grpoalign_reference_new_log(log_reference, 2, NULL, &reference, NULL));
+        CHECK_OK(critical_beta_of_parts(model, penalty, reference, &critical, NULL));
         if (e > 14) {
             assert_near(critical, p * 16.0 / (3.0 * sqrt(3.0)), 1e-10 * p);
         }

@@ -117,8 +117,8 @@ static grpoalign_penalty *make_penalty(variant v)
 {
     grpoalign_penalty *penalty;
     CHECK_OK(v.kind == GRPOALIGN_PENALTY_ALPHA
-                 ? grpoalign_penalty_new_alpha(v.alpha, &penalty, NULL)
-                 : grpoalign_penalty_new(v.kind, &penalty, NULL));
+                 ? new_alpha(v.alpha, &penalty, NULL)
+                 : grpoalign_penalty_new(v.kind, NULL, &penalty, NULL));
     assert_int_equal(grpoalign_penalty_kind(penalty), v.kind);
     return penalty;
 }
@@ -285,7 +285,7 @@ static void losing_over_the_std_of_others(void **state)
         CHECK_OK(random ? grpoalign_model_new_group_random(support, 3, distribution, 4, 3, 4, &o,
                                                            &model, NULL)
                         : grpoalign_model_new_group(rewards, 4, 4, &o, &model, NULL));
-        CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, &penalty, NULL));
+        CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, NULL, &penalty, NULL));
         solved s = solve_penalised(model, penalty, random ? 0.2 : 0.5, logs, NULL);
         assert_int_equal(s.status, GRPOALIGN_OK);
         assert_true(s.policy[0] == 0.0 && s.policy[2] > 0.0 && s.policy[3] > 0.0);
@@ -307,7 +307,7 @@ static void direct_kl_at_the_clamp(void **state)
     plain_context context = {.n = 3, .rewards = rewards, .limit = 1, .unscaled = 1};
     grpoalign_model *model = make_model(&context);
     grpoalign_penalty *penalty;
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, &penalty, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, NULL, &penalty, NULL));
     for (int i = 0; i < 3; i++) {
         solved s = solve_penalised(model, penalty, BETAS[i], logs, NULL);
         double total = 0.0;
@@ -348,7 +348,7 @@ static void the_clamp_is_not_felt_inside(void **state)
             grpoalign_penalty *clamped;
             CHECK_OK(grpoalign_penalty_new(reverse ? GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED
                                                    : GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED,
-                                           &clamped, NULL));
+                                           NULL, &clamped, NULL));
             solved a = solve_model(
                 model, reverse ? GRPOALIGN_PENALTY_REVERSE_KL : GRPOALIGN_PENALTY_DIRECT_KL, beta,
                 in.logs, NULL);

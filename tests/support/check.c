@@ -329,7 +329,8 @@ grpoalign_model *make_model(const plain_context *c)
     options.ddof = c->ddof;
     options.epsilon = c->epsilon;
     grpoalign_status status =
-        c->margins != NULL ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, &model, &error)
+        c->margins != NULL
+            ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, NULL, &model, &error)
         : c->support != NULL
             ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
                                                c->group_size, &options, &model, &error)
@@ -337,7 +338,7 @@ grpoalign_model *make_model(const plain_context *c)
             ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, &model, &error)
         : c->group_size > 0
             ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
-            : grpoalign_model_new_ranked(c->rewards, c->n, &model, &error);
+            : grpoalign_model_new_ranked(c->rewards, c->n, NULL, &model, &error);
     if (status != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
@@ -347,8 +348,8 @@ grpoalign_model *make_model(const plain_context *c)
 handles open_handles(const plain_context *context, int32_t penalty, const double *log_reference)
 {
     handles h = {.model = make_model(context)};
-    CHECK_OK(grpoalign_penalty_new(penalty, &h.penalty, NULL));
-    CHECK_OK(grpoalign_reference_new_log(log_reference, context->n, &h.reference, NULL));
+    CHECK_OK(grpoalign_penalty_new(penalty, NULL, &h.penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_log(log_reference, context->n, NULL, &h.reference, NULL));
     return h;
 }
 
@@ -363,7 +364,7 @@ solved solve_model(const grpoalign_model *model, int32_t penalty, double beta,
                    const double *log_reference, const grpoalign_solve_options *options)
 {
     grpoalign_penalty *made = NULL;
-    CHECK_OK(grpoalign_penalty_new(penalty, &made, NULL));
+    CHECK_OK(grpoalign_penalty_new(penalty, NULL, &made, NULL));
     solved out = solve_penalised(model, made, beta, log_reference, options);
     grpoalign_penalty_free(made);
     return out;
@@ -379,9 +380,9 @@ solved solve_penalised(const grpoalign_model *model, const grpoalign_penalty *p,
     grpoalign_solution *solution = NULL;
     memset(&out, 0, sizeof out);
     CHECK_OK(log_reference != NULL
-                 ? grpoalign_reference_new_log(log_reference, n, &reference, &out.error)
-                 : grpoalign_reference_new_uniform(n, &reference, &out.error));
-    out.status = grpoalign_solve(model, p, reference, beta, options, &solution, &out.error);
+                 ? grpoalign_reference_new_log(log_reference, n, NULL, &reference, &out.error)
+                 : grpoalign_reference_new_uniform(n, NULL, &reference, &out.error));
+    out.status = solve_parts(model, p, reference, beta, options, &solution, &out.error);
     if (out.status >= 0) {
         out.policy = malloc(bytes);
         out.log_policy = malloc(bytes);

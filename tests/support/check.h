@@ -13,7 +13,10 @@
 
 #include <cmocka.h>
 
+#include <grpoalign/experimental.h>
 #include <grpoalign/grpoalign.h>
+
+#include "parts.h"
 
 /* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE
  * multiplies the work ---- */

@@ -1,5 +1,11 @@
 /*
- * Groups without spread dropped, penalty and all. An outcome's own group is kept with probability 1
+ * What is solved in the place of a model.
+ *
+ * With the direct KL inside the reward, R = r - beta log(pi/pi_ref), a better E[R] is a better
+ * advantage whatever the scale: the policy is stationary once E[R] is the same for all, which is the
+ * direct KL with unscaled rewards.
+ *
+ * The zero-variance filter drops groups without spread, penalty and all. An outcome's own group is kept with probability 1
  * - W^(G-1), W being the probability of the rewards equal to its own, so that training balances
  *
  *     u_o - beta (1 - W^(G-1)) g(l_o)   against a constant, and so   [u_o + beta W^(G-1) g(l_o)] -
@@ -8,32 +14,32 @@
  * The bracket is a model's advantage like another, at one beta and with one reference and penalty:
  * this one's.
  */
-#include "api/session.h"
+#include "problem/problem.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/status.h"
 
-typedef struct dropping {
+typedef struct filter {
     grpoalign_model base;
     const grpoalign_model *inner;
     const gra_penalty *law;
     const grpoalign_reference *reference;
     double beta;
     int64_t levels, *level_of;
-} dropping;
+} filter;
 
-static void dropping_release(grpoalign_model *self)
+static void filter_release(grpoalign_model *self)
 {
-    gra_release(((dropping *)self)->level_of);
+    gra_release(((filter *)self)->level_of);
 }
 
 /* Logarithms of probabilities are taken of nothing smaller. */
 static const double LEAST = 1e-300;
 
 /* beta W^(G-1) g(log ratio), and its derivatives in W and in the log ratio. */
-static double returned(const dropping *self, double mass, double log_ratio, double *by_mass,
+static double returned(const filter *self, double mass, double log_ratio, double *by_mass,
                        double *by_ratio)
 {
     double n = (double)self->inner->dropping - 1.0, slope,
@@ -44,7 +50,7 @@ static double returned(const dropping *self, double mass, double log_ratio, doub
     return self->beta * power * g;
 }
 
-static double *masses(const dropping *self, const double *policy, gra_arena *arena)
+static double *masses(const filter *self, const double *policy, gra_arena *arena)
 {
     double *mass = gra_arena_doubles(arena, self->levels);
     if (mass != NULL) {
@@ -56,16 +62,16 @@ static double *masses(const dropping *self, const double *policy, gra_arena *are
     return mass;
 }
 
-static double log_ratio_of(const dropping *self, const double *policy, int64_t o)
+static double log_ratio_of(const filter *self, const double *policy, int64_t o)
 {
     return log(fmax(policy[o], LEAST)) - self->reference->logarithm[o];
 }
 
-static grpoalign_status dropping_advantage(const grpoalign_model *model, const double *policy,
-                                           double *advantage, gra_arena *arena,
-                                           grpoalign_error *error)
+static grpoalign_status filter_advantage(const grpoalign_model *model, const double *policy,
+                                         double *advantage, gra_arena *arena,
+                                         grpoalign_error *error)
 {
-    const dropping *self = (const dropping *)model;
+    const filter *self = (const filter *)model;
     double *mass = masses(self, policy, arena), by_mass, by_ratio;
     if (mass == NULL) {
         return gra_fail_memory(error);
@@ -80,11 +86,11 @@ static grpoalign_status dropping_advantage(const grpoalign_model *model, const d
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status dropping_jacobian(const grpoalign_model *model, const double *policy,
-                                          double *jacobian, int64_t stride, gra_arena *arena,
-                                          grpoalign_error *error)
+static grpoalign_status filter_jacobian(const grpoalign_model *model, const double *policy,
+                                        double *jacobian, int64_t stride, gra_arena *arena,
+                                        grpoalign_error *error)
 {
-    const dropping *self = (const dropping *)model;
+    const filter *self = (const filter *)model;
     double *mass = masses(self, policy, arena), by_mass, by_ratio;
     if (mass == NULL) {
         return gra_fail_memory(error);
@@ -107,16 +113,16 @@ static grpoalign_status dropping_jacobian(const grpoalign_model *model, const do
 /* ---- over classes
  * --------------------------------------------------------------------------------------- */
 
-typedef struct dropping_game {
-    const dropping *model;
+typedef struct filter_game {
+    const filter *model;
     gra_game inner;
     const double *log_mass; /* of the reference, per class */
-} dropping_game;
+} filter_game;
 
 /* u + beta W^(G-1) g. */
 static void add_returned(const gra_game *self, const double *w, double *a, double *jacobian)
 {
-    const dropping_game *game = self->data;
+    const filter_game *game = self->data;
     double by_mass, by_ratio;
     for (int64_t c = 0; c < self->classes; c++) {
         double mass = fmax(w[c], LEAST);
@@ -134,7 +140,7 @@ static void add_returned(const gra_game *self, const double *w, double *a, doubl
 static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy,
                           double *a, gra_arena *arena)
 {
-    const dropping_game *game = self->data;
+    const filter_game *game = self->data;
     int done = game->inner.advantage(&game->inner, w, shift, accuracy, a, arena);
     if (done > 0) {
         add_returned(self, w, a, NULL);
@@ -145,7 +151,7 @@ static int game_advantage(const gra_game *self, const double *w, double shift, i
 static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
                          gra_arena *arena)
 {
-    const dropping_game *game = self->data;
+    const filter_game *game = self->data;
     int done = game->inner.jacobian(&game->inner, w, accuracy, jacobian, arena);
     if (done > 0) {
         add_returned(self, w, NULL, jacobian);
@@ -155,18 +161,18 @@ static int game_jacobian(const gra_game *self, const double *w, int accuracy, do
 
 static void game_release(gra_game *self)
 {
-    dropping_game *game = self->data;
+    filter_game *game = self->data;
     if (game->inner.release != NULL) {
         game->inner.release(&game->inner);
     }
     gra_release(game);
 }
 
-static grpoalign_status dropping_structure(const grpoalign_model *model,
-                                           const unsigned char *supported, gra_structure *out,
-                                           gra_arena *arena, grpoalign_error *error)
+static grpoalign_status filter_structure(const grpoalign_model *model,
+                                         const unsigned char *supported, gra_structure *out,
+                                         gra_arena *arena, grpoalign_error *error)
 {
-    const dropping *self = (const dropping *)model;
+    const filter *self = (const filter *)model;
     GRA_TRY(self->inner->ops->structure(self->inner, supported, out, arena, error));
     if (out->kind == GRA_FLAT) {
         return GRPOALIGN_OK;
@@ -180,7 +186,7 @@ static grpoalign_status dropping_structure(const grpoalign_model *model,
         gra_game_from_affine(&out->game, affine);
         out->kind = GRA_GAME;
     }
-    dropping_game *game = gra_alloc(1, sizeof *game);
+    filter_game *game = gra_alloc(1, sizeof *game);
     double *share = gra_arena_doubles(arena, model->outcomes);
     gra_class_reference over_classes;
     if (game == NULL || share == NULL ||
@@ -188,7 +194,7 @@ static grpoalign_status dropping_structure(const grpoalign_model *model,
         gra_release(game);
         return gra_fail_memory(error);
     }
-    *game = (dropping_game){.model = self, .inner = out->game, .log_mass = over_classes.log_mass};
+    *game = (filter_game){.model = self, .inner = out->game, .log_mass = over_classes.log_mass};
     out->game.advantage = game_advantage;
     out->game.jacobian = game_jacobian;
     out->game.check = NULL;
@@ -198,18 +204,18 @@ static grpoalign_status dropping_structure(const grpoalign_model *model,
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops DROPPING_OPS = {dropping_release, dropping_advantage, dropping_jacobian,
-                                           dropping_structure};
+static const gra_model_ops FILTER_OPS = {filter_release, filter_advantage, filter_jacobian,
+                                         filter_structure};
 
-grpoalign_status gra_dropping_new(const grpoalign_model *inner, const gra_penalty *law,
-                                  const grpoalign_reference *reference, double beta,
-                                  grpoalign_model **out, grpoalign_error *error)
+grpoalign_status gra_surrogate_of_filter(const grpoalign_model *inner, const gra_penalty *law,
+                                         const grpoalign_reference *reference, double beta,
+                                         grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_model *base;
     gra_arena arena = GRA_ARENA_INIT;
-    GRA_TRY(gra_model_allocate(sizeof(dropping), &DROPPING_OPS, inner->outcomes, inner->rewards,
-                               &base, error));
-    dropping *self = (dropping *)base;
+    GRA_TRY(gra_model_allocate(sizeof(filter), &FILTER_OPS, inner->outcomes, inner->rewards, &base,
+                               error));
+    filter *self = (filter *)base;
     self->inner = inner;
     self->law = law;
     self->reference = reference;
@@ -221,10 +227,40 @@ grpoalign_status gra_dropping_new(const grpoalign_model *inner, const gra_penalt
                                  &self->levels, &arena);
     gra_arena_free(&arena);
     if (!built) {
-        grpoalign_model_free(base);
+        gra_model_free(base);
         return gra_fail_memory(error);
     }
     base->expectation = inner->expectation;
     *out = base;
     return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalign_model **out,
+                                          grpoalign_error *error)
+{
+    if (model->dropping > 0) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "with the KL inside the reward no group is without spread: zero_variance = "
+                        "drop has no meaning");
+    }
+    if (!model->by_mean_reward) {
+        return gra_fail(
+            error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+            "the KL inside the reward is solved where a better mean reward is a better advantage: "
+            "not for %s",
+            model->rewards == NULL ? "margins"
+                                   : "random rewards scaled by their std in finite groups");
+    }
+    gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
+    return gra_limit_new(model->rewards, NULL, model->outcomes, &unscaled, out, error);
+}
+
+grpoalign_status gra_check_filter(const gra_penalty *law, grpoalign_error *error)
+{
+    return gra_penalty_holds(law)
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+                          "groups without spread that are dropped are solved with penalties whose "
+                          "price holds every outcome, not with %s",
+                          gra_penalty_row_of(law->kind)->name);
 }
