@@ -171,7 +171,7 @@ static grpoalign_status follow(gra_call *call, const grpoalign_flow_options *opt
         return gra_fail_memory(error);
     }
     gra_flow_limits limits = {options->max_steps, options->end_time, options->tolerance};
-    GRA_TRY(gra_follow_flow(&call->at, start, &limits, take_state, &self, &answer));
+    GRA_TRY(gra_find_end(&call->at, start, &limits, take_state, &self, &answer));
     if (answer.status == GRPOALIGN_NOT_CONVERGED) {
         return GRPOALIGN_NOT_CONVERGED;
     }

@@ -74,6 +74,10 @@ void gra_problem_free(grpoalign_problem *problem);
 
 struct gra_answer;
 
+struct gra_problem;
+typedef grpoalign_status (*gra_solver)(const struct gra_problem *problem,
+                                       struct gra_answer *answer);
+
 /* A problem as the solvers see it: at one beta, with what belongs to one call. */
 typedef struct gra_problem {
     const gra_structure *structure;
@@ -91,6 +95,9 @@ typedef struct gra_problem {
     void *user;
     gra_arena *arena;
     grpoalign_error *error;
+    /* Solves another problem with the engine that it needs: handed down to the engines. */
+    gra_solver solve;
+    int inner; /* part of a solve that lets outcomes go: here its penalty counts as holding them */
 } gra_problem;
 
 typedef struct gra_answer {

@@ -1,9 +1,11 @@
-/* Lists of answers, and those that follow beta where there is one answer at each. */
+/* Answers: started, listed, and those that need no search; and what the host is told. */
 #include "solver/solver.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/numeric.h"
 #include "base/status.h"
 
 void gra_answers_start(gra_answers *answers)
@@ -12,12 +14,26 @@ void gra_answers_start(gra_answers *answers)
     answers->connected = -1;
 }
 
+void gra_answer_start(gra_answer *answer, const gra_problem *problem)
+{
+    double *slack = answer->slack, *policy = answer->policy;
+    int32_t iterations = answer->iterations, factorizations = answer->factorizations;
+    *answer = (gra_answer){.beta = problem->beta,
+                           .slack = slack,
+                           .policy = policy,
+                           .iterations = iterations,
+                           .factorizations = factorizations,
+                           .unique = -1,
+                           .stable = -1,
+                           .rate = NAN};
+}
+
 int gra_answer_take(gra_answer *answer, const gra_problem *problem)
 {
-    memset(answer, 0, sizeof *answer);
+    *answer = (gra_answer){.beta = 0.0};
+    gra_answer_start(answer, problem);
     answer->slack = gra_arena_doubles(problem->arena, problem->reference.classes);
     answer->policy = gra_arena_doubles(problem->arena, problem->reference.classes);
-    answer->unique = answer->stable = -1;
     return answer->slack != NULL && answer->policy != NULL;
 }
 
@@ -58,66 +74,64 @@ int gra_are_near(const double *policy, double beta, const double *other_policy, 
     return near;
 }
 
-grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
-                               gra_answers *out)
+void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
 {
-    gra_problem here = *problem;
-    gra_answers_start(out);
-    for (int64_t i = 0; i < count; i++) {
-        gra_answer *answer = gra_answers_add(out, problem);
-        if (answer == NULL) {
-            return gra_fail_memory(problem->error);
-        }
-        const gra_answer *before = i > 0 ? &out->items[i - 1] : NULL,
-                         *earlier = i > 1 ? &out->items[i - 2] : NULL;
-        here.beta = betas[i];
-        here.before = before != NULL && before->on_branch ? before : NULL;
-        here.earlier =
-            here.before != NULL && earlier != NULL && earlier->on_branch ? earlier : NULL;
-        GRA_TRY(gra_solve_classes(&here, answer));
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        answer->slack[c] = problem->penalty->slack(problem->penalty, 0.0);
+        answer->policy[c] = problem->reference.mass[c];
     }
-    return GRPOALIGN_OK;
+    if (problem->penalty->lets_go) { /* some of the reference may be lost */
+        gra_answer_respond(problem, answer);
+    }
+    answer->method = GRPOALIGN_METHOD_TRIVIAL;
+    answer->unique = answer->stable = 1;
+    answer->policy_error = DBL_EPSILON;
 }
 
-/* The stretch between two answers, halved in log beta until neighbours are near. The second is not
- * added. */
-static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
-                             const gra_answer *to, double resolution, gra_answers *out)
+/* The best classes alone, where training ends that nothing holds. */
+void gra_answer_collapse(const gra_problem *problem, gra_answer *answer)
 {
-    int64_t n = problem->reference.classes;
-    double middle = sqrt(from->beta) * sqrt(to->beta);
-    if (gra_are_near(from->policy, from->beta, to->policy, to->beta, n, resolution) ||
-        !(middle < from->beta && middle > to->beta) || out->count >= GRA_LONGEST_CURVE) {
-        gra_answer *added = gra_answers_add(out, problem);
-        if (added == NULL) {
-            return gra_fail_memory(problem->error);
-        }
-        gra_answer_copy(from, added, n);
+    const gra_class_reference *reference = &problem->reference;
+    const double *gap = problem->structure->affine.gap;
+    double top = -INFINITY, sum = 0.0;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        top = gap[c] == 0.0 ? fmax(top, reference->log_mass[c]) : top;
+    }
+    for (int64_t c = 0; c < reference->classes; c++) {
+        answer->policy[c] = gap[c] == 0.0 ? exp(reference->log_mass[c] - top) : 0.0;
+        sum += answer->policy[c];
+    }
+    for (int64_t c = 0; c < reference->classes; c++) {
+        answer->policy[c] /= sum;
+        answer->slack[c] =
+            gap[c] == 0.0 ? problem->penalty->slack(problem->penalty, -(top + log(sum))) : INFINITY;
+    }
+    answer->method = GRPOALIGN_METHOD_SCALAR;
+    answer->status = GRPOALIGN_COLLAPSED;
+    answer->unique = -1; /* no stationary policy: uniqueness has no meaning */
+    answer->stable = 1;  /* where training ends */
+    answer->policy_error = DBL_EPSILON;
+    answer->beta = problem->beta;
+}
+
+grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
+                                     double beta, double change)
+{
+    if (problem->progress == NULL) {
         return GRPOALIGN_OK;
     }
-    gra_problem here = *problem;
-    gra_answer answer;
-    here.beta = middle;
-    if (!gra_answer_take(&answer, problem)) {
-        return gra_fail_memory(problem->error);
+    grpoalign_progress progress;
+    memset(&progress, 0, sizeof progress);
+    progress.struct_size = sizeof progress;
+    progress.method = answer->method;
+    progress.iteration = answer->iterations;
+    progress.factorizations = answer->factorizations;
+    progress.beta = beta;
+    progress.change = change;
+    if (problem->progress(problem->user, &progress) != 0) {
+        return gra_fail(problem->error, GRPOALIGN_ERR_CANCELLED, 0, -1,
+                        "stopped by the progress function after %d iterations",
+                        (int)answer->iterations);
     }
-    GRA_TRY(gra_solve_classes(&here, &answer));
-    GRA_TRY(fill(problem, from, &answer, resolution, out));
-    return fill(problem, &answer, to, resolution, out);
-}
-
-grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,
-                                  double resolution, gra_answers *out)
-{
-    gra_answers ends;
-    const double betas[] = {high, low};
-    GRA_TRY(gra_find_path(problem, betas, 2, &ends));
-    GRA_TRY(fill(problem, &ends.items[0], &ends.items[1], resolution, out));
-    gra_answer *last = gra_answers_add(out, problem);
-    if (last == NULL) {
-        return gra_fail_memory(problem->error);
-    }
-    gra_answer_copy(&ends.items[1], last, problem->reference.classes);
-    out->complete = 1;
     return GRPOALIGN_OK;
 }

@@ -362,7 +362,7 @@ static grpoalign_status answer_context(shared *self, int64_t k, const batch_divi
         return GRPOALIGN_OK;
     }
     if (divisor->status == GRPOALIGN_COLLAPSED) {
-        gra_collapse_affine(at, answer);
+        gra_answer_collapse(at, answer);
         return GRPOALIGN_OK;
     }
     return gra_solve_affine(at, answer);

@@ -1,137 +1,87 @@
-/* Which solver runs: by what the structure declares. */
+/*
+ * Which engine solves a problem: one table, by what the structure and the penalty declare. A new
+ * engine is a file and a row.
+ */
 #include "solver/solver.h"
 
-#include <float.h>
 #include <math.h>
-#include <string.h>
 
 #include "base/numeric.h"
 #include "base/status.h"
 
-void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
+typedef struct engine {
+    const char *name;
+    int (*accepts)(const gra_problem *problem);
+    grpoalign_status (*solve)(const gra_problem *problem, gra_answer *answer);
+    /* NULL where one answer at each beta is all that is looked for: then `single` tells whether it
+     * is proved to be the only one. */
+    grpoalign_status (*points)(const gra_problem *problem, gra_answers *out);
+    grpoalign_status (*folds)(const gra_problem *problem, double low, double high,
+                              gra_answers *out);
+    grpoalign_status (*curve)(const gra_problem *problem, double low, double high,
+                              double resolution, gra_answers *out);
+    /* NULL where there is a stationary policy for every beta. */
+    grpoalign_status (*critical)(const gra_problem *problem, double *beta);
+    /* The stationary policy near another policy; NULL: the one that there is. */
+    grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answers *points,
+                             gra_answer *answer);
+    int single;
+} engine;
+
+static int is_unpenalised(const gra_problem *problem)
 {
-    for (int64_t c = 0; c < problem->reference.classes; c++) {
-        answer->slack[c] = problem->penalty->slack(problem->penalty, 0.0);
-        answer->policy[c] = problem->reference.mass[c];
-    }
-    if (problem->penalty->lets_go) { /* some of the reference may be lost */
-        gra_answer_respond(problem, answer);
-    }
-    answer->method = GRPOALIGN_METHOD_TRIVIAL;
-    answer->unique = answer->stable = 1;
-    answer->policy_error = DBL_EPSILON;
+    return problem->penalty->form == GRA_ABSENT;
 }
 
-/* An answer of which nothing is known yet. */
-static void start_answer(const gra_problem *problem, gra_answer *answer)
+static int is_flat(const gra_problem *problem)
 {
-    answer->beta = problem->beta;
-    answer->unique = answer->stable = -1;
-    answer->regular = answer->on_branch = 0;
-    answer->status = GRPOALIGN_OK;
+    return problem->structure->kind == GRA_FLAT;
 }
 
-grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
+static int is_step(const gra_problem *problem)
 {
-    start_answer(problem, answer);
-    answer->iterations = answer->factorizations = 0;
-    switch (problem->penalty->form) {
-    case GRA_ABSENT:
-        return gra_solve_unpenalised(problem, answer);
-    case GRA_STEP:
-        if (problem->structure->kind == GRA_FLAT) {
-            gra_answer_reference(problem, answer);
-            return GRPOALIGN_OK;
-        }
-        return gra_solve_total_variation(problem, answer);
-    default:
-        return problem->penalty->lets_go ? gra_solve_active_set(problem, answer)
-                                         : gra_solve_smooth(problem, answer);
-    }
+    return problem->penalty->form == GRA_STEP;
 }
 
-grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer)
+static int lets_go(const gra_problem *problem)
 {
-    start_answer(problem, answer);
-    switch (problem->structure->kind) {
-    case GRA_FLAT:
-        gra_answer_reference(problem, answer);
-        return GRPOALIGN_OK;
-    case GRA_RANKED:
-        return gra_solve_ranked(problem, answer);
-    case GRA_AFFINE:
-        return gra_solve_affine(problem, answer);
-    default:
-        return gra_solve_game(problem, answer);
-    }
+    return problem->penalty->lets_go && !problem->inner;
 }
 
-/* Whether points, folds and curves are looked for. */
-static int is_held(const gra_problem *problem)
+static int is_ranked(const gra_problem *problem)
 {
-    return gra_penalty_holds(problem->penalty);
+    return problem->structure->kind == GRA_RANKED;
 }
 
-/* What has one stationary policy for every beta has one point and no fold. */
-static int is_always_single(const gra_problem *problem)
+static int is_affine(const gra_problem *problem)
 {
-    return is_held(problem) &&
-           (problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
-            (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
+    return problem->structure->kind == GRA_AFFINE;
 }
 
-grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
+static int has_margins(const gra_problem *problem)
 {
-    gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        gra_answer *answer = gra_answers_add(out, problem);
-        if (answer == NULL) {
-            return gra_fail_memory(problem->error);
-        }
-        GRA_TRY(gra_solve_classes(problem, answer));
-        int none = answer->status == GRPOALIGN_COLLAPSED || answer->status == GRPOALIGN_UNSETTLED;
-        out->count = none ? 0 : 1;
-        out->connected = none ? -1 : 0;
-        out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
-        return GRPOALIGN_OK;
-    }
-    return problem->structure->kind == GRA_AFFINE ? gra_points_affine(problem, out)
-                                                  : gra_points_game(problem, out);
+    return problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL;
 }
 
-grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
-                                gra_answers *out)
+static int is_game(const gra_problem *problem)
 {
-    gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        out->complete = is_always_single(problem);
-        return GRPOALIGN_OK;
-    }
-    return problem->structure->kind == GRA_AFFINE ? gra_folds_affine(problem, low, high, out)
-                                                  : gra_folds_game(problem, low, high, out);
+    return problem->structure->kind == GRA_GAME;
 }
 
-grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
-                                double resolution, gra_answers *out)
+static grpoalign_status solve_flat(const gra_problem *problem, gra_answer *answer)
 {
-    gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        return gra_curve_single(problem, low, high, resolution, out);
-    }
-    return problem->structure->kind == GRA_AFFINE
-               ? gra_curve_affine(problem, low, high, resolution, out)
-               : gra_curve_game(problem, low, high, resolution, out);
+    gra_answer_reference(problem, answer);
+    return GRPOALIGN_OK;
 }
 
-/* The nearest of the points of a affine. */
-static grpoalign_status near_affine(const gra_problem *problem, const double *policy,
-                                    gra_answers *points, gra_answer *answer)
+/* The nearest of all points, which are found at the first call, when their count is -1. */
+static grpoalign_status near_of_points(const gra_problem *problem, const double *policy,
+                                       gra_answers *points, gra_answer *answer)
 {
     double least = INFINITY;
     int64_t n = problem->reference.classes, nearest = -1;
     if (points->count < 0) {
-        gra_answers_start(points);
-        GRA_TRY(gra_points_affine(problem, points));
+        GRA_TRY(gra_find_points(problem, points));
     }
     for (int64_t k = 0; k < points->count; k++) {
         double distance = gra_largest_difference(points->items[k].policy, policy, n);
@@ -146,51 +96,140 @@ static grpoalign_status near_affine(const gra_problem *problem, const double *po
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
-                                gra_answers *points, gra_answer *answer)
+/* The first row that accepts a problem is its engine. */
+static const engine ENGINES[] = {
+    {.name = "unpenalised", .accepts = is_unpenalised, .solve = gra_solve_unpenalised, .single = 1},
+    {.name = "trivial", .accepts = is_flat, .solve = solve_flat, .single = 1},
+    {.name = "total_variation", .accepts = is_step, .solve = gra_solve_total_variation},
+    {.name = "active_set", .accepts = lets_go, .solve = gra_solve_active_set},
+    {.name = "closed_form", .accepts = is_ranked, .solve = gra_solve_ranked, .single = 1},
+    {.name = "scalar",
+     .accepts = is_affine,
+     .solve = gra_solve_affine,
+     .points = gra_points_affine,
+     .folds = gra_folds_affine,
+     .curve = gra_curve_affine,
+     .critical = gra_critical_affine,
+     .near = near_of_points},
+    {.name = "central_path", .accepts = has_margins, .solve = gra_solve_game, .single = 1},
+    {.name = "continuation",
+     .accepts = is_game,
+     .solve = gra_solve_game,
+     .points = gra_points_game,
+     .folds = gra_folds_game,
+     .curve = gra_curve_game,
+     .near = gra_near_game},
+};
+
+static const engine *engine_of(const gra_problem *problem)
 {
-    gra_problem quiet = *problem;
-    quiet.progress = NULL;
-    int searched = is_held(problem) && !is_always_single(problem);
-    if (searched && problem->structure->kind == GRA_AFFINE) {
-        return near_affine(&quiet, policy, points, answer);
+    const engine *row = ENGINES;
+    while (!row->accepts(problem)) {
+        row++; /* the last accepts every game, and there is no fifth kind of structure */
     }
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    grpoalign_status status =
-        searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
-    gra_arena_rewind(problem->arena, mark);
-    return status;
+    return row;
+}
+
+/* The problem as an engine is given it: with the way to solve others. */
+static gra_problem hand_down(const gra_problem *problem)
+{
+    gra_problem own = *problem;
+    own.solve = gra_solve_classes;
+    return own;
+}
+
+grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
+{
+    gra_problem own = hand_down(problem);
+    if (!own.inner) {
+        answer->iterations = answer->factorizations = 0;
+    }
+    gra_answer_start(answer, &own);
+    return engine_of(&own)->solve(&own, answer);
+}
+
+/* The one answer as a list. */
+static grpoalign_status single_point(const gra_problem *problem, int complete, gra_answers *out)
+{
+    gra_answer *answer = gra_answers_add(out, problem);
+    if (answer == NULL) {
+        return gra_fail_memory(problem->error);
+    }
+    GRA_TRY(gra_solve_classes(problem, answer));
+    int none = answer->status == GRPOALIGN_COLLAPSED || answer->status == GRPOALIGN_UNSETTLED;
+    out->count = none ? 0 : 1;
+    out->connected = none ? -1 : 0;
+    out->complete = complete;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
+{
+    gra_problem own = hand_down(problem);
+    const engine *row = engine_of(&own);
+    gra_answers_start(out);
+    return row->points != NULL ? row->points(&own, out) : single_point(&own, row->single, out);
+}
+
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
+                                gra_answers *out)
+{
+    gra_problem own = hand_down(problem);
+    const engine *row = engine_of(&own);
+    gra_answers_start(out);
+    if (row->folds != NULL) {
+        return row->folds(&own, low, high, out);
+    }
+    out->complete = row->single && !is_unpenalised(&own);
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out)
+{
+    gra_problem own = hand_down(problem);
+    const engine *row = engine_of(&own);
+    gra_answers_start(out);
+    return row->curve != NULL ? row->curve(&own, low, high, resolution, out)
+                              : gra_curve_single(&own, low, high, resolution, out);
+}
+
+grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
+                               gra_answers *out)
+{
+    gra_problem own = hand_down(problem);
+    return gra_path_single(&own, betas, count, out);
 }
 
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
 {
+    gra_problem own = hand_down(problem);
+    const engine *row = engine_of(&own);
     *beta = 0.0;
-    /* With finite groups the advantages are continuous in the policy on the whole simplex: there is
-     * always a fixed point. */
-    if (problem->structure->kind != GRA_AFFINE || !is_held(problem)) {
-        return GRPOALIGN_OK;
-    }
-    return gra_critical_affine(problem, beta);
+    return row->critical != NULL ? row->critical(&own, beta) : GRPOALIGN_OK;
 }
 
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
-                                     double beta, double change)
+/* What the flow asks on its way; it must not speak to the host. */
+static grpoalign_status solve_near(const gra_problem *problem, const double *policy,
+                                   gra_answers *points, gra_answer *answer)
 {
-    if (problem->progress == NULL) {
-        return GRPOALIGN_OK;
+    gra_problem quiet = hand_down(problem);
+    const engine *row = engine_of(&quiet);
+    quiet.progress = NULL;
+    if (row->near == near_of_points) {
+        return row->near(&quiet, policy, points, answer); /* the points are kept */
     }
-    grpoalign_progress progress;
-    memset(&progress, 0, sizeof progress);
-    progress.struct_size = sizeof progress;
-    progress.method = answer->method;
-    progress.iteration = answer->iterations;
-    progress.factorizations = answer->factorizations;
-    progress.beta = beta;
-    progress.change = change;
-    if (problem->progress(problem->user, &progress) != 0) {
-        return gra_fail(problem->error, GRPOALIGN_ERR_CANCELLED, 0, -1,
-                        "stopped by the progress function after %d iterations",
-                        (int)answer->iterations);
-    }
-    return GRPOALIGN_OK;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    grpoalign_status status = row->near != NULL ? row->near(&quiet, policy, points, answer)
+                                                : gra_solve_classes(&quiet, answer);
+    gra_arena_rewind(problem->arena, mark);
+    return status;
+}
+
+grpoalign_status gra_find_end(const gra_problem *problem, const double *start,
+                              const gra_flow_limits *limits, gra_flow_sink sink, void *user,
+                              gra_answer *answer)
+{
+    gra_problem own = hand_down(problem);
+    return gra_follow_flow(&own, start, limits, sink, user, solve_near, answer);
 }

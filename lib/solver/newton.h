@@ -95,6 +95,6 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
 
 /* The last touch to an answer that Newton has found: small classes get all their digits, the error
  * is estimated. *valid is 0 when the answer keeps a class from probability it is due. (game.c) */
-grpoalign_status gra_game_polish(gra_newton *s, int *valid);
+grpoalign_status gra_newton_polish(gra_newton *s, int *valid);
 
 #endif

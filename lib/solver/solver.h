@@ -21,6 +21,9 @@ typedef struct gra_answers {
 /* An empty list, connected being -1. */
 void gra_answers_start(gra_answers *answers);
 
+/* Nothing is known yet but the beta: everything is reset but the arrays and what was counted. */
+void gra_answer_start(gra_answer *answer, const gra_problem *problem);
+
 /* Room for the classes of a problem; 0 on short memory. */
 int gra_answer_take(gra_answer *answer, const gra_problem *problem);
 
@@ -40,7 +43,6 @@ void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes);
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
 
 /* The solvers behind it: a slack that holds every outcome; one that loses some; a step; none. */
-grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
@@ -88,6 +90,8 @@ int gra_are_near(const double *policy, double beta, const double *other_policy, 
  * one before. */
 grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
                                gra_answers *out);
+grpoalign_status gra_path_single(const gra_problem *problem, const double *betas, int64_t count,
+                                 gra_answers *out);
 
 /* The beta below which there is no stationary policy, 0 where there always is one. */
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta);
@@ -144,6 +148,12 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian);
  */
 typedef int (*gra_flow_sink)(void *user, double time, const double *policy, double speed);
 
+/* The stationary policy nearest to a policy of the classes, as far as one can tell from there;
+ * NOT_CONVERGED when there is none. `points` may be kept from call to call; their count is -1 at the
+ * first. */
+typedef grpoalign_status (*gra_near)(const gra_problem *problem, const double *policy,
+                                     gra_answers *points, gra_answer *answer);
+
 typedef struct gra_flow_limits {
     int32_t max_steps;
     double end_time, tolerance;
@@ -155,17 +165,21 @@ typedef struct gra_flow_limits {
  */
 grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
                                  const gra_flow_limits *limits, gra_flow_sink sink, void *user,
-                                 gra_answer *answer);
+                                 gra_near near, gra_answer *answer);
+
+/* The same, with the engine of the problem to ask. */
+grpoalign_status gra_find_end(const gra_problem *problem, const double *start,
+                              const gra_flow_limits *limits, gra_flow_sink sink, void *user,
+                              gra_answer *answer);
 
 /* The stationary policy nearest to a policy of the classes, as far as one can tell from there;
  * NOT_CONVERGED when there is none. All `points` of a affine are found at the first call, when
  * their count is -1, and kept. */
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
-                                gra_answers *points, gra_answer *answer);
+
 grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
-                               gra_answer *answer);
+                               gra_answers *points, gra_answer *answer);
 
 /* Affine advantages: the limit of the path, the best classes alone. */
-void gra_collapse_affine(const gra_problem *problem, gra_answer *answer);
+void gra_answer_collapse(const gra_problem *problem, gra_answer *answer);
 
 #endif

@@ -43,8 +43,7 @@ static double excess(ladder *self, int64_t j)
         double inverse = NAN;
         self->short_memory |=
             !gra_affine_inverse(&structure->affine, policy, problem->arena, &inverse);
-        difference =
-            inverse * structure->affine.gap[j];
+        difference = inverse * structure->affine.gap[j];
     } else if (structure->kind == GRA_RANKED) {
         /* All between them twice, and both once. */
         gra_sum mass = {policy[j], 0.0};

@@ -497,7 +497,7 @@ static grpoalign_status finish(gra_newton *s, gra_answer *item, int *valid)
     if (!gra_newton_factorise(s, 0.0)) {
         return gra_fail_memory(s->problem->error);
     }
-    GRA_TRY(gra_game_polish(s, valid));
+    GRA_TRY(gra_newton_polish(s, valid));
     gra_answer_copy(s->answer, item, s->game->classes);
     return GRPOALIGN_OK;
 }
@@ -560,7 +560,7 @@ grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out)
     if (first == NULL || !start_newton(&s, &plain, problem)) {
         return gra_fail_memory(problem->error);
     }
-    GRA_TRY(gra_solve_classes(problem, first));
+    GRA_TRY(problem->solve(problem, first));
     first->status = first->status == GRPOALIGN_NOT_UNIQUE ? GRPOALIGN_OK : first->status;
     out->connected = 0;
     if (first->status == GRPOALIGN_NOT_CONVERGED) {

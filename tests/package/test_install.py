@@ -38,6 +38,29 @@ def headers(checks, include):
             checks.that(done.returncode == 0, "%s alone, %s: %s" % (name, " ".join(language), done.stdout))
 
 
+def examples(checks, include, libraries, folder):
+    """Every header but the glue has one short example; each is a whole program that ends with 0."""
+    without = {"export.h", "grpoalign.h", "progress.h"}
+    for path in sorted(glob.glob(os.path.join(include, "grpoalign", "*.h"))):
+        name = os.path.basename(path)
+        with open(path, encoding="utf-8") as file:
+            found = re.findall(r"^ \* @code\n(.*?)^ \* @endcode$", file.read(), flags=re.M | re.S)
+        checks.that(len(found) == (0 if name in without else 1), "%s has %d examples" % (name, len(found)))
+        for text in found:
+            source, program = os.path.join(folder, name + ".c"), os.path.join(folder, name + ".out")
+            text = re.sub(r"^ \* ?", "", text, flags=re.M)
+            if "#include <grpoalign/" not in text:
+                text = "#include <grpoalign/%s>\n%s" % (name, text)
+            with open(source, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = run([CC, "-std=c11"] + WARNINGS + ["-I" + include, source, "-o", program, "-L" + libraries,
+                                                      "-lgrpoalign", "-Wl,-rpath," + libraries])
+            checks.that(done.returncode == 0, "the example of %s: %s" % (name, done.stdout))
+            if done.returncode == 0:
+                done = run([program])
+                checks.that(done.returncode == 0, "the example of %s ends with %d: %s" % (name, done.returncode, done.stdout))
+
+
 def readme(checks, root, prefix, libraries, folder):
     with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
         text = file.read()
@@ -95,6 +118,7 @@ def main(root, build):
         include = os.path.dirname(os.path.dirname(umbrella))
         prefix = os.path.dirname(include)
         headers(checks, include)
+        examples(checks, include, libraries, folder)
         readme(checks, root, prefix, libraries, folder)
         manuals(checks, prefix)
     return checks.close()

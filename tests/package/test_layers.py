@@ -14,8 +14,9 @@ MAY_INCLUDE = {
     "expectation": {"base", "linalg", "expectation"},
     "model": {"base", "linalg", "expectation", "model"},
     "penalty": {"base", "linalg", "penalty"},
-    "solver": {"base", "linalg", "model", "penalty", "solver"},
-    "api": {"base", "linalg", "expectation", "model", "penalty", "solver", "api"},
+    "problem": {"base", "model", "penalty", "problem"},
+    "solver": {"base", "linalg", "model", "penalty", "problem", "solver"},
+    "api": {"base", "linalg", "expectation", "model", "penalty", "problem", "solver", "api"},
 }
 FOREIGN = {"cblas.h": {"linalg/blas.c"}, "lapacke.h": {"linalg/lapack.c"}}
 

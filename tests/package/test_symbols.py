@@ -50,8 +50,16 @@ def main(root, shared_library, static_library):
     checks.that(exported == headers, "exported symbols and headers differ: %s" % sorted(exported ^ headers))
     checks.that(listed == sorted(listed), "the symbol map is not sorted")
 
-    needed = output("readelf", "-d", shared_library)
-    checks.that(re.search(r"SONAME.*\[libgrpoalign\.so\.0\]", needed), "the SONAME is not libgrpoalign.so.0")
+    # The SONAME and the version node say what the version header says: neither moves alone.
+    version = {}
+    with open(os.path.join(root, "include", "grpoalign", "version.h"), encoding="utf-8") as file:
+        for name, number in re.findall(r"^#define GRPOALIGN_(\w+) (\d+)$", file.read(), flags=re.M):
+            version[name] = int(number)
+    soname = "libgrpoalign.so.%d" % version["ABI"]
+    checks.that("[%s]" % soname in output("readelf", "-d", shared_library), "the SONAME is not %s" % soname)
+    node = "GRPOALIGN_%d.%d" % (version["VERSION_MAJOR"], version["VERSION_MINOR"])
+    with open(os.path.join(root, "lib", "grpoalign.map"), encoding="utf-8") as file:
+        checks.that(file.read().startswith(node + " {"), "the node of the symbol map is not %s" % node)
 
     member = None
     for line in output("nm", "-g", "--defined-only", static_library).splitlines():

@@ -16,89 +16,6 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Newton takes over when the damping is below READY, or in vain, some decades later; it must not
- * leave the region of AT_HAND. */
-static const double READY = 1e-4, AT_HAND = 0.05;
-/* Coarse Jacobians would rule a step with less damping than this. */
-static const double EXACT_BELOW = 1e-3;
-
-/*
- * Implicit Euler steps along d slack/dt = -r, lengthened as r falls, until Newton takes over: ends
- * where the flow ends. The damping is the inverse of the step.
- */
-grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
-{
-    const gra_problem *problem = s->problem;
-    int64_t n = s->game->classes;
-    double damping = 1.0, ready = READY;
-    double *slack = gra_arena_doubles(problem->arena, n),
-           *policy = gra_arena_doubles(problem->arena, n);
-    s->answer->method = GRPOALIGN_METHOD_FLOW;
-    *outcome = NEWTON_FAILED;
-    if (slack == NULL || policy == NULL || !gra_newton_evaluate(s)) {
-        return gra_fail_memory(problem->error);
-    }
-    for (int i = 0; i < limit && s->answer->iterations < problem->max_iterations; i++) {
-        double size = s->size;
-        s->exact = damping < EXACT_BELOW;
-        if (!gra_newton_factorise(s, damping)) {
-            return gra_fail_memory(problem->error);
-        }
-        if (!s->factored) {
-            damping *= 2.0;
-            continue;
-        }
-        /* A long implicit step is drawn to points that the flow leaves; the determinant changes its
-         * sign first. */
-        if (gra_newton_direction(s, s->r, s->step) <= 0) {
-            damping = 2.0 * damping + fmin(1e-3, sqrt(size));
-            continue;
-        }
-        gra_newton_save(s);
-        gra_newton_move(s, s->step, 1.0);
-        if (!gra_newton_evaluate(s)) {
-            return gra_fail_memory(problem->error);
-        }
-        *change = gra_largest_difference(s->answer->policy, s->saved_policy, s->game->classes);
-        if (*change > 0.1 ||
-            !(s->size <= 2.0 * size + 1.0)) { /* a step the flow would not have taken in one go */
-            gra_newton_restore(s);
-            if (!gra_newton_evaluate(s)) {
-                return gra_fail_memory(problem->error);
-            }
-            damping *= 4.0;
-            if (damping > 1e12) {
-                return GRPOALIGN_OK;
-            }
-            continue;
-        }
-        s->answer->iterations++;
-        GRA_TRY(gra_report_progress(problem, s->answer, s->beta, *change));
-        damping *= fmin(fmax(s->size / size, 0.1), 1.0) * (*change < 0.03 ? 0.5 : 1.0);
-        if (ready < READY && gra_largest_difference(policy, s->answer->policy, n) > AT_HAND) {
-            ready = READY; /* the flow has passed what stopped Newton */
-        }
-        if (damping < ready) {
-            memcpy(slack, s->answer->slack, (size_t)n * sizeof(double));
-            memcpy(policy, s->answer->policy, (size_t)n * sizeof(double));
-            GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
-            if (*outcome == NEWTON_DONE &&
-                gra_largest_difference(policy, s->answer->policy, n) < AT_HAND) {
-                return GRPOALIGN_OK;
-            }
-            *outcome = NEWTON_FAILED;
-            memcpy(s->answer->slack, slack, (size_t)n * sizeof(double));
-            memcpy(s->answer->policy, policy, (size_t)n * sizeof(double));
-            if (!gra_newton_evaluate(s)) {
-                return gra_fail_memory(problem->error);
-            }
-            ready *= 0.01;
-            damping = 0.1;
-        }
-    }
-    return GRPOALIGN_OK;
-}
-
 /* Points on the way to the wanted one are solved to this relative correction, with coarse
  * advantages where those move no slack by more than ON_THE_WAY. */
 static const double NEAR_BRANCH = 1e-5, ON_THE_WAY = 0.01;
@@ -190,87 +107,6 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     s->accuracy = GRA_EXACT;
     gra_arena_rewind(problem->arena, mark);
     return status;
-}
-
-/*
- * Classes so small, or so firmly held, that their residual no longer moves the policy take their
- * slack straight from the advantages: their probabilities then have all digits too, however few of
- * them there are.
- */
-static grpoalign_status settle_small(gra_newton *s)
-{
-    if (!gra_newton_evaluate(s)) {
-        return gra_fail_memory(s->problem->error);
-    }
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->answer->policy[c] *
-                       s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
-        if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
-            s->answer->slack[c] -= s->r[c];
-        }
-    }
-    gra_answer_respond(s->problem, s->answer);
-    return GRPOALIGN_OK;
-}
-
-/*
- * The last word on an answer: no class may be kept from probability it is due. One whose slack is
- * too high by more than rounding explains would go on to gain, however little it holds now.
- */
-static int holds(const gra_newton *s)
-{
-    double rounding = 1e4 * DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        double due = s->r[c], slack = fabs(s->answer->slack[c]);
-        if (!(due <= rounding) && !(due <= 1e-3 * slack)) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/*
- * The policy error: what is left to correct, by fresh residuals, and what the error of the
- * advantages does to the policy, that error being measured by computing them a second way, or else
- * bounded with alternating signs standing for the worst ones.
- */
-static grpoalign_status estimate_error(gra_newton *s, int *valid)
-{
-    const gra_game *game = s->game;
-    int64_t n = game->classes;
-    gra_newton_save(s);
-    if (!gra_newton_evaluate(s)) {
-        return gra_fail_memory(s->problem->error);
-    }
-    *valid = holds(s);
-    memcpy(s->first, s->u, (size_t)n * sizeof(double));
-    (void)gra_newton_direction(s, s->r, s->step);
-    double worst = 4.0 * gra_newton_measure(s, s->step).change;
-    if (game->margins == NULL) {
-        gra_game_to_levels(game, s->answer->policy, s->w);
-        int checked =
-            game->check != NULL ? game->check(game, s->w, s->level, s->a, s->problem->arena) : -1;
-        if (checked == 0) {
-            return gra_fail_memory(s->problem->error);
-        }
-        if (checked > 0) {
-            gra_game_to_classes(game, s->a, s->u);
-        }
-        for (int64_t c = 0; c < n; c++) {
-            double bound = (c & 1) != 0 ? game->error : -game->error;
-            s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
-        }
-        (void)gra_newton_direction(s, s->r, s->step);
-        worst += gra_newton_measure(s, s->step).change;
-    }
-    s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
-    return GRPOALIGN_OK;
-}
-
-grpoalign_status gra_game_polish(gra_newton *s, int *valid)
-{
-    GRA_TRY(settle_small(s));
-    return estimate_error(s, valid);
 }
 
 /* The solution connected to pi_ref: at once where beta is large, else along the branch from there.
@@ -454,11 +290,11 @@ static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
 {
     gra_structure structure = {.kind = GRA_AFFINE, .classes = s->game->classes};
     structure.affine = *s->game->near;
-    gra_problem straightened = *s->problem;
-    straightened.structure = &structure;
-    straightened.progress = NULL;
+    gra_problem affine = *s->problem;
+    affine.structure = &structure;
+    affine.progress = NULL;
     gra_answer start = {.slack = s->answer->slack, .policy = s->answer->policy};
-    GRA_TRY(gra_solve_affine(&straightened, &start));
+    GRA_TRY(s->problem->solve(&affine, &start));
     return from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
@@ -568,7 +404,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     }
     int valid = 0;
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_game_polish(&s, &valid));
+        GRA_TRY(gra_newton_polish(&s, &valid));
     }
     if (!valid) {
         answer->status = GRPOALIGN_NOT_CONVERGED;
@@ -586,8 +422,10 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer)
+grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
+                               gra_answers *points, gra_answer *answer)
 {
+    (void)points;
     gra_newton s = {.problem = problem,
                     .game = &problem->structure->game,
                     .answer = answer,
@@ -603,7 +441,7 @@ grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
     answer->iterations = answer->factorizations = 0;
     GRA_TRY(from_policy(&s, policy, 30, &outcome, &change));
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_game_polish(&s, &valid));
+        GRA_TRY(gra_newton_polish(&s, &valid));
     }
     answer->status = valid ? GRPOALIGN_OK : GRPOALIGN_NOT_CONVERGED;
     return GRPOALIGN_OK;
