@@ -1,6 +1,6 @@
 /*
  * A problem: a model and a penalty joined over a reference policy, reduced once to classes of
- * outcomes with equal advantages. reduce.c makes it, surrogate.c says what is solved in its place
+ * outcomes with equal advantages. problem.c makes it, reduce.c finds the classes, surrogate.c says what is solved in its place
  * where groups are dropped or the KL is part of the reward, expand.c turns answers over classes back
  * into policies over outcomes.
  */
