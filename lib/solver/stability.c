@@ -213,7 +213,8 @@ double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, dou
 {
     const gra_outcomes *outcomes = &problem->outcomes;
     *rounding = 0.0;
-    if (outcomes->count > GRA_SPECTRUM_LIMIT) {
+    /* The outcomes are those of the whole problem, not of what an active set has left of it. */
+    if (problem->inner || outcomes->count > GRA_SPECTRUM_LIMIT) {
         return NAN;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
