@@ -18,6 +18,11 @@
 
 #include "parts.h"
 
+/* Runs a table of tests: all, or those that GRPOALIGN_TEST names (with * and ? as in file names). */
+#define run_chosen(tests) (choose_tests(), cmocka_run_group_tests(tests, NULL, NULL))
+
+void choose_tests(void);
+
 /* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE
  * multiplies the work ---- */
 
