@@ -94,6 +94,16 @@ void plain_advantage(const plain_context *context, const double *policy, long do
 double plain_residual(const plain_context *context, int32_t penalty, double beta,
                       const double *log_reference, const double *policy);
 
+/*
+ * How far a policy is from stationary under any penalty, by its definition in <grpoalign/penalty.h>:
+ * the largest pi_o |u_o - beta g(l_o) - lambda| / max(1, beta), lambda being their mean under pi, l
+ * = log_policy - log_reference. An outcome without probability counts by what it is due: where a
+ * penalty holds every outcome it must not want to come back. With the KL inside the reward u are the
+ * rewards.
+ */
+double plain_violation(const plain_context *context, int32_t penalty, double alpha, double beta,
+                       const double *log_reference, const double *policy, const double *log_policy);
+
 /* ---- the library in one call ---- */
 
 typedef struct solved {
