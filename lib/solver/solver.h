@@ -160,28 +160,6 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
  */
 double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
 
-/*
- * The training flow over the supported outcomes (flow.c). States are logits over log pi_ref,
- * relative to a base outcome: only differences mean anything, and where the base holds nearly
- * everything the differences keep their digits.
- */
-typedef struct gra_flow_field gra_flow_field;
-
-/* Scratch for the functions below; NULL when memory is short. */
-gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta);
-
-/* Makes the heaviest outcome the base, and shifts a state to it. */
-void gra_flow_set_base(gra_flow_field *field, double *state);
-
-int64_t gra_flow_base(const gra_flow_field *field);
-
-/* The policy of a state, and d state / dt, 0 for the base. Returns 0 when memory is short. */
-int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity);
-
-/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. Returns
- * 0 when memory is short. */
-int gra_flow_jacobian(gra_flow_field *field, double *jacobian);
-
 /* What is told of the flow on its way; `policy` per supported outcome. Returns 0 on short memory.
  */
 typedef int (*gra_flow_sink)(void *user, double time, const double *policy, double speed);

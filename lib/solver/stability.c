@@ -9,7 +9,7 @@
  * means an odd number of growing modes: unstable. Between the two the eigenvalues decide, for as
  * many outcomes as GRA_SPECTRUM_LIMIT.
  */
-#include "solver/solver.h"
+#include "solver/flow_field.h"
 
 #include <float.h>
 #include <math.h>
