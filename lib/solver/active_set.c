@@ -78,17 +78,20 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     *out = *problem;
     *structure = *problem->structure;
     out->structure = structure;
+    out->keeps_all = 1;
     out->start = NULL;
     out->before = out->earlier = NULL;
     structure->classes = out->reference.classes = count;
     if (count == 1) {
         structure->kind = GRA_FLAT;
     }
-    int packed = pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
-                 pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
-                 (structure->kind != GRA_AFFINE || gra_affine_restrict(&problem->structure->affine, kept, count, &structure->affine, arena)) &&
-                 (structure->kind != GRA_GAME ||
-                  pack_game(&problem->structure->game, kept, count, &structure->game, arena));
+    int packed =
+        pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
+        pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
+        (structure->kind != GRA_AFFINE || gra_affine_restrict(&problem->structure->affine, kept,
+                                                              count, &structure->affine, arena)) &&
+        (structure->kind != GRA_GAME ||
+         pack_game(&problem->structure->game, kept, count, &structure->game, arena));
     if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {
         structure->kind = GRA_FLAT;
     }
@@ -182,7 +185,7 @@ grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *an
         }
         part.iterations = answer->iterations;
         part.factorizations = answer->factorizations;
-        GRA_TRY(gra_solve_smooth(&left, &part));
+        GRA_TRY(problem->solve(&left, &part));
         int64_t worst = hardest_pressed(problem->penalty, &part, count);
         if (worst < 0) {
             GRA_TRY(check_loose(problem, &part, count));

@@ -50,6 +50,12 @@ static double excess(void *context, double level)
     return descend(context, level) - 1.0;
 }
 
+grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer)
+{
+    gra_answer_reference(problem, answer);
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer)
 {
     descent run = {problem, answer, problem->structure->ranked_scale / problem->beta, 0};

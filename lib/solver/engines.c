@@ -1,137 +1,189 @@
-/* Which solver runs: by what the structure declares. */
+/*
+ * The engines: one row for each, and the first that accepts a problem solves it.
+ *
+ * Engines do not call each other, nor this file. One that has a problem of its own to solve calls
+ * problem->solve, which is set here.
+ */
 #include "solver/solver.h"
 
-#include <float.h>
 #include <math.h>
-#include <string.h>
 
 #include "base/numeric.h"
 #include "base/status.h"
 
-void gra_answer_reference(const gra_problem *problem, gra_answer *answer)
+typedef struct engine {
+    const char *name;
+    int (*accepts)(const gra_problem *problem);
+    gra_solver solve;
+    /* Where there may be several stationary policies. NULL where one is looked for only; it is the
+     * only one where the penalty holds every outcome. */
+    grpoalign_status (*points)(const gra_problem *problem, gra_answers *out);
+    grpoalign_status (*folds)(const gra_problem *problem, double low, double high,
+                              gra_answers *out);
+    grpoalign_status (*curve)(const gra_problem *problem, double low, double high,
+                              double resolution, gra_answers *out);
+    /* NULL where there is a stationary policy at every beta. */
+    grpoalign_status (*critical)(const gra_problem *problem, double *beta);
+    /* NULL for the nearest of the points, or the only one. */
+    grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answer *answer);
+} engine;
+
+static int is_unpenalised(const gra_problem *problem)
 {
-    for (int64_t c = 0; c < problem->reference.classes; c++) {
-        answer->slack[c] = problem->penalty->slack(problem->penalty, 0.0);
-        answer->policy[c] = problem->reference.mass[c];
-    }
-    if (problem->penalty->lets_go) { /* some of the reference may be lost */
-        gra_answer_respond(problem, answer);
-    }
-    answer->method = GRPOALIGN_METHOD_TRIVIAL;
-    answer->unique = answer->stable = 1;
-    answer->policy_error = DBL_EPSILON;
+    return problem->penalty->form == GRA_ABSENT;
 }
 
-/* An answer of which nothing is known yet. */
-static void start_answer(const gra_problem *problem, gra_answer *answer)
+static int loses_outcomes(const gra_problem *problem)
 {
-    answer->beta = problem->beta;
-    answer->unique = answer->stable = -1;
-    answer->regular = answer->on_branch = 0;
-    answer->status = GRPOALIGN_OK;
+    return problem->penalty->lets_go && !problem->keeps_all;
+}
+
+static int is_flat(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_FLAT;
+}
+
+static int is_step(const gra_problem *problem)
+{
+    return problem->penalty->form == GRA_STEP;
+}
+
+static int is_ranked(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_RANKED;
+}
+
+static int is_affine(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_AFFINE;
+}
+
+static int has_margins(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL;
+}
+
+static int is_any(const gra_problem *problem)
+{
+    (void)problem;
+    return 1;
+}
+
+/* clang-format off */
+static const engine ENGINES[] = {
+    {"unpenalised",     is_unpenalised, gra_solve_unpenalised,
+        NULL, NULL, NULL, NULL, NULL},
+    {"active set",      loses_outcomes, gra_solve_active_set,
+        NULL, NULL, NULL, NULL, NULL},
+    {"flat",            is_flat,        gra_solve_flat,
+        NULL, NULL, NULL, NULL, NULL},
+    {"total variation", is_step,        gra_solve_total_variation,
+        NULL, NULL, NULL, NULL, NULL},
+    {"closed form",     is_ranked,      gra_solve_ranked,
+        NULL, NULL, NULL, NULL, NULL},
+    {"scalar",          is_affine,      gra_solve_affine,
+        gra_points_affine, gra_folds_affine, gra_curve_affine, gra_critical_affine, NULL},
+    {"central path",    has_margins,    gra_solve_game,
+        NULL, NULL, NULL, NULL, NULL},
+    /* With finite groups the advantages are continuous in the policy on the whole simplex: there
+     * always is a fixed point. */
+    {"continuation",    is_any,         gra_solve_game,
+        gra_points_game, gra_folds_game, gra_curve_game, NULL, gra_near_game},
+};
+/* clang-format on */
+
+static const engine *find_engine(const gra_problem *problem)
+{
+    const engine *row = ENGINES;
+    while (!row->accepts(problem)) { /* the last one accepts any */
+        row++;
+    }
+    return row;
+}
+
+/* What callers get as problem->solve. */
+static grpoalign_status solve(const gra_problem *problem, gra_answer *answer)
+{
+    gra_problem handed = *problem;
+    handed.solve = solve;
+    gra_answer_start(answer, problem);
+    return find_engine(problem)->solve(&handed, answer);
 }
 
 grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer)
 {
-    start_answer(problem, answer);
     answer->iterations = answer->factorizations = 0;
-    switch (problem->penalty->form) {
-    case GRA_ABSENT:
-        return gra_solve_unpenalised(problem, answer);
-    case GRA_STEP:
-        if (problem->structure->kind == GRA_FLAT) {
-            gra_answer_reference(problem, answer);
-            return GRPOALIGN_OK;
-        }
-        return gra_solve_total_variation(problem, answer);
-    default:
-        return problem->penalty->lets_go ? gra_solve_active_set(problem, answer)
-                                         : gra_solve_smooth(problem, answer);
-    }
-}
-
-grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer)
-{
-    start_answer(problem, answer);
-    switch (problem->structure->kind) {
-    case GRA_FLAT:
-        gra_answer_reference(problem, answer);
-        return GRPOALIGN_OK;
-    case GRA_RANKED:
-        return gra_solve_ranked(problem, answer);
-    case GRA_AFFINE:
-        return gra_solve_affine(problem, answer);
-    default:
-        return gra_solve_game(problem, answer);
-    }
-}
-
-/* Whether points, folds and curves are looked for. */
-static int is_held(const gra_problem *problem)
-{
-    return gra_penalty_holds(problem->penalty);
-}
-
-/* What has one stationary policy for every beta has one point and no fold. */
-static int is_always_single(const gra_problem *problem)
-{
-    return is_held(problem) &&
-           (problem->structure->kind == GRA_FLAT || problem->structure->kind == GRA_RANKED ||
-            (problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL));
+    return solve(problem, answer);
 }
 
 grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out)
 {
+    const engine *row = find_engine(problem);
+    gra_problem handed = *problem;
+    handed.solve = solve;
     gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        gra_answer *answer = gra_answers_add(out, problem);
-        if (answer == NULL) {
-            return gra_fail_memory(problem->error);
-        }
-        GRA_TRY(gra_solve_classes(problem, answer));
-        int none = answer->status == GRPOALIGN_COLLAPSED || answer->status == GRPOALIGN_UNSETTLED;
-        out->count = none ? 0 : 1;
-        out->connected = none ? -1 : 0;
-        out->complete = is_always_single(problem) || problem->penalty->form == GRA_ABSENT;
-        return GRPOALIGN_OK;
+    if (row->points != NULL) {
+        return row->points(&handed, out);
     }
-    return problem->structure->kind == GRA_AFFINE ? gra_points_affine(problem, out)
-                                                  : gra_points_game(problem, out);
+    gra_answer *answer = gra_answers_add(out, problem);
+    if (answer == NULL) {
+        return gra_fail_memory(problem->error);
+    }
+    GRA_TRY(solve(problem, answer));
+    int none = answer->status == GRPOALIGN_COLLAPSED || answer->status == GRPOALIGN_UNSETTLED;
+    out->count = none ? 0 : 1;
+    out->connected = none ? -1 : 0;
+    out->complete = gra_penalty_holds(problem->penalty) || is_unpenalised(problem);
+    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
                                 gra_answers *out)
 {
+    const engine *row = find_engine(problem);
     gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        out->complete = is_always_single(problem);
-        return GRPOALIGN_OK;
+    if (row->folds != NULL) {
+        return row->folds(problem, low, high, out);
     }
-    return problem->structure->kind == GRA_AFFINE ? gra_folds_affine(problem, low, high, out)
-                                                  : gra_folds_game(problem, low, high, out);
+    out->complete = gra_penalty_holds(problem->penalty);
+    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
                                 double resolution, gra_answers *out)
 {
+    const engine *row = find_engine(problem);
+    gra_problem handed = *problem;
+    handed.solve = solve;
     gra_answers_start(out);
-    if (is_always_single(problem) || !is_held(problem)) {
-        return gra_curve_single(problem, low, high, resolution, out);
-    }
-    return problem->structure->kind == GRA_AFFINE
-               ? gra_curve_affine(problem, low, high, resolution, out)
-               : gra_curve_game(problem, low, high, resolution, out);
+    return (row->curve != NULL ? row->curve : gra_curve_single)(&handed, low, high, resolution,
+                                                                out);
 }
 
-/* The nearest of the points of a affine. */
-static grpoalign_status near_affine(const gra_problem *problem, const double *policy,
-                                    gra_answers *points, gra_answer *answer)
+grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, int64_t count,
+                               gra_answers *out)
+{
+    gra_problem handed = *problem;
+    handed.solve = solve;
+    return gra_path_single(&handed, betas, count, out);
+}
+
+grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
+{
+    const engine *row = find_engine(problem);
+    *beta = 0.0;
+    return row->critical != NULL ? row->critical(problem, beta) : GRPOALIGN_OK;
+}
+
+/* The nearest of all points, which are looked for at the first call. */
+static grpoalign_status nearest_of(const engine *row, const gra_problem *problem,
+                                   const double *policy, gra_answers *points, gra_answer *answer)
 {
     double least = INFINITY;
     int64_t n = problem->reference.classes, nearest = -1;
     if (points->count < 0) {
         gra_answers_start(points);
-        GRA_TRY(gra_points_affine(problem, points));
+        GRA_TRY(row->points(problem, points));
     }
     for (int64_t k = 0; k < points->count; k++) {
         double distance = gra_largest_difference(points->items[k].policy, policy, n);
@@ -146,51 +198,31 @@ static grpoalign_status near_affine(const gra_problem *problem, const double *po
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
-                                gra_answers *points, gra_answer *answer)
+/* The stationary policy nearest to a policy of the classes, as far as one can tell from there;
+ * NOT_CONVERGED when there is none. */
+static grpoalign_status solve_near(const gra_problem *problem, const double *policy,
+                                   gra_answers *points, gra_answer *answer)
 {
+    const engine *row = find_engine(problem);
     gra_problem quiet = *problem;
     quiet.progress = NULL;
-    int searched = is_held(problem) && !is_always_single(problem);
-    if (searched && problem->structure->kind == GRA_AFFINE) {
-        return near_affine(&quiet, policy, points, answer);
+    quiet.solve = solve;
+    if (row->near == NULL && row->points != NULL) {
+        return nearest_of(row, &quiet, policy, points, answer);
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    gra_answer_start(answer, problem);
+    answer->iterations = answer->factorizations = 0;
     grpoalign_status status =
-        searched ? gra_near_game(&quiet, policy, answer) : gra_solve_classes(&quiet, answer);
+        row->near != NULL ? row->near(&quiet, policy, answer) : row->solve(&quiet, answer);
     gra_arena_rewind(problem->arena, mark);
     return status;
 }
 
-grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
+grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
+                                 const gra_flow_limits *limits, gra_flow_sink sink, void *user,
+                                 gra_answer *answer)
 {
-    *beta = 0.0;
-    /* With finite groups the advantages are continuous in the policy on the whole simplex: there is
-     * always a fixed point. */
-    if (problem->structure->kind != GRA_AFFINE || !is_held(problem)) {
-        return GRPOALIGN_OK;
-    }
-    return gra_critical_affine(problem, beta);
-}
-
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
-                                     double beta, double change)
-{
-    if (problem->progress == NULL) {
-        return GRPOALIGN_OK;
-    }
-    grpoalign_progress progress;
-    memset(&progress, 0, sizeof progress);
-    progress.struct_size = sizeof progress;
-    progress.method = answer->method;
-    progress.iteration = answer->iterations;
-    progress.factorizations = answer->factorizations;
-    progress.beta = beta;
-    progress.change = change;
-    if (problem->progress(problem->user, &progress) != 0) {
-        return gra_fail(problem->error, GRPOALIGN_ERR_CANCELLED, 0, -1,
-                        "stopped by the progress function after %d iterations",
-                        (int)answer->iterations);
-    }
-    return GRPOALIGN_OK;
+    const gra_flow_calls calls = {sink, user, solve_near};
+    return gra_run_flow(problem, start, limits, &calls, answer);
 }

@@ -284,9 +284,9 @@ static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
     return stable > 0 || !(rate > rounding) ? 0.0 : rate;
 }
 
-grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
-                                 const gra_flow_limits *limits, gra_flow_sink sink, void *user,
-                                 gra_answer *answer)
+grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
+                              const gra_flow_limits *limits, const gra_flow_calls *calls,
+                              gra_answer *answer)
 {
     follower f = {.problem = problem,
                   .n = problem->outcomes.count,
@@ -314,12 +314,12 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_FLOW;
     for (int32_t i = 0;; i++) {
-        if (!sink(user, f.time, f.policy, f.speed)) {
+        if (!calls->sink(calls->user, f.time, f.policy, f.speed)) {
             return gra_fail_memory(problem->error);
         }
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
-            GRA_TRY(gra_solve_near(problem, f.classes, &points, &candidate));
+            GRA_TRY(calls->near(problem, f.classes, &points, &candidate));
             int here = candidate.status != GRPOALIGN_NOT_CONVERGED &&
                        distance_to(&f, &candidate) < ARRIVED;
             if (here) {

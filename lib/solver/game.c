@@ -458,7 +458,7 @@ static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
     straightened.structure = &structure;
     straightened.progress = NULL;
     gra_answer start = {.slack = s->answer->slack, .policy = s->answer->policy};
-    GRA_TRY(gra_solve_affine(&straightened, &start));
+    GRA_TRY(s->problem->solve(&straightened, &start));
     return from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
@@ -598,9 +598,6 @@ grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
     if (!gra_newton_take(&s, problem->arena)) {
         return gra_fail_memory(problem->error);
     }
-    answer->beta = problem->beta;
-    answer->unique = answer->stable = -1;
-    answer->iterations = answer->factorizations = 0;
     GRA_TRY(from_policy(&s, policy, 30, &outcome, &change));
     if (outcome == NEWTON_DONE) {
         GRA_TRY(gra_game_polish(&s, &valid));

@@ -171,31 +171,6 @@ static int find_roots(scalar *self, int first_alone, int *collapses)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-void gra_collapse_affine(const gra_problem *problem, gra_answer *answer)
-{
-    const gra_class_reference *reference = &problem->reference;
-    const double *gap = problem->structure->affine.gap;
-    double top = -INFINITY, sum = 0.0;
-    for (int64_t c = 0; c < reference->classes; c++) {
-        top = gap[c] == 0.0 ? fmax(top, reference->log_mass[c]) : top;
-    }
-    for (int64_t c = 0; c < reference->classes; c++) {
-        answer->policy[c] = gap[c] == 0.0 ? exp(reference->log_mass[c] - top) : 0.0;
-        sum += answer->policy[c];
-    }
-    for (int64_t c = 0; c < reference->classes; c++) {
-        answer->policy[c] /= sum;
-        answer->slack[c] =
-            gap[c] == 0.0 ? problem->penalty->slack(problem->penalty, -(top + log(sum))) : INFINITY;
-    }
-    answer->method = GRPOALIGN_METHOD_SCALAR;
-    answer->status = GRPOALIGN_COLLAPSED;
-    answer->unique = -1; /* no stationary policy: uniqueness has no meaning */
-    answer->stable = 1;  /* where training ends */
-    answer->policy_error = DBL_EPSILON;
-    answer->beta = problem->beta;
-}
-
 /*
  * Where slacks end (chi-squared and others) the path comes to the best classes at a finite theta,
  * and beyond it only slacks change: the best classes alone are stationary when their divisor asks

@@ -1,7 +1,6 @@
 /*
  * The inside of the solvers: find where a structure (from a model) and a penalty agree, over
- * classes of outcomes. Which solver runs is decided by what structure and penalty declare, in
- * choose.c.
+ * classes of outcomes. What structure and penalty declare decides which engine runs (engines.c).
  */
 #ifndef GRA_SOLVER_SOLVER_H
 #define GRA_SOLVER_SOLVER_H
@@ -14,7 +13,12 @@
 #include "model/model.h"
 #include "penalty/penalty.h"
 
+struct gra_problem;
 struct gra_answer;
+
+/* Solves a problem, as gra_solve_classes does, but goes on from the counts in the answer. */
+typedef grpoalign_status (*gra_solver)(const struct gra_problem *problem,
+                                       struct gra_answer *answer);
 
 /* The outcomes behind the classes, as far as the reference supports them: what the training flow
  * moves. */
@@ -37,6 +41,8 @@ typedef struct gra_problem {
     const struct gra_answer
         *before; /* an answer at a larger beta, to go on from where that is cheaper, or NULL, */
     const struct gra_answer *earlier; /* and the one before that */
+    gra_solver solve;                 /* for engines with problems of their own; by engines.c */
+    int keeps_all; /* outcomes beyond the end of the slack are kept: active_set.c sees to them */
     int32_t max_iterations;
     grpoalign_progress_fn progress;
     void *user;
@@ -64,71 +70,67 @@ typedef struct gra_answers {
     int complete;      /* proved to be all that there is of what was asked for */
 } gra_answers;
 
-/* An empty list, connected being -1. */
-void gra_answers_start(gra_answers *answers);
+/* ---- answers, which all files share (answers.c) ---------------------------------------------- */
 
-/* Room for the classes of a problem; 0 on short memory. */
+/* Nothing is known of the answer yet; its vectors and its counts stay. */
+void gra_answer_start(gra_answer *answer, const gra_problem *problem);
+
+/* Starts an answer, with room for the classes of a problem; 0 on short memory. */
 int gra_answer_take(gra_answer *answer, const gra_problem *problem);
-
-/* pi_ref itself: all advantages are equal. */
-void gra_answer_reference(const gra_problem *problem, gra_answer *answer);
-
-/* The policy of the answer's slacks, which are shifted so that it sums to 1. */
-void gra_answer_respond(const gra_problem *problem, gra_answer *answer);
-
-/* The next item, with room; NULL on short memory. */
-gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem);
 
 /* Copies an answer, its vectors too; both belong to the same problem. */
 void gra_answer_copy(const gra_answer *from, gra_answer *to, int64_t classes);
 
-/* Returns GRPOALIGN_OK or an error; what qualifies the answer is in answer->status. */
-grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
+/* The policy of the answer's slacks, which are shifted so that it sums to 1. */
+void gra_answer_respond(const gra_problem *problem, gra_answer *answer);
 
-/* The solvers behind it: a slack that holds every outcome; one that loses some; a step; none. */
-grpoalign_status gra_solve_smooth(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
+/* pi_ref itself: all advantages are equal. */
+void gra_answer_reference(const gra_problem *problem, gra_answer *answer);
 
-/* The solvers behind the smooth one. */
-grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
+/* Affine advantages: the limit of the path, the best classes alone. */
+void gra_collapse_affine(const gra_problem *problem, gra_answer *answer);
 
-/* All stationary policies at problem->beta. */
-grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
-grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
-grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out);
+/* An empty list, connected being -1. */
+void gra_answers_start(gra_answers *answers);
 
-/* The stationary policies with low <= beta <= high at which two of them meet, in the order of the
- * curve of all of them; problem->beta has no meaning. */
-grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
-                                gra_answers *out);
-grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
-                                  gra_answers *out);
-grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high,
-                                gra_answers *out);
+/* The next item, with room; NULL on short memory. */
+gra_answer *gra_answers_add(gra_answers *answers, const gra_problem *problem);
 
-/* The curve of stationary policies from beta = high on until it leaves [low, high] for good,
- * neighbours as near as gra_are_near tells; problem->beta has no meaning. */
-grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
-                                double resolution, gra_answers *out);
-grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high,
-                                  double resolution, gra_answers *out);
-grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high,
-                                double resolution, gra_answers *out);
-
-grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,
-                                  double resolution, gra_answers *out);
+/* The most points a curve may have. */
+#define GRA_LONGEST_CURVE INT64_C(20000)
 
 /* Whether no probability changes by more than the resolution, and beta by no more than ten times
  * that in decades. */
 int gra_are_near(const double *policy, double beta, const double *other_policy, double other_beta,
                  int64_t classes, double resolution);
 
-/* The most points a curve may have. */
-#define GRA_LONGEST_CURVE INT64_C(20000)
+/* gra_find_path and gra_find_curve where problem->solve gives the one answer at each beta. */
+grpoalign_status gra_path_single(const gra_problem *problem, const double *betas, int64_t count,
+                                 gra_answers *out);
+grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out);
+
+/* Calls the progress function; GRPOALIGN_ERR_CANCELLED when it asks to stop. */
+grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
+                                     double beta, double change);
+
+/* ---- what is asked for (engines.c) ----------------------------------------------------------- */
+
+/* Returns GRPOALIGN_OK or an error; what qualifies the answer is in answer->status. */
+grpoalign_status gra_solve_classes(const gra_problem *problem, gra_answer *answer);
+
+/* All stationary policies at problem->beta. */
+grpoalign_status gra_find_points(const gra_problem *problem, gra_answers *out);
+
+/* The stationary policies with low <= beta <= high at which two of them meet, in the order of the
+ * curve of all of them; problem->beta has no meaning. */
+grpoalign_status gra_find_folds(const gra_problem *problem, double low, double high,
+                                gra_answers *out);
+
+/* The curve of stationary policies from beta = high on until it leaves [low, high] for good,
+ * neighbours as near as gra_are_near tells; problem->beta has no meaning. */
+grpoalign_status gra_find_curve(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out);
 
 /* The answers that gra_solve_classes gives at the betas, which must fall; each may start from the
  * one before. */
@@ -137,28 +139,6 @@ grpoalign_status gra_find_path(const gra_problem *problem, const double *betas, 
 
 /* The beta below which there is no stationary policy, 0 where there always is one. */
 grpoalign_status gra_find_critical(const gra_problem *problem, double *beta);
-grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta);
-
-/* Central path for a game with margins: brings the answer near the solution, for Newton to finish.
- */
-grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
-
-/* Calls the progress function; GRPOALIGN_ERR_CANCELLED when it asks to stop. */
-grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answer *answer,
-                                     double beta, double change);
-
-/* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
-int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
-
-/* The largest number of outcomes for which eigenvalues are computed. */
-#define GRA_SPECTRUM_LIMIT INT64_C(400)
-
-/*
- * The largest real part of the eigenvalues of the training flow over outcomes at a stationary
- * policy, on the tangent space. *rounding receives how much of it may be rounding. NaN when it
- * cannot be had.
- */
-double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
 
 /* What is told of the flow on its way; `policy` per supported outcome. Returns 0 on short memory.
  */
@@ -177,15 +157,62 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                                  const gra_flow_limits *limits, gra_flow_sink sink, void *user,
                                  gra_answer *answer);
 
-/* The stationary policy nearest to a policy of the classes, as far as one can tell from there;
- * NOT_CONVERGED when there is none. All `points` of a affine are found at the first call, when
- * their count is -1, and kept. */
-grpoalign_status gra_solve_near(const gra_problem *problem, const double *policy,
-                                gra_answers *points, gra_answer *answer);
+/* ---- the engines ------------------------------------------------------------------------------ */
+
+grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
+
+grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
+                                  gra_answers *out);
+grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high,
+                                  double resolution, gra_answers *out);
+grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta);
+
+grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_folds_game(const gra_problem *problem, double low, double high,
+                                gra_answers *out);
+grpoalign_status gra_curve_game(const gra_problem *problem, double low, double high,
+                                double resolution, gra_answers *out);
 grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
                                gra_answer *answer);
 
-/* Affine advantages: the limit of the path, the best classes alone. */
-void gra_collapse_affine(const gra_problem *problem, gra_answer *answer);
+/* ---- what engines share ------------------------------------------------------------------------ */
+
+/* Central path for a game with margins: brings the answer near the solution, for Newton to finish.
+ */
+grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
+
+/* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
+int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
+
+/* The largest number of outcomes for which eigenvalues are computed. */
+#define GRA_SPECTRUM_LIMIT INT64_C(400)
+
+/*
+ * The largest real part of the eigenvalues of the training flow over outcomes at a stationary
+ * policy, on the tangent space. *rounding receives how much of it may be rounding. NaN when it
+ * cannot be had.
+ */
+double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
+
+/* What the flow calls. near: the stationary policy nearest to a policy of the classes, as far as
+ * one can tell from there; NOT_CONVERGED when there is none. All `points` of an affine problem are
+ * found at the first call, when their count is -1, and kept. */
+typedef struct gra_flow_calls {
+    gra_flow_sink sink;
+    void *user;
+    grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answers *points,
+                             gra_answer *answer);
+} gra_flow_calls;
+
+grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
+                              const gra_flow_limits *limits, const gra_flow_calls *calls,
+                              gra_answer *answer);
 
 #endif

@@ -560,7 +560,7 @@ grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out)
     if (first == NULL || !start_newton(&s, &plain, problem)) {
         return gra_fail_memory(problem->error);
     }
-    GRA_TRY(gra_solve_classes(problem, first));
+    GRA_TRY(problem->solve(problem, first));
     first->status = first->status == GRPOALIGN_NOT_UNIQUE ? GRPOALIGN_OK : first->status;
     out->connected = 0;
     if (first->status == GRPOALIGN_NOT_CONVERGED) {

@@ -62,7 +62,7 @@ static grpoalign_status circle(const gra_problem *problem, gra_answer *answer)
     gra_problem held = *problem;
     held.penalty = &gra_reverse_kl;
     held.beta = NEARLY_NOTHING;
-    GRA_TRY(gra_solve_smooth(&held, answer));
+    GRA_TRY(problem->solve(&held, answer));
     answer->status = GRPOALIGN_UNSETTLED;
     answer->unique = -1;
     answer->stable = 0;
