@@ -135,7 +135,7 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     const gra_penalty *penalty = problem->penalty;
     const gra_game *game = &problem->structure->game;
     int64_t n = problem->reference.classes;
-    double slope, nothing = penalty->score(penalty, -INFINITY, &slope), level = -INFINITY;
+    double slope, nothing = penalty->score(penalty, -INFINITY, &slope), lambda = -INFINITY;
     if (problem->structure->kind != GRA_GAME || isinf(nothing)) {
         return GRPOALIGN_OK;
     }
@@ -152,11 +152,11 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     }
     gra_game_to_classes(game, a, u);
     for (int64_t c = 0; c < n; c++) {
-        level =
-            answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->slack[c]) : level;
+        lambda = answer->policy[c] > 0.0 ? fmax(lambda, u[c] / problem->beta + answer->slack[c])
+                                         : lambda;
     }
     for (int64_t c = 0; c < n; c++) {
-        if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > level) {
+        if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > lambda) {
             answer->status = GRPOALIGN_UNSETTLED;
             answer->stable = 0;
         }

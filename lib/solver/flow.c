@@ -23,7 +23,7 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* ---- the integrator ---------------------------------------------------------------------------- */
+/* ---- the integrator -------------------------------------------------------------------------- */
 
 enum { STAGES = 6 };
 static const double GAMMA = 0.25;
@@ -196,7 +196,7 @@ static int advance(follower *f, double tolerance, double longest)
     return 1;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* The first step changes no logit by more than this. */
 static const double FIRST_CHANGE = 0.01;

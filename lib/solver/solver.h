@@ -157,7 +157,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                                  const gra_flow_limits *limits, gra_flow_sink sink, void *user,
                                  gra_answer *answer);
 
-/* ---- the engines ------------------------------------------------------------------------------ */
+/* ---- the engines ----------------------------------------------------------------------------- */
 
 grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
@@ -182,7 +182,7 @@ grpoalign_status gra_curve_game(const gra_problem *problem, double low, double h
 grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
                                gra_answer *answer);
 
-/* ---- what engines share ------------------------------------------------------------------------ */
+/* ---- what engines share ---------------------------------------------------------------------- */
 
 /* Central path for a game with margins: brings the answer near the solution, for Newton to finish.
  */

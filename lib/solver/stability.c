@@ -5,7 +5,7 @@
  * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T
  * and M = beta diag(1/q) - du/dpi, q = -d pi/d slack. With x = H d theta (so that sum x = 0) and
  * sum pi M x = 0, d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of
- * M is positive definite on sum x = 0. That settles all monotone games. A negative determinant
+ * M is positive definite on sum x = 0. That decides for all monotone games. A negative determinant
  * means an odd number of growing modes: unstable. Between the two the eigenvalues decide, for as
  * many outcomes as GRA_SPECTRUM_LIMIT.
  */

@@ -7,7 +7,7 @@
  * flow, from policies spread over the simplex, the pure ones first; and Newton deflated of what is
  * known already (Farrell, Birkisson and Funke: known solutions repel the iteration).
  */
-#include "solver/newton.h"
+#include "solver/continuation.h"
 
 #include <float.h>
 #include <math.h>
@@ -16,8 +16,7 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* ---- the branch
- * --------------------------------------------------------------------------------------------- */
+/* ---- the branch ------------------------------------------------------------------------------ */
 
 /*
  * What the tracing meets, in the solver's answer: points of the branch at the marks, folds, and
@@ -65,7 +64,7 @@ static double inner(const gra_newton *s, const double *a, const double *b)
 {
     gra_sum sum = {0.0, 0.0};
     for (int64_t c = 0; c < s->game->classes; c++) {
-        gra_sum_add(&sum, s->slope[c] * a[c] * (s->slope[c] * b[c]));
+        gra_sum_add(&sum, s->equations.slope[c] * a[c] * (s->equations.slope[c] * b[c]));
     }
     return gra_sum_value(sum);
 }
@@ -81,7 +80,7 @@ static int make_station(gra_newton *s, const station *before, station *out)
     if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
         return -1;
     }
-    if (!s->factored) {
+    if (!s->equations.regular) {
         return 0;
     }
     (void)gra_newton_direction(s, s->answer->slack, out->tangent);
@@ -121,7 +120,7 @@ static int advance(gra_newton *s, const station *from, double length, double acc
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             return -1;
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             return 0;
         }
         (void)gra_newton_direction(s, s->r, s->step);
@@ -146,9 +145,9 @@ static int advance(gra_newton *s, const station *from, double length, double acc
     return 0;
 }
 
-/* Coarse Jacobians find a fold as far as NEARLY_LEVEL; exact ones go on to LEVEL: beta is off by
+/* Coarse Jacobians find a fold as far as NEARLY_FLAT; exact ones go on to FLAT: beta is off by
  * the square of it. */
-static const double NEARLY_LEVEL = 1e-3, LEVEL = 1e-9;
+static const double NEARLY_FLAT = 1e-3, FLAT = 1e-9;
 enum { REFINEMENTS = 8 };
 
 /* Secants from a point near the fold at `at` along the arclength, where d log beta changes by
@@ -165,7 +164,7 @@ static int refine_fold(gra_newton *s, const station *from, double at, double ben
         double secant = (fold->slope - slope_before) / (at - before);
         bend = isfinite(secant) && secant * bend > 0.0 ? secant : bend;
         fold->bend = bend;
-        if (fabs(fold->slope) < LEVEL) {
+        if (fabs(fold->slope) < FLAT) {
             break;
         }
         before = at;
@@ -190,7 +189,7 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
             return made < 0 ? -1 : found;
         }
         found = 1;
-        if (fabs(fold->slope) < NEARLY_LEVEL) {
+        if (fabs(fold->slope) < NEARLY_FLAT) {
             break;
         }
         if ((fold->slope > 0.0) == (slope_low > 0.0)) {
@@ -214,11 +213,11 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
 /* Within this of a fold, along the arclength, beta is a parabola. */
 static const double PARABOLIC = 0.01;
 
-/* Slacks on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is
+/* Slacks on the parabola of a fold, before or behind it, at some log beta; 0 where that is
  * too far. -1 on short memory. */
-static int start_from_fold(gra_newton *s, const station *fold, int behind, double level)
+static int start_from_fold(gra_newton *s, const station *fold, int behind, double log_beta)
 {
-    double way = sqrt(2.0 * fmax(0.0, (level - fold->log_beta) / fold->bend));
+    double way = sqrt(2.0 * fmax(0.0, (log_beta - fold->log_beta) / fold->bend));
     if (!(way < PARABOLIC)) {
         return 0;
     }
@@ -238,17 +237,17 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
     int falls = b->log_beta < a->log_beta;
     for (int k = 0; k < 2; k++) {
         double beta = visit->marks[falls ? k : 1 - k];
-        double level = log(beta);
+        double log_beta = log(beta);
         if (beta == 0.0 || visit->crossing == NULL ||
-            (a->log_beta > level) == (b->log_beta > level)) {
+            (a->log_beta > log_beta) == (b->log_beta > log_beta)) {
             continue;
         }
         int outcome;
-        double change, share = (level - a->log_beta) / (b->log_beta - a->log_beta);
+        double change, share = (log_beta - a->log_beta) / (b->log_beta - a->log_beta);
         if (fold != NULL) { /* beta goes with the square of the way from a fold */
             share = fold == b ? 1.0 - sqrt(1.0 - share) : sqrt(share);
         }
-        int started = fold != NULL ? start_from_fold(s, fold, fold == a, level) : 0;
+        int started = fold != NULL ? start_from_fold(s, fold, fold == a, log_beta) : 0;
         if (started < 0) {
             return 0;
         }
@@ -272,8 +271,8 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
 static int visit_stretch(gra_newton *s, const station *from, double length, const station *to,
                          station *fold, visitor *visit)
 {
-    int turns = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
-    int found = turns ? locate_fold(s, from, length, to->slope, fold) : 0;
+    int folds = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
+    int found = folds ? locate_fold(s, from, length, to->slope, fold) : 0;
     if (found > 0) {
         good = cross(s, from, fold, fold, visit);
         return_to(s, fold);
@@ -336,9 +335,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
     return made < 0 ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* ---- the list
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 /* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
 enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
@@ -414,7 +411,7 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             return gra_fail_memory(s->problem->error);
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             return GRPOALIGN_OK;
         }
         (void)gra_newton_direction(s, s->r, s->step);
@@ -424,7 +421,7 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
             for (int64_t c = 0; c < n; c++) {
                 double d = s->answer->policy[c] - out->items[k].policy[c];
                 squared += d * d;
-                along += d * -(s->slope[c] * s->step[c]);
+                along += d * -(s->equations.slope[c] * s->step[c]);
             }
             lean += -2.0 * along / fmax(squared * (1.0 + squared), 1e-300);
         }
@@ -497,7 +494,7 @@ static grpoalign_status finish(gra_newton *s, gra_answer *item, int *valid)
     if (!gra_newton_factorise(s, 0.0)) {
         return gra_fail_memory(s->problem->error);
     }
-    GRA_TRY(gra_game_polish(s, valid));
+    GRA_TRY(gra_newton_polish(s, valid));
     gra_answer_copy(s->answer, item, s->game->classes);
     return GRPOALIGN_OK;
 }

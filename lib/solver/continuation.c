@@ -1,12 +1,12 @@
 /*
  * Games: which way to a stationary policy.
  *
- * Reverse KL starts from a affine nearby. Pairwise preferences come by the central path. Direct KL
- * follows the branch from large beta, where the stationary policy is unique, down to the wanted
- * one; where that branch ends at a fold, and wherever Newton fails, implicit steps along the
+ * Reverse KL starts from an affine problem nearby. Pairwise preferences come by the central path.
+ * Direct KL follows the branch from large beta, where the stationary policy is unique, down to the
+ * wanted one. Where that branch ends at a fold, and wherever Newton fails, implicit steps along the
  * training flow in its natural metric, d slack/dt = -r, lead on to where training ends.
  */
-#include "solver/newton.h"
+#include "solver/continuation.h"
 
 #include <float.h>
 #include <math.h>
@@ -44,7 +44,7 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
         if (!gra_newton_factorise(s, damping)) {
             return gra_fail_memory(problem->error);
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             damping *= 2.0;
             continue;
         }
@@ -140,14 +140,14 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     size_t bytes = (size_t)n * sizeof(double);
     *outcome = NEWTON_DONE;
     while (here > end && status >= 0) {
-        /* beta p + u = level, differentiated in log beta: dp + (1/beta) J dpi = dlevel - p. */
+        /* beta p + u = lambda, differentiated in log beta: dp + (1/beta) J dpi = dlambda - p. */
         memcpy(base_slack, s->answer->slack, bytes);
         memcpy(base_policy, s->answer->policy, bytes);
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             status = gra_fail_memory(problem->error);
             break;
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             *outcome = NEWTON_FAILED;
             break;
         }
@@ -190,87 +190,6 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     s->accuracy = GRA_EXACT;
     gra_arena_rewind(problem->arena, mark);
     return status;
-}
-
-/*
- * Classes so small, or so firmly held, that their residual no longer moves the policy take their
- * slack straight from the advantages: their probabilities then have all digits too, however few of
- * them there are.
- */
-static grpoalign_status settle_small(gra_newton *s)
-{
-    if (!gra_newton_evaluate(s)) {
-        return gra_fail_memory(s->problem->error);
-    }
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        double slope = s->answer->policy[c] *
-                       s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
-        if (slope * fabs(s->r[c]) <= 0.01 * DBL_EPSILON) {
-            s->answer->slack[c] -= s->r[c];
-        }
-    }
-    gra_answer_respond(s->problem, s->answer);
-    return GRPOALIGN_OK;
-}
-
-/*
- * The last word on an answer: no class may be kept from probability it is due. One whose slack is
- * too high by more than rounding explains would go on to gain, however little it holds now.
- */
-static int holds(const gra_newton *s)
-{
-    double rounding = 1e4 * DBL_EPSILON * fmax(1.0, 1.0 / s->beta);
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        double due = s->r[c], slack = fabs(s->answer->slack[c]);
-        if (!(due <= rounding) && !(due <= 1e-3 * slack)) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/*
- * The policy error: what is left to correct, by fresh residuals, and what the error of the
- * advantages does to the policy, that error being measured by computing them a second way, or else
- * bounded with alternating signs standing for the worst ones.
- */
-static grpoalign_status estimate_error(gra_newton *s, int *valid)
-{
-    const gra_game *game = s->game;
-    int64_t n = game->classes;
-    gra_newton_save(s);
-    if (!gra_newton_evaluate(s)) {
-        return gra_fail_memory(s->problem->error);
-    }
-    *valid = holds(s);
-    memcpy(s->first, s->u, (size_t)n * sizeof(double));
-    (void)gra_newton_direction(s, s->r, s->step);
-    double worst = 4.0 * gra_newton_measure(s, s->step).change;
-    if (game->margins == NULL) {
-        gra_game_to_levels(game, s->answer->policy, s->w);
-        int checked =
-            game->check != NULL ? game->check(game, s->w, s->level, s->a, s->problem->arena) : -1;
-        if (checked == 0) {
-            return gra_fail_memory(s->problem->error);
-        }
-        if (checked > 0) {
-            gra_game_to_classes(game, s->a, s->u);
-        }
-        for (int64_t c = 0; c < n; c++) {
-            double bound = (c & 1) != 0 ? game->error : -game->error;
-            s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
-        }
-        (void)gra_newton_direction(s, s->r, s->step);
-        worst += gra_newton_measure(s, s->step).change;
-    }
-    s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
-    return GRPOALIGN_OK;
-}
-
-grpoalign_status gra_game_polish(gra_newton *s, int *valid)
-{
-    GRA_TRY(settle_small(s));
-    return estimate_error(s, valid);
 }
 
 /* The solution connected to pi_ref: at once where beta is large, else along the branch from there.
@@ -449,7 +368,7 @@ static grpoalign_status from_reference(gra_newton *s, int *outcome, double *chan
     return from_policy(s, s->answer->policy, 60, outcome, change);
 }
 
-/* Newton from the stationary policy of a affine that lies near. */
+/* Newton from the stationary policy of the affine problem nearby. */
 static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
 {
     gra_structure structure = {.kind = GRA_AFFINE, .classes = s->game->classes};
@@ -501,7 +420,7 @@ static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *chang
                                   : from_reference(s, outcome, change);
 }
 
-/* Reverse KL: from the affine nearby, else from the reference, else by easing the reference. */
+/* Reverse KL: from the affine problem nearby, else from the reference, else by easing it. */
 static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *change)
 {
     if (may_go_on(s->problem)) {
@@ -568,7 +487,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     }
     int valid = 0;
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_game_polish(&s, &valid));
+        GRA_TRY(gra_newton_polish(&s, &valid));
     }
     if (!valid) {
         answer->status = GRPOALIGN_NOT_CONVERGED;
@@ -600,7 +519,7 @@ grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
     }
     GRA_TRY(from_policy(&s, policy, 30, &outcome, &change));
     if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_game_polish(&s, &valid));
+        GRA_TRY(gra_newton_polish(&s, &valid));
     }
     answer->status = valid ? GRPOALIGN_OK : GRPOALIGN_NOT_CONVERGED;
     return GRPOALIGN_OK;
