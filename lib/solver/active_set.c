@@ -19,36 +19,8 @@
 /* Rounding of a slack that is just at the end. */
 static const double AT_THE_END = 1e-9;
 
-/* The entries of `from` at the classes kept; NULL stays NULL. 0 on short memory. */
-static int pack(const double *from, const int64_t *kept, int64_t count, const double **out,
-                gra_arena *arena)
-{
-    double *packed = from != NULL ? gra_arena_doubles(arena, count) : NULL;
-    *out = packed;
-    for (int64_t k = 0; packed != NULL && k < count; k++) {
-        packed[k] = from[kept[k]];
-    }
-    return from == NULL || packed != NULL;
-}
-
-/* The rows of a distribution over `levels` at the classes kept, NULL meaning that every class is
- * the level of its number. 0 on short memory. */
-static int pack_distribution(const double *from, int64_t levels, const int64_t *kept, int64_t count,
-                             const double **out, gra_arena *arena)
-{
-    double *distribution = gra_arena_doubles(arena, count * levels);
-    *out = distribution;
-    for (int64_t i = 0; distribution != NULL && i < count; i++) {
-        for (int64_t l = 0; l < levels; l++) {
-            distribution[i * levels + l] =
-                from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
-        }
-    }
-    return distribution != NULL;
-}
-
-/* A game over the classes kept: the levels stay, some without a class. */
-static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
+/* A game over the classes kept: the levels stay, some without a class. 0 on short memory. */
+static int keep_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
                      gra_arena *arena)
 {
     int64_t levels = from->levels;
@@ -67,10 +39,48 @@ static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, g
         }
         return margins != NULL;
     }
-    return pack_distribution(from->distribution, levels, kept, count, &out->distribution, arena);
+    out->distribution = gra_arena_rows(arena, from->distribution, levels, kept, count);
+    return out->distribution != NULL;
 }
 
-/* What is left of a problem with the classes kept. */
+/* The outcomes of the classes kept, and the new number of each one's class. 0 on short memory. */
+static int keep_outcomes(const gra_problem *problem, const int64_t *kept, int64_t count,
+                         gra_structure *structure, gra_outcomes *out)
+{
+    gra_arena *arena = problem->arena;
+    const gra_outcomes *from = &problem->outcomes;
+    int64_t *number = gra_arena_take(arena, problem->reference.classes, sizeof *number);
+    int64_t *class_of = gra_arena_take(arena, from->model->outcomes, sizeof *class_of);
+    int64_t *at = gra_arena_take(arena, from->count, sizeof *at);
+    double *log_mass = gra_arena_doubles(arena, from->count),
+           *share = gra_arena_doubles(arena, from->count);
+    if (number == NULL || class_of == NULL || at == NULL || log_mass == NULL || share == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        number[c] = -1;
+    }
+    for (int64_t k = 0; k < count; k++) {
+        number[kept[k]] = k;
+    }
+    for (int64_t o = 0; o < from->model->outcomes; o++) {
+        class_of[o] = -1;
+    }
+    *out = (gra_outcomes){.model = from->model, .at = at, .log_mass = log_mass, .share = share};
+    for (int64_t i = 0; i < from->count; i++) {
+        int64_t c = number[problem->structure->class_of[from->at[i]]];
+        if (c >= 0) {
+            class_of[from->at[i]] = c;
+            at[out->count] = from->at[i];
+            log_mass[out->count] = from->log_mass[i];
+            share[out->count++] = from->share[i];
+        }
+    }
+    structure->class_of = class_of;
+    return 1;
+}
+
+/* What is left of a problem with the classes kept. 0 on short memory. */
 static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count,
                   gra_structure *structure, gra_problem *out)
 {
@@ -82,20 +92,24 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     out->start = NULL;
     out->before = out->earlier = NULL;
     structure->classes = out->reference.classes = count;
+    out->reference.mass = gra_arena_pick(arena, problem->reference.mass, kept, count);
+    out->reference.log_mass = gra_arena_pick(arena, problem->reference.log_mass, kept, count);
+    if (out->reference.mass == NULL || out->reference.log_mass == NULL ||
+        !keep_outcomes(problem, kept, count, structure, &out->outcomes)) {
+        return 0;
+    }
     if (count == 1) {
         structure->kind = GRA_FLAT;
     }
-    int packed =
-        pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
-        pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
-        (structure->kind != GRA_AFFINE || gra_affine_restrict(&problem->structure->affine, kept,
-                                                              count, &structure->affine, arena)) &&
-        (structure->kind != GRA_GAME ||
-         pack_game(&problem->structure->game, kept, count, &structure->game, arena));
-    if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {
-        structure->kind = GRA_FLAT;
+    if (structure->kind == GRA_AFFINE) {
+        if (!gra_affine_restrict(&problem->structure->affine, kept, count, &structure->affine,
+                                 arena)) {
+            return 0;
+        }
+        structure->kind = gra_max(structure->affine.gap, count) > 0.0 ? GRA_AFFINE : GRA_FLAT;
     }
-    return packed;
+    return structure->kind != GRA_GAME ||
+           keep_game(&problem->structure->game, kept, count, &structure->game, arena);
 }
 
 /* The class furthest beyond the end, -1 for none. */

@@ -143,7 +143,7 @@ static void solve_trials(path *p, int count, const double *mu)
                      *image = p->trials.image + t * n;
         for (int64_t i = 0; i < n; i++) {
             double want = p->target[i] + mu[t] - p->pi[i] * p->z[i] - cross[i];
-            /* The larger of pi and z comes from its own equation, the smaller from their product. */
+            /* The larger of pi and z comes from its own equation, the smaller from the other. */
             if (p->z[i] > p->pi[i]) {
                 d_z[i] = p->trials.d_lambda[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] +
                          p->residual[i] + bend[i];
