@@ -321,12 +321,12 @@ static grpoalign_status fill_solution(gra_session *self, const gra_answer *answe
     report->rate = NAN;
     report->stable = -1;
     if (self->options.stability != GRPOALIGN_STABILITY_SKIP) {
-        report->stable = gra_stability(problem, answer);
+        GRA_TRY(gra_stability(problem, answer, &report->stable));
         int spectrum =
             report->stable < 0 || self->options.stability == GRPOALIGN_STABILITY_SPECTRUM;
         if (spectrum && has_flow(problem->penalty)) {
             double rounding;
-            report->rate = gra_abscissa_of(problem, answer, &rounding);
+            GRA_TRY(gra_abscissa_of(problem, answer, &report->rate, &rounding));
             report->stable = report->stable < 0 && !isnan(report->rate) ? report->rate <= rounding
                                                                         : report->stable;
         }

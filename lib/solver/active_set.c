@@ -203,7 +203,7 @@ grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *an
         int64_t worst = hardest_pressed(problem->penalty, &part, count);
         if (worst < 0) {
             GRA_TRY(check_loose(problem, &part, count));
-            part.stable = gra_stability(&left, &part);
+            GRA_TRY(gra_stability(&left, &part, &part.stable));
             double *slack = answer->slack, *policy = answer->policy;
             *answer = part;
             answer->slack = slack;

@@ -288,11 +288,15 @@ static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *chan
 }
 
 /* Whether the answer is not known to repel. */
-static int attracts(gra_newton *s)
+static grpoalign_status attracts(const gra_newton *s, int32_t *yes)
 {
-    int32_t stable = gra_stability(s->problem, s->answer);
-    double rounding;
-    return stable >= 0 ? stable : !(gra_abscissa_of(s->problem, s->answer, &rounding) > rounding);
+    double abscissa, rounding;
+    GRA_TRY(gra_stability(s->problem, s->answer, yes));
+    if (*yes < 0) {
+        GRA_TRY(gra_abscissa_of(s->problem, s->answer, &abscissa, &rounding));
+        *yes = !(abscissa > rounding);
+    }
+    return GRPOALIGN_OK;
 }
 
 /*
@@ -450,9 +454,11 @@ static grpoalign_status follow_reference(gra_newton *s, int *outcome, double *ch
         *outcome == NEWTON_DONE) {
         s->answer->unique = 1;
     }
-    if (*outcome == NEWTON_DONE && !attracts(s)) {
-        *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that
-                                     repels */
+    if (*outcome == NEWTON_DONE) {
+        int32_t yes;
+        GRA_TRY(attracts(s, &yes));
+        /* pi_ref is never connected to a point that repels: then the branch was lost. */
+        *outcome = yes ? NEWTON_DONE : NEWTON_FAILED;
     }
     s->answer->on_branch = *outcome == NEWTON_DONE;
     return GRPOALIGN_OK;

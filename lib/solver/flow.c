@@ -58,6 +58,7 @@ typedef struct follower {
     double *classes; /* class probabilities */
     double change;   /* of a probability in the last step */
     double speed;
+    grpoalign_status status; /* why -1 was returned below */
     gra_answer *answer;
 } follower;
 
@@ -81,6 +82,13 @@ static int follower_take(follower *f)
     return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
 }
 
+/* The velocity at a state; 0 when the field fails. */
+static int find_velocity(follower *f, const double *state, double *policy, double *velocity)
+{
+    f->status = gra_flow_velocity(f->field, state, policy, velocity);
+    return f->status >= 0;
+}
+
 /* The outcome of the k-th logit that moves. */
 static int64_t outcome_of(const follower *f, int64_t k)
 {
@@ -99,8 +107,8 @@ static double largest_speed(const follower *f)
     return largest;
 }
 
-/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 on short
- * memory. */
+/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 when the
+ * field fails. */
 static double try_step(follower *f)
 {
     int64_t n = f->order;
@@ -123,7 +131,7 @@ static double try_step(follower *f)
                 f->next[outcome_of(f, i)] += STAGE[k][l] * f->stages[l][i];
             }
         }
-        if (k > 0 && !gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
+        if (k > 0 && !find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
             return -1.0;
         }
         for (int64_t i = 0; i < n; i++) {
@@ -150,11 +158,12 @@ static const double LARGEST_CHANGE = 0.05;
 /* A step that could change no logit by more than this means that something is wrong. */
 static const double SHORTEST_CHANGE = 1e-14;
 
-/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short
- * memory. */
+/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 when
+ * the field fails. */
 static int advance(follower *f, double tolerance, double longest)
 {
-    if (!gra_flow_jacobian(f->field, f->jacobian)) {
+    f->status = gra_flow_jacobian(f->field, f->jacobian);
+    if (f->status < 0) {
         return -1;
     }
     double fastest = 0.0;
@@ -170,7 +179,7 @@ static int advance(follower *f, double tolerance, double longest)
         double factor = fmin(6.0, fmax(0.1, 0.9 * pow(error / tolerance, -0.25))), taken = f->step;
         f->change = INFINITY;
         if (error <= tolerance) {
-            if (!gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
+            if (!find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
                 return -1;
             }
             f->change = 0.0;
@@ -189,7 +198,7 @@ static int advance(follower *f, double tolerance, double longest)
     }
     memcpy(f->state, f->next, (size_t)f->n * sizeof(double));
     gra_flow_set_base(f->field, f->state);
-    if (!gra_flow_velocity(f->field, f->state, f->policy, f->velocity)) {
+    if (!find_velocity(f, f->state, f->policy, f->velocity)) {
         return -1;
     }
     f->speed = largest_speed(f);
@@ -277,11 +286,18 @@ static int has_collapsed(const follower *f, const gra_answer *candidate)
 }
 
 /* How fast the flow leaves a stationary policy: 0 when it attracts. */
-static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
+static grpoalign_status leaving_rate(const gra_problem *problem, const gra_answer *answer,
+                                     double *rate)
 {
-    int32_t stable = gra_stability(problem, answer);
-    double rounding, rate = stable > 0 ? 0.0 : gra_abscissa_of(problem, answer, &rounding);
-    return stable > 0 || !(rate > rounding) ? 0.0 : rate;
+    int32_t stable;
+    double rounding, abscissa;
+    *rate = 0.0;
+    GRA_TRY(gra_stability(problem, answer, &stable));
+    if (stable <= 0) {
+        GRA_TRY(gra_abscissa_of(problem, answer, &abscissa, &rounding));
+        *rate = abscissa > rounding ? abscissa : 0.0;
+    }
+    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
@@ -302,9 +318,7 @@ grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
         f.state[i] = log(start[i]) - problem->outcomes.log_mass[i];
     }
     gra_flow_set_base(f.field, f.state);
-    if (!gra_flow_velocity(f.field, f.state, f.policy, f.velocity)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_flow_velocity(f.field, f.state, f.policy, f.velocity));
     f.speed = largest_speed(&f);
     double fastest = 0.0;
     for (int64_t i = 0; i < f.n; i++) {
@@ -323,8 +337,10 @@ grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
             int here = candidate.status != GRPOALIGN_NOT_CONVERGED &&
                        distance_to(&f, &candidate) < ARRIVED;
             if (here) {
-                rate = near_since < 0.0 ? leaving_rate(problem, &candidate) : rate;
-                near_since = near_since < 0.0 ? f.time : near_since;
+                if (near_since < 0.0) {
+                    GRA_TRY(leaving_rate(problem, &candidate, &rate));
+                    near_since = f.time;
+                }
                 if (rate == 0.0 || f.time - near_since > FOLDINGS / rate) {
                     break;
                 }
@@ -341,7 +357,7 @@ grpoalign_status gra_run_flow(const gra_problem *problem, const double *start,
                        ? 0
                        : advance(&f, limits->tolerance, fmin(longest, limits->end_time - f.time));
         if (went < 0) {
-            return gra_fail_memory(problem->error);
+            return f.status;
         }
         if (went == 0) {
             memcpy(answer->policy, f.classes, (size_t)problem->reference.classes * sizeof(double));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/numeric.h"
+#include "base/status.h"
 
 struct gra_flow_field {
     const gra_problem *problem;
@@ -62,7 +63,8 @@ int64_t gra_flow_base(const gra_flow_field *field)
     return field->base;
 }
 
-int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
+grpoalign_status gra_flow_velocity(gra_flow_field *field, const double *state, double *policy,
+                                   double *velocity)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
@@ -80,12 +82,10 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         field->everywhere[outcomes->at[i]] = field->policy[i] /= total;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    grpoalign_status status = outcomes->model->ops->advantage(outcomes->model, field->everywhere,
-                                                              field->u, problem->arena, NULL);
+    grpoalign_status status = outcomes->model->ops->advantage(
+        outcomes->model, field->everywhere, field->u, problem->arena, problem->error);
     gra_arena_rewind(problem->arena, mark);
-    if (status < 0) {
-        return 0;
-    }
+    GRA_TRY(status);
     gra_sum mean = {0.0, 0.0};
     const gra_penalty *penalty = problem->penalty;
     double slope, base_slack = penalty->score(penalty, state[base] - shift, &slope);
@@ -103,7 +103,7 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         velocity[i] =
             i == base ? 0.0 : field->policy[i] * (field->value[i] - field->mean) - base_velocity;
     }
-    return 1;
+    return GRPOALIGN_OK;
 }
 
 /*
@@ -111,7 +111,7 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
  * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A,
  * relative to the base's, are then applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
  */
-int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
+grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
@@ -121,11 +121,14 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     double *slopes = gra_arena_doubles(problem->arena, all * all),
            *full = gra_arena_doubles(problem->arena, n * n);
-    if (slopes == NULL || full == NULL ||
-        outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
-                                       problem->arena, NULL) < 0) {
+    grpoalign_status status =
+        slopes == NULL || full == NULL
+            ? gra_fail_memory(problem->error)
+            : outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
+                                             problem->arena, problem->error);
+    if (status < 0) {
         gra_arena_rewind(problem->arena, mark);
-        return 0;
+        return status;
     }
     for (int64_t j = 0; j < n; j++) {
         mean[j] = pi[j] * field->value[j];
@@ -164,5 +167,5 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         }
     }
     gra_arena_rewind(problem->arena, mark);
-    return 1;
+    return GRPOALIGN_OK;
 }

@@ -18,11 +18,12 @@ void gra_flow_set_base(gra_flow_field *field, double *state);
 
 int64_t gra_flow_base(const gra_flow_field *field);
 
-/* The policy of a state, and d state / dt, 0 for the base. Returns 0 when memory is short. */
-int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity);
+/* The policy of a state, and d state / dt, 0 for the base. */
+grpoalign_status gra_flow_velocity(gra_flow_field *field, const double *state, double *policy,
+                                   double *velocity);
 
-/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. Returns
- * 0 when memory is short. */
-int gra_flow_jacobian(gra_flow_field *field, double *jacobian);
+/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. TOO_LARGE
+ * where the model has too many outcomes or levels for a dense matrix. */
+grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian);
 
 #endif

@@ -189,7 +189,8 @@ grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
 grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer);
 
 /* Whether the answer attracts mean-field GRPO: 1, 0, or -1 where only eigenvalues can tell. */
-int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
+grpoalign_status gra_stability(const gra_problem *problem, const gra_answer *answer,
+                               int32_t *stable);
 
 /* The largest number of outcomes for which eigenvalues are computed. */
 #define GRA_SPECTRUM_LIMIT INT64_C(400)
@@ -199,7 +200,8 @@ int32_t gra_stability(const gra_problem *problem, const gra_answer *answer);
  * policy, on the tangent space. *rounding receives how much of it may be rounding. NaN when it
  * cannot be had.
  */
-double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding);
+grpoalign_status gra_abscissa_of(const gra_problem *problem, const gra_answer *answer,
+                                 double *abscissa, double *rounding);
 
 /* What the flow calls. near: the stationary policy nearest to a policy of the classes, as far as
  * one can tell from there; NOT_CONVERGED when there is none. All `points` of an affine problem are
