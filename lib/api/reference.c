@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "api/handles.h"
+#include "api/session.h"
 #include "base/numeric.h"
 
 /* A handle with room for n outcomes, or NULL. */
@@ -152,4 +152,72 @@ grpoalign_status grpoalign_reference_probabilities(const grpoalign_reference *re
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 3, error));
     memcpy(out, reference->probability, (size_t)n * sizeof(double));
     return GRPOALIGN_OK;
+}
+
+int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure,
+                             gra_class_reference *over_classes, double *share, gra_arena *arena)
+{
+    /* Sums in logarithms, so that masses below the doubles are right too. */
+    int64_t classes = structure->classes;
+    double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
+    double *log_mass = gra_arena_doubles(arena, classes), *top = gra_arena_doubles(arena, classes);
+    if (mass == NULL || low == NULL || log_mass == NULL || top == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] = low[c] = 0.0;
+        top[c] = -INFINITY;
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            top[c] = fmax(top[c], reference->logarithm[o]);
+        }
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, exp(reference->logarithm[o] - top[c]));
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        share[o] = c >= 0 ? exp(reference->logarithm[o] - top[c]) / (mass[c] + low[c]) : 0.0;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = top[c] + log(mass[c] + low[c]);
+    }
+    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of
+     * a logarithm. */
+    memset(mass, 0, (size_t)classes * sizeof(double));
+    memset(low, 0, (size_t)classes * sizeof(double));
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0) {
+            gra_sum sum = {mass[c], low[c]};
+            gra_sum_add(&sum, reference->probability[o]);
+            mass[c] = sum.high;
+            low[c] = sum.low;
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        mass[c] += low[c];
+    }
+    for (int64_t o = 0; o < reference->outcomes; o++) {
+        int64_t c = structure->class_of[o];
+        if (c >= 0 && mass[c] > GRA_LEAST_MASS) {
+            share[o] = reference->probability[o] / mass[c];
+        }
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        log_mass[c] = mass[c] > GRA_LEAST_MASS ? log(mass[c]) : log_mass[c];
+        mass[c] = fmax(mass[c], GRA_LEAST_MASS);
+    }
+    over_classes->classes = classes;
+    over_classes->mass = mass;
+    over_classes->log_mass = log_mass;
+    return 1;
 }

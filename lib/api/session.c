@@ -47,72 +47,15 @@ static grpoalign_status load_options(const grpoalign_solve_options *options, int
     return GRPOALIGN_OK;
 }
 
-int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure,
-                             gra_class_reference *over_classes, double *share, gra_arena *arena)
+void grpoalign_solution_free(grpoalign_solution *solution)
 {
-    /* Sums in logarithms, so that masses below the doubles are right too. */
-    int64_t classes = structure->classes;
-    double *mass = gra_arena_doubles(arena, classes), *low = gra_arena_doubles(arena, classes);
-    double *log_mass = gra_arena_doubles(arena, classes), *top = gra_arena_doubles(arena, classes);
-    if (mass == NULL || low == NULL || log_mass == NULL || top == NULL) {
-        return 0;
+    if (solution != NULL && solution->magic == GRA_SOLUTION_MAGIC) {
+        solution->magic = 0;
+        gra_release(solution->policy);
+        gra_release(solution->log_policy);
+        gra_release(solution->advantage);
+        gra_release(solution);
     }
-    for (int64_t c = 0; c < classes; c++) {
-        mass[c] = low[c] = 0.0;
-        top[c] = -INFINITY;
-    }
-    for (int64_t o = 0; o < reference->outcomes; o++) {
-        int64_t c = structure->class_of[o];
-        if (c >= 0) {
-            top[c] = fmax(top[c], reference->logarithm[o]);
-        }
-    }
-    for (int64_t o = 0; o < reference->outcomes; o++) {
-        int64_t c = structure->class_of[o];
-        if (c >= 0) {
-            gra_sum sum = {mass[c], low[c]};
-            gra_sum_add(&sum, exp(reference->logarithm[o] - top[c]));
-            mass[c] = sum.high;
-            low[c] = sum.low;
-        }
-    }
-    for (int64_t o = 0; o < reference->outcomes; o++) {
-        int64_t c = structure->class_of[o];
-        share[o] = c >= 0 ? exp(reference->logarithm[o] - top[c]) / (mass[c] + low[c]) : 0.0;
-    }
-    for (int64_t c = 0; c < classes; c++) {
-        log_mass[c] = top[c] + log(mass[c] + low[c]);
-    }
-    /* Where the probabilities are ordinary doubles their sum is more exact than the exponential of
-     * a logarithm. */
-    memset(mass, 0, (size_t)classes * sizeof(double));
-    memset(low, 0, (size_t)classes * sizeof(double));
-    for (int64_t o = 0; o < reference->outcomes; o++) {
-        int64_t c = structure->class_of[o];
-        if (c >= 0) {
-            gra_sum sum = {mass[c], low[c]};
-            gra_sum_add(&sum, reference->probability[o]);
-            mass[c] = sum.high;
-            low[c] = sum.low;
-        }
-    }
-    for (int64_t c = 0; c < classes; c++) {
-        mass[c] += low[c];
-    }
-    for (int64_t o = 0; o < reference->outcomes; o++) {
-        int64_t c = structure->class_of[o];
-        if (c >= 0 && mass[c] > GRA_LEAST_MASS) {
-            share[o] = reference->probability[o] / mass[c];
-        }
-    }
-    for (int64_t c = 0; c < classes; c++) {
-        log_mass[c] = mass[c] > GRA_LEAST_MASS ? log(mass[c]) : log_mass[c];
-        mass[c] = fmax(mass[c], GRA_LEAST_MASS);
-    }
-    over_classes->classes = classes;
-    over_classes->mass = mass;
-    over_classes->log_mass = log_mass;
-    return 1;
 }
 
 static grpoalign_solution *allocate_solution(int64_t outcomes)

@@ -53,17 +53,6 @@ grpoalign_status grpoalign_solve(const grpoalign_model *model, const grpoalign_p
     return status;
 }
 
-void grpoalign_solution_free(grpoalign_solution *solution)
-{
-    if (solution != NULL && solution->magic == GRA_SOLUTION_MAGIC) {
-        solution->magic = 0;
-        gra_release(solution->policy);
-        gra_release(solution->log_policy);
-        gra_release(solution->advantage);
-        gra_release(solution);
-    }
-}
-
 int64_t grpoalign_solution_outcomes(const grpoalign_solution *solution)
 {
     return solution != NULL && solution->magic == GRA_SOLUTION_MAGIC ? solution->outcomes : 0;

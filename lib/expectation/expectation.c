@@ -69,15 +69,6 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
     return GRPOALIGN_OK;
 }
 
-double gra_least_std(const gra_expectation *self)
-{
-    double members = (double)self->members, gap = self->x[self->levels - 1] - self->x[0];
-    for (int64_t l = 1; l < self->levels; l++) {
-        gap = fmin(gap, self->x[l] - self->x[l - 1]);
-    }
-    return gap * sqrt(members - 1.0) / members;
-}
-
 void gra_expectation_free(gra_expectation *self)
 {
     gra_release(self->x);

@@ -106,6 +106,15 @@ static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const n
     return 1;
 }
 
+double gra_least_std(const gra_expectation *self)
+{
+    double members = (double)self->members, gap = self->x[self->levels - 1] - self->x[0];
+    for (int64_t l = 1; l < self->levels; l++) {
+        gap = fmin(gap, self->x[l] - self->x[l - 1]);
+    }
+    return gap * sqrt(members - 1.0) / members;
+}
+
 int gra_scale_rules_init(gra_expectation *self)
 {
     /* Half the range bounds S from above. With epsilon > 0 the groups with S < 1e-16 epsilon /
