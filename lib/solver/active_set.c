@@ -4,8 +4,9 @@
  * infinity the class that is pressed hardest is lost first; what is left is a problem of its own,
  * in which the next may be lost.
  *
- * Beyond the end the slack goes on in some monotone way, so the smooth solvers always have an
- * answer; a class beyond the end in it is dropped, the one furthest beyond first, until none is.
+ * Beyond the end the slack goes on in some monotone way, so that the problem has an answer with all
+ * outcomes kept (keeps_all). The class that is furthest beyond the end in this answer is taken out,
+ * and what is left is solved again, until no class is beyond the end.
  */
 #include "solver/solver.h"
 
@@ -16,7 +17,7 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Rounding of a slack that is just at the end. */
+/* A slack beyond the end by no more than this is at the end, but for rounding. */
 static const double AT_THE_END = 1e-9;
 
 /* A game over the classes kept: the levels stay, some without a class. 0 on short memory. */
@@ -125,7 +126,7 @@ static int64_t hardest_pressed(const gra_penalty *penalty, const gra_answer *par
     return worst;
 }
 
-/* The clamp has another end. */
+/* Fails where a class gains beyond the other end of the clamp: there nothing holds it. */
 static grpoalign_status check_loose(const gra_problem *problem, const gra_answer *part,
                                     int64_t count)
 {

@@ -298,12 +298,12 @@ static int advance(path *p, gra_answer *answer, double *change)
         }
     }
     double left = (1.0 - reach) * (1.0 - reach);
-    const double shares[TRIALS] = {
+    const double parts[TRIALS] = {
         0.0, 0.1 * left, left, fmax(left, 1e-4), fmax(left, 1e-2), fmax(left, 0.1), fmax(left, 0.3),
         1.0};
     second_order(p, 0, reach, 0.0, 1);
     for (int t = 0; t < TRIALS; t++) {
-        mu[t] = fmax(shares[t] * p->mu, 0.1 * end);
+        mu[t] = fmax(parts[t] * p->mu, 0.1 * end);
         if (t > 0) {
             memcpy(p->trials.cross + t * n, p->trials.cross, (size_t)n * sizeof(double));
             memcpy(p->trials.bend + t * n, p->trials.bend, (size_t)n * sizeof(double));

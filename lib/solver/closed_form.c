@@ -68,7 +68,7 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
     if (!problem->penalty->complementary) {
         /* Slacks lie within b of lambda: above the even slack no class has more than its even
-         * share, below none less. */
+         * part, below it none has less. */
         double margin = 1e-9 * run.slope + 1e-12,
                even = gra_penalty_even_slack(problem->penalty, reference);
         double low = even - run.slope - margin, high = even + run.slope + margin;

@@ -16,15 +16,15 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Newton takes over when the damping is below READY, or in vain, some decades later; it must not
- * leave the region of AT_HAND. */
+/* Newton takes over when the damping is below READY. If it fails, the flow goes on, and Newton is
+ * tried again some decades later. It must not move a probability by more than AT_HAND. */
 static const double READY = 1e-4, AT_HAND = 0.05;
 /* Coarse Jacobians would rule a step with less damping than this. */
 static const double EXACT_BELOW = 1e-3;
 
 /*
- * Implicit Euler steps along d slack/dt = -r, lengthened as r falls, until Newton takes over: ends
- * where the flow ends. The damping is the inverse of the step.
+ * Implicit Euler steps along d slack/dt = -r until Newton takes over, so that it ends where the
+ * flow ends. Steps grow as r falls; the damping is the inverse of the step.
  */
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
 {
@@ -221,9 +221,9 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
 }
 
 /*
- * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton
- * cannot turn: starts from a nearly uniform reference, raised by 1 everywhere, and lowers the
- * floor, faster and faster, to the reference itself.
+ * For reverse KL: tiny reference probabilities of good outcomes make corners that Newton cannot
+ * turn. So it starts with a nearly uniform reference, raised by 1 everywhere, and lowers this
+ * floor, faster and faster, down to the reference itself.
  */
 static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *change)
 {
@@ -300,8 +300,8 @@ static grpoalign_status attracts(const gra_newton *s, int32_t *yes)
 }
 
 /*
- * Looks for a second stationary policy where training would be if it had gone too far: with nearly
- * everything on the class that the solution found likes best. Finding none proves nothing.
+ * Looks for a second stationary policy where training would be if it had gone too far: nearly all
+ * probability is on the class with the largest advantage. Nothing is proved when none is found.
  */
 static grpoalign_status probe_beyond(gra_newton *s, int *another)
 {
@@ -398,7 +398,7 @@ static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
     return gra_newton_run(s, 30, 0.0, outcome, change);
 }
 
-/* How much further than between the last two answers slacks may be carried on. */
+/* Slacks are carried on by at most this many times the last stride in log beta. */
 static const double LONGEST_STRIDE = 1.5;
 
 static int may_go_on(const gra_problem *problem)

@@ -1,5 +1,5 @@
 /*
- * The engines: one row for each, and the first that accepts a problem solves it.
+ * The engines, one row each. The first row that accepts a problem solves it.
  *
  * Engines do not call each other, nor this file. One that has a problem of its own to solve calls
  * problem->solve, which is set here.
@@ -15,16 +15,16 @@ typedef struct engine {
     const char *name;
     int (*accepts)(const gra_problem *problem);
     gra_solver solve;
-    /* Where there may be several stationary policies. NULL where one is looked for only; it is the
-     * only one where the penalty holds every outcome. */
+    /* The next three are for problems that may have several stationary policies. NULL: only one is
+     * looked for, which is the only one if the penalty holds every outcome. */
     grpoalign_status (*points)(const gra_problem *problem, gra_answers *out);
     grpoalign_status (*folds)(const gra_problem *problem, double low, double high,
                               gra_answers *out);
     grpoalign_status (*curve)(const gra_problem *problem, double low, double high,
                               double resolution, gra_answers *out);
-    /* NULL where there is a stationary policy at every beta. */
+    /* NULL: there is a stationary policy at every beta. */
     grpoalign_status (*critical)(const gra_problem *problem, double *beta);
-    /* NULL for the nearest of the points, or the only one. */
+    /* NULL: take the nearest of the points, or the only one. */
     grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answer *answer);
 } engine;
 
@@ -85,8 +85,8 @@ static const engine ENGINES[] = {
         gra_points_affine, gra_folds_affine, gra_curve_affine, gra_critical_affine, NULL},
     {"central path",    has_margins,    gra_solve_game,
         NULL, NULL, NULL, NULL, NULL},
-    /* With finite groups the advantages are continuous in the policy on the whole simplex: there
-     * always is a fixed point. */
+    /* Advantages of finite groups are continuous in the policy on the whole simplex: there is a
+     * fixed point at every beta. */
     {"continuation",    is_any,         gra_solve_game,
         gra_points_game, gra_folds_game, gra_curve_game, NULL, gra_near_game},
 };

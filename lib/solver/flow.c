@@ -10,8 +10,7 @@
  * would pass on to its users.
  *
  * A long implicit step damps what grows as well as what decays, and would take the flow into points
- * that repel. So near one of those steps are kept shorter than the time in which a disturbance
- * grows.
+ * that repel. Near such a point steps are kept shorter than the time in which a disturbance grows.
  */
 #include "solver/flow_field.h"
 
@@ -213,10 +212,10 @@ static const double FIRST_CHANGE = 0.01;
  * when a step changes no probability by more than SLOW, every so many steps. */
 static const double ARRIVED = 1e-6, SLOW = 1e-3;
 enum { LOOK_EVERY = 8 };
-/* At a point that repels it stays, by symmetry, when it is still there after so many e-foldings of
- * a disturbance. */
+/* A flow that is still at a point that repels after so many e-foldings of a disturbance stays
+ * there, by symmetry. */
 static const double FOLDINGS = 40.0;
-/* This little left outside the best outcomes is a collapse. */
+/* A collapse leaves less than this outside the best outcomes. */
 static const double COLLAPSED = 1e-9;
 
 static void to_classes(follower *f)
@@ -267,9 +266,9 @@ static int is_falling(const follower *f)
 }
 
 /*
- * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too,
- * or farther away and training comes back to it: only advantages without bound win over a slack
- * that holds every outcome.
+ * Whether training has collapsed: nearly everything is on the best outcomes, no stationary policy
+ * lies there, and training does not come back to one farther away. Against a slack that holds every
+ * outcome only advantages without bound win.
  */
 static int has_collapsed(const follower *f, const gra_answer *candidate)
 {

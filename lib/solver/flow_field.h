@@ -22,8 +22,8 @@ int64_t gra_flow_base(const gra_flow_field *field);
 grpoalign_status gra_flow_velocity(gra_flow_field *field, const double *state, double *policy,
                                    double *velocity);
 
-/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last. TOO_LARGE
- * where the model has too many outcomes or levels for a dense matrix. */
+/* d velocity / d state over all outcomes but the base, at what gra_flow_velocity saw last.
+ * TOO_LARGE where the model has too many outcomes or levels for a dense matrix. */
 grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian);
 
 #endif

@@ -299,7 +299,7 @@ void gra_newton_restore(gra_newton *s)
 /* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept
  * while it leaves little. */
 static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
-/* Corrections of the policy below this are accepted unseen: rounding rules them. */
+/* Corrections of the policy below this are accepted as they are: they are rounding. */
 static const double ROUNDING_REGION = 1e-9;
 /* Near a solution exact factors leave far less than this of a correction, other than at a fold;
  * coarse ones that leave more are no better than none. */
@@ -447,9 +447,8 @@ void gra_newton_at_reference(gra_newton *s)
 /* ---- the last touch -------------------------------------------------------------------------- */
 
 /*
- * Classes so small, or so firmly held, that their residual no longer moves the policy take their
- * slack straight from the advantages: their probabilities then have all digits too, however few of
- * them there are.
+ * Some classes are so small, or held so firmly, that their residual does not move the policy. Their
+ * slack is taken straight from the advantages, so that their probabilities have all digits, too.
  */
 static grpoalign_status polish_small(gra_newton *s)
 {
@@ -468,8 +467,8 @@ static grpoalign_status polish_small(gra_newton *s)
 }
 
 /*
- * The last word on an answer: no class may be kept from probability it is due. One whose slack is
- * too high by more than rounding explains would go on to gain, however little it holds now.
+ * Whether no class is kept from probability that it is due. A class whose slack is too high by more
+ * than rounding explains would go on to gain, however little it holds now.
  */
 static int holds(const gra_newton *s)
 {
@@ -484,9 +483,9 @@ static int holds(const gra_newton *s)
 }
 
 /*
- * The policy error: what is left to correct, by fresh residuals, and what the error of the
- * advantages does to the policy, that error being measured by computing them a second way, or else
- * bounded with alternating signs standing for the worst ones.
+ * The policy error has two parts: what is left to correct, by fresh residuals, and what the error
+ * of the advantages does to the policy. The advantages are computed a second way to measure their
+ * error; where there is none the bound is used, with alternating signs for the worst ones.
  */
 static grpoalign_status estimate_error(gra_newton *s, int *valid)
 {

@@ -2,10 +2,10 @@
  * All stationary policies of a game, as far as a search finds them, the folds where two of them
  * meet, and the curve of those that pi_ref is connected to.
  *
- * Nobody knows how to prove such a list complete. Three searches feed it: the branch from large
- * beta, traced by pseudo-arclength through every fold; Newton, and where that fails the training
- * flow, from policies spread over the simplex, the pure ones first; and Newton deflated of what is
- * known already (Farrell, Birkisson and Funke: known solutions repel the iteration).
+ * No proof is known that such a list is complete. Three searches feed it. The branch from large
+ * beta is traced by pseudo-arclength through every fold. Newton, and where it fails the training
+ * flow, starts from policies spread over the simplex, the pure ones first. Newton deflated of what
+ * is known already is repelled by known solutions (Farrell, Birkisson and Funke).
  */
 #include "solver/continuation.h"
 
@@ -39,8 +39,8 @@ typedef struct station {
     double bend;                      /* folds: d slope along the arclength */
 } station;
 
-/* Arclength^2 = sum d pi^2 + (BETA_SHARE d log beta)^2. */
-static const double BETA_SHARE = 0.05;
+/* Arclength^2 = sum d pi^2 + (BETA_WEIGHT d log beta)^2. */
+static const double BETA_WEIGHT = 0.05;
 static const double LONGEST = 0.1, SHORTEST_STEP = 1e-7, FIRST_STEP = 0.02;
 /* A correction of this size is the last one of a station: on the way, and where the station is an
  * answer. */
@@ -84,10 +84,10 @@ static int make_station(gra_newton *s, const station *before, station *out)
         return 0;
     }
     (void)gra_newton_direction(s, s->answer->slack, out->tangent);
-    double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_SHARE * BETA_SHARE);
+    double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_WEIGHT * BETA_WEIGHT);
     double way = before == NULL ? -1.0
                                 : inner(s, out->tangent, before->tangent) +
-                                      BETA_SHARE * BETA_SHARE * before->slope;
+                                      BETA_WEIGHT * BETA_WEIGHT * before->slope;
     length = way < 0.0 ? -length : length;
     for (int64_t c = 0; c < s->game->classes; c++) {
         out->tangent[c] /= length;
@@ -125,7 +125,7 @@ static int advance(gra_newton *s, const station *from, double length, double acc
         }
         (void)gra_newton_direction(s, s->r, s->step);
         (void)gra_newton_direction(s, s->answer->slack, s->trial);
-        double bottom = inner(s, from->tangent, s->trial) + BETA_SHARE * BETA_SHARE * from->slope;
+        double bottom = inner(s, from->tangent, s->trial) + BETA_WEIGHT * BETA_WEIGHT * from->slope;
         double shift = -inner(s, from->tangent, s->step) / bottom;
         for (int64_t c = 0; c < n; c++) {
             s->step[c] += shift * s->trial[c];
@@ -243,9 +243,9 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
             continue;
         }
         int outcome;
-        double change, share = (log_beta - a->log_beta) / (b->log_beta - a->log_beta);
+        double change, part = (log_beta - a->log_beta) / (b->log_beta - a->log_beta);
         if (fold != NULL) { /* beta goes with the square of the way from a fold */
-            share = fold == b ? 1.0 - sqrt(1.0 - share) : sqrt(share);
+            part = fold == b ? 1.0 - sqrt(1.0 - part) : sqrt(part);
         }
         int started = fold != NULL ? start_from_fold(s, fold, fold == a, log_beta) : 0;
         if (started < 0) {
@@ -253,7 +253,7 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
         }
         if (started == 0) {
             for (int64_t c = 0; c < s->game->classes; c++) {
-                s->answer->slack[c] = a->slack[c] + share * (b->slack[c] - a->slack[c]);
+                s->answer->slack[c] = a->slack[c] + part * (b->slack[c] - a->slack[c]);
             }
             gra_answer_respond(s->problem, s->answer);
         }
@@ -315,7 +315,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
         }
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, step));
-        double turned = made > 0 ? fabs(to->slope - from->slope) * BETA_SHARE : 1.0;
+        double turned = made > 0 ? fabs(to->slope - from->slope) * BETA_WEIGHT : 1.0;
         if (made == 0 || (turned > 0.5 && step > 1e-3)) {
             step *= 0.4;
             made = step > SHORTEST_STEP;
