@@ -152,7 +152,7 @@ static grpoalign_status solve_alone(batch_call *self, grpoalign_error *error)
             return gra_fail_memory(error);
         }
         GRA_TRY(in_context(gra_solve_classes(at, answer), k, error));
-        gra_assess(at, answer, self->calls[k].options.stability);
+        GRA_TRY(in_context(gra_assess(at, answer, self->calls[k].options.stability), k, error));
     }
     return GRPOALIGN_OK;
 }

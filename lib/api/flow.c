@@ -175,7 +175,7 @@ static grpoalign_status follow(gra_call *call, const grpoalign_flow_options *opt
     if (answer.status == GRPOALIGN_NOT_CONVERGED) {
         return GRPOALIGN_NOT_CONVERGED;
     }
-    gra_assess(&call->at, &answer, GRPOALIGN_STABILITY_SPECTRUM);
+    GRA_TRY(gra_assess(&call->at, &answer, GRPOALIGN_STABILITY_SPECTRUM));
     GRA_TRY(gra_expand(call, &answer, &flow->end, error));
     gra_lend(flow->end);
     return answer.status == GRPOALIGN_COLLAPSED ? GRPOALIGN_COLLAPSED : GRPOALIGN_OK;

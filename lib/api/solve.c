@@ -57,7 +57,7 @@ static grpoalign_status solve(gra_call *call, grpoalign_solution **out, grpoalig
         return gra_fail_memory(error);
     }
     GRA_TRY(gra_solve_classes(&call->at, &answer));
-    gra_assess(&call->at, &answer, call->options.stability);
+    GRA_TRY(gra_assess(&call->at, &answer, call->options.stability));
     return gra_expand(call, &answer, out, error);
 }
 

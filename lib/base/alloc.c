@@ -5,6 +5,17 @@
 
 enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 16 };
 
+/* Under the address sanitizer only what was taken from an arena may be touched, and a gap lies
+ * behind it. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GAP = ALIGNMENT };
+#else
+#define ASAN_POISON_MEMORY_REGION(from, bytes)   ((void)(from), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(from, bytes) ((void)(from), (void)(bytes))
+enum { GAP = 0 };
+#endif
+
 static int product_overflows(int64_t count, size_t size, size_t *bytes)
 {
     return count < 0 || __builtin_mul_overflow((size_t)count, size, bytes) ||
@@ -41,11 +52,11 @@ static unsigned char *chunk_bytes(gra_arena_chunk *chunk)
 
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
 {
-    size_t bytes;
-    if (product_overflows(count, size, &bytes)) {
+    size_t wanted;
+    if (product_overflows(count, size, &wanted)) {
         return NULL;
     }
-    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    size_t bytes = (wanted + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + GAP;
     gra_arena_chunk *chunk = arena->last;
     if (chunk == NULL || chunk->capacity - chunk->used < bytes) {
         if (arena->spare != NULL && arena->spare->capacity >= bytes) {
@@ -58,6 +69,7 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
                 return NULL;
             }
             chunk->capacity = capacity;
+            ASAN_POISON_MEMORY_REGION(chunk_bytes(chunk), capacity);
         }
         chunk->previous = arena->last;
         chunk->used = 0;
@@ -65,6 +77,7 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
     }
     void *result = chunk_bytes(chunk) + chunk->used;
     chunk->used += bytes;
+    ASAN_UNPOISON_MEMORY_REGION(result, wanted);
     return result;
 }
 
@@ -121,6 +134,7 @@ void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
     while (arena->last != mark.chunk) {
         gra_arena_chunk *chunk = arena->last;
         arena->last = chunk->previous;
+        ASAN_POISON_MEMORY_REGION(chunk_bytes(chunk), chunk->capacity);
         if (arena->spare == NULL || arena->spare->capacity < chunk->capacity) {
             free(arena->spare);
             arena->spare = chunk;
@@ -130,6 +144,8 @@ void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
     }
     if (arena->last != NULL) {
         arena->last->used = mark.used;
+        ASAN_POISON_MEMORY_REGION(chunk_bytes(arena->last) + mark.used,
+                                  arena->last->capacity - mark.used);
     }
 }
 

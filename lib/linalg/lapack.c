@@ -46,24 +46,23 @@ int gra_is_positive_definite(int64_t n, double *a, int64_t stride)
     return LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)stride) == 0;
 }
 
-double gra_spectral_abscissa(int64_t n, double *a, int64_t stride, gra_arena *arena)
+int gra_spectral_abscissa(int64_t n, double *a, int64_t stride, gra_arena *arena, double *abscissa)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
-    double *real = gra_arena_doubles(arena, 2 * n);
-    double query = 0.0, result = NAN;
+    double *real = gra_arena_doubles(arena, 2 * n), size = 0.0;
     lapack_int order = (lapack_int)n, leading = (lapack_int)stride;
-    if (real != NULL && LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real,
-                                           real + n, NULL, 1, NULL, 1, &query, -1) == 0) {
-        double *work = gra_arena_doubles(arena, (int64_t)query);
-        if (work != NULL &&
-            LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real, real + n, NULL,
-                               1, NULL, 1, work, (lapack_int)query) == 0) {
-            result = -INFINITY;
-            for (int64_t i = 0; i < n; i++) {
-                result = real[i] > result ? real[i] : result;
-            }
+    *abscissa = NAN;
+    (void)LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, NULL, NULL, NULL, 1,
+                             NULL, 1, &size, -1);
+    double *work = gra_arena_doubles(arena, (int64_t)size);
+    int taken = real != NULL && work != NULL;
+    if (taken && LAPACKE_dgeev_work(LAPACK_COL_MAJOR, 'N', 'N', order, a, leading, real, real + n,
+                                    NULL, 1, NULL, 1, work, (lapack_int)size) == 0) {
+        *abscissa = -INFINITY;
+        for (int64_t i = 0; i < n; i++) {
+            *abscissa = real[i] > *abscissa ? real[i] : *abscissa;
         }
     }
     gra_arena_rewind(arena, mark);
-    return result;
+    return taken;
 }

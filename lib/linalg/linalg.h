@@ -46,9 +46,9 @@ int gra_lu_sign(int64_t n, const double *factors, int64_t stride, const int32_t 
 /* Whether a symmetric matrix (lower triangle read, overwritten) is positive definite. */
 int gra_is_positive_definite(int64_t n, double *a, int64_t stride);
 
-/* The largest real part of the eigenvalues of a general matrix (overwritten); NaN on failure or
- * when memory is short. */
-double gra_spectral_abscissa(int64_t n, double *a, int64_t stride, gra_arena *arena);
+/* The largest real part of the eigenvalues of a general matrix (overwritten); NaN where they
+ * cannot be had. Returns 0 when memory is short. */
+int gra_spectral_abscissa(int64_t n, double *a, int64_t stride, gra_arena *arena, double *abscissa);
 
 /* y = A x with every dot product accumulated in twice the working precision, minus `shift`, rounded
  * once: y_i = fl(sum_j a_ij x_j - shift_high - shift_low). */

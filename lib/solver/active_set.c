@@ -4,8 +4,9 @@
  * infinity the class that is pressed hardest is lost first; what is left is a problem of its own,
  * in which the next may be lost.
  *
- * Beyond the end the slack goes on in some monotone way, so the smooth solvers always have an
- * answer; a class beyond the end in it is dropped, the one furthest beyond first, until none is.
+ * Beyond the end the slack goes on in some monotone way, so that the problem has an answer with all
+ * outcomes kept (inner). The class that is furthest beyond the end in this answer is taken out,
+ * and what is left is solved again, until no class is beyond the end.
  */
 #include "solver/solver.h"
 
@@ -16,39 +17,11 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* Rounding of a slack that is just at the end. */
+/* A slack beyond the end by no more than this is at the end, but for rounding. */
 static const double AT_THE_END = 1e-9;
 
-/* The entries of `from` at the classes kept; NULL stays NULL. 0 on short memory. */
-static int pack(const double *from, const int64_t *kept, int64_t count, const double **out,
-                gra_arena *arena)
-{
-    double *packed = from != NULL ? gra_arena_doubles(arena, count) : NULL;
-    *out = packed;
-    for (int64_t k = 0; packed != NULL && k < count; k++) {
-        packed[k] = from[kept[k]];
-    }
-    return from == NULL || packed != NULL;
-}
-
-/* The rows of a distribution over `levels` at the classes kept, NULL meaning that every class is
- * the level of its number. 0 on short memory. */
-static int pack_distribution(const double *from, int64_t levels, const int64_t *kept, int64_t count,
-                             const double **out, gra_arena *arena)
-{
-    double *distribution = gra_arena_doubles(arena, count * levels);
-    *out = distribution;
-    for (int64_t i = 0; distribution != NULL && i < count; i++) {
-        for (int64_t l = 0; l < levels; l++) {
-            distribution[i * levels + l] =
-                from != NULL ? from[kept[i] * levels + l] : (double)(kept[i] == l);
-        }
-    }
-    return distribution != NULL;
-}
-
-/* A game over the classes kept: the levels stay, some without a class. */
-static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
+/* A game over the classes kept: the levels stay, some without a class. 0 on short memory. */
+static int keep_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
                      gra_arena *arena)
 {
     int64_t levels = from->levels;
@@ -67,10 +40,48 @@ static int pack_game(const gra_game *from, const int64_t *kept, int64_t count, g
         }
         return margins != NULL;
     }
-    return pack_distribution(from->distribution, levels, kept, count, &out->distribution, arena);
+    out->distribution = gra_arena_rows(arena, from->distribution, levels, kept, count);
+    return out->distribution != NULL;
 }
 
-/* What is left of a problem with the classes kept. */
+/* The outcomes of the classes kept, and the new number of each one's class. 0 on short memory. */
+static int keep_outcomes(const gra_problem *problem, const int64_t *kept, int64_t count,
+                         gra_structure *structure, gra_outcomes *out)
+{
+    gra_arena *arena = problem->arena;
+    const gra_outcomes *from = &problem->outcomes;
+    int64_t *number = gra_arena_take(arena, problem->reference.classes, sizeof *number);
+    int64_t *class_of = gra_arena_take(arena, from->model->outcomes, sizeof *class_of);
+    int64_t *at = gra_arena_take(arena, from->count, sizeof *at);
+    double *log_mass = gra_arena_doubles(arena, from->count),
+           *share = gra_arena_doubles(arena, from->count);
+    if (number == NULL || class_of == NULL || at == NULL || log_mass == NULL || share == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < problem->reference.classes; c++) {
+        number[c] = -1;
+    }
+    for (int64_t k = 0; k < count; k++) {
+        number[kept[k]] = k;
+    }
+    for (int64_t o = 0; o < from->model->outcomes; o++) {
+        class_of[o] = -1;
+    }
+    *out = (gra_outcomes){.model = from->model, .at = at, .log_mass = log_mass, .share = share};
+    for (int64_t i = 0; i < from->count; i++) {
+        int64_t c = number[problem->structure->class_of[from->at[i]]];
+        if (c >= 0) {
+            class_of[from->at[i]] = c;
+            at[out->count] = from->at[i];
+            log_mass[out->count] = from->log_mass[i];
+            share[out->count++] = from->share[i];
+        }
+    }
+    structure->class_of = class_of;
+    return 1;
+}
+
+/* What is left of a problem with the classes kept. 0 on short memory. */
 static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count,
                   gra_structure *structure, gra_problem *out)
 {
@@ -78,24 +89,28 @@ static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count
     *out = *problem;
     *structure = *problem->structure;
     out->structure = structure;
-    out->start = NULL;
     out->inner = 1;
+    out->start = NULL;
     out->before = out->earlier = NULL;
     structure->classes = out->reference.classes = count;
+    out->reference.mass = gra_arena_pick(arena, problem->reference.mass, kept, count);
+    out->reference.log_mass = gra_arena_pick(arena, problem->reference.log_mass, kept, count);
+    if (out->reference.mass == NULL || out->reference.log_mass == NULL ||
+        !keep_outcomes(problem, kept, count, structure, &out->outcomes)) {
+        return 0;
+    }
     if (count == 1) {
         structure->kind = GRA_FLAT;
     }
-    int packed =
-        pack(problem->reference.mass, kept, count, &out->reference.mass, arena) &&
-        pack(problem->reference.log_mass, kept, count, &out->reference.log_mass, arena) &&
-        (structure->kind != GRA_AFFINE || gra_affine_restrict(&problem->structure->affine, kept,
-                                                              count, &structure->affine, arena)) &&
-        (structure->kind != GRA_GAME ||
-         pack_game(&problem->structure->game, kept, count, &structure->game, arena));
-    if (packed && structure->kind == GRA_AFFINE && !(gra_max(structure->affine.gap, count) > 0.0)) {
-        structure->kind = GRA_FLAT;
+    if (structure->kind == GRA_AFFINE) {
+        if (!gra_affine_restrict(&problem->structure->affine, kept, count, &structure->affine,
+                                 arena)) {
+            return 0;
+        }
+        structure->kind = gra_max(structure->affine.gap, count) > 0.0 ? GRA_AFFINE : GRA_FLAT;
     }
-    return packed;
+    return structure->kind != GRA_GAME ||
+           keep_game(&problem->structure->game, kept, count, &structure->game, arena);
 }
 
 /* The class furthest beyond the end, -1 for none. */
@@ -111,7 +126,7 @@ static int64_t hardest_pressed(const gra_penalty *penalty, const gra_answer *par
     return worst;
 }
 
-/* The clamp has another end. */
+/* Fails where a class gains beyond the other end of the clamp: there nothing holds it. */
 static grpoalign_status check_loose(const gra_problem *problem, const gra_answer *part,
                                     int64_t count)
 {
@@ -135,7 +150,7 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     const gra_penalty *penalty = problem->penalty;
     const gra_game *game = &problem->structure->game;
     int64_t n = problem->reference.classes;
-    double slope, nothing = penalty->score(penalty, -INFINITY, &slope), level = -INFINITY;
+    double slope, nothing = penalty->score(penalty, -INFINITY, &slope), lambda = -INFINITY;
     if (problem->structure->kind != GRA_GAME || isinf(nothing)) {
         return GRPOALIGN_OK;
     }
@@ -152,11 +167,11 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     }
     gra_game_to_classes(game, a, u);
     for (int64_t c = 0; c < n; c++) {
-        level =
-            answer->policy[c] > 0.0 ? fmax(level, u[c] / problem->beta + answer->slack[c]) : level;
+        lambda = answer->policy[c] > 0.0 ? fmax(lambda, u[c] / problem->beta + answer->slack[c])
+                                         : lambda;
     }
     for (int64_t c = 0; c < n; c++) {
-        if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > level) {
+        if (answer->policy[c] == 0.0 && u[c] / problem->beta + nothing > lambda) {
             answer->status = GRPOALIGN_UNSETTLED;
             answer->stable = 0;
         }
@@ -189,7 +204,7 @@ grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *an
         int64_t worst = hardest_pressed(problem->penalty, &part, count);
         if (worst < 0) {
             GRA_TRY(check_loose(problem, &part, count));
-            part.stable = gra_stability(&left, &part);
+            GRA_TRY(gra_stability(&left, &part, &part.stable));
             double *slack = answer->slack, *policy = answer->policy;
             *answer = part;
             answer->slack = slack;

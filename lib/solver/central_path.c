@@ -2,19 +2,19 @@
  * Central path for games with an antisymmetric margin matrix G (pairwise preferences), all
  * penalties.
  *
- * Stationarity is  G pi + z = lambda + value(pi),  pi z = barrier pi_ref,  sum pi = 1, pi, z > 0.
- * Reverse KL is the barrier, times beta; for the others value = - beta slack, which grows with pi.
- * The path replaces the right side of the second equation by barrier pi_ref + mu, from the uniform
- * centre (mu large) to mu = 0. Each step solves the Newton equations of one factorised matrix
- * diag(z/pi + value') - G for several targets mu, with the second-order terms of the product and of
- * the value iterated (a predictor and correctors after Mehrotra and Gondzio), and takes the target
- * that leads to the smallest mu inside a wide neighbourhood of the path. The products are kept to
- * their target, so that small probabilities and small z keep their digits.
+ * Stationarity is  G pi + z = lambda + value(pi),  pi z = target,  sum pi = 1,  pi, z > 0. For
+ * reverse KL target = beta pi_ref and value = 0; for the others target = 0 and value = - beta
+ * slack, which grows with pi. The path replaces the target by target + mu, from the uniform centre
+ * (mu large) to mu = 0. Each step solves the Newton equations of one factorised matrix
+ * diag(z/pi + value') - G for several trial values of mu, with the second-order terms of the
+ * product and of the value iterated (a predictor and correctors after Mehrotra and Gondzio), and
+ * takes the trial that leads to the smallest mu inside a wide neighbourhood of the path. The
+ * products are kept to their targets, so that small probabilities and small z keep their digits.
  *
  * tests/api/test_pairwise.c measures the number of factorisations; doc/numerics.md discusses the
  * choice.
  */
-#include "solver/solver.h"
+#include "solver/newton.h"
 
 #include <float.h>
 #include <math.h>
@@ -24,44 +24,55 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-enum { TARGETS = 8, CORRECTIONS = 3 };
+enum { TRIALS = 8, CORRECTIONS = 3 };
 /* A path that a steep slack bends too much is left after so many steps. */
 enum { LONGEST_BENT = 100 };
 
-/* The neighbourhood: CLOSE * max(barrier, mu) <= pi z <= FAR * max(barrier, mu). */
+/* The neighbourhood: CLOSE * max(target, mu) <= pi z <= FAR * max(target, mu). */
 static const double CLOSE = 0.02, FAR = 50.0;
 /* Reference probabilities below this count as it on the path: they move the solution by less than
  * its square root, and only as far as rounding. */
 static const double LEAST_REFERENCE = 1e-32;
-/* Where there is no barrier, mu has done its work when mu/pi is far below the slope of the value.
+/* Where pi z has no target, mu has done its work when mu/pi is far below the slope of the value.
  */
 static const double VALUE_END = 1e-10;
-/* Newton for the reverse penalty converges at once when the products are off by less than this. */
+/* Newton for reverse KL converges at once when the products are off by less than this. */
 static const double NEWTON_REGION = 0.25;
+
+/* The equations of a step, factorised. */
+typedef struct factors {
+    double *matrix, *row_scale;
+    double *unit; /* the solution for a right side of ones */
+    int32_t *pivots;
+} factors;
+
+/* Steps towards several mu at once: TRIALS rows of n. */
+typedef struct trials {
+    double *rhs, *d_pi, *d_z, *image; /* image: G d_pi */
+    double *cross, *bend;             /* second-order terms */
+    double d_lambda[TRIALS];
+} trials;
 
 typedef struct path {
     const gra_problem *problem;
     int64_t n;
     const double *margins;
-    int barred;            /* pi z = beta pi_ref: a barrier, and no value */
-    double level, mu;      /* level = lambda */
-    double *slack, *curve; /* of pi: value = -beta slack, curve = pi d value/d pi */
-    double *pi, *z, *barrier;
-    double *matrix, *row_scale, *unit; /* factors, row scaling, solution for a right side of ones */
-    int32_t *pivots;
-    double *residual;                 /* of the dual equation */
-    double mass_missing;              /* 1 - sum pi */
-    double *d_pi, *d_z, *image, *rhs; /* n x TARGETS, one target after the other */
-    double *product, *bend;           /* second-order terms, the same shape */
-    double *best_pi, *best_z;
-    double d_level[TARGETS];
+    int complementary; /* pi z = beta pi_ref, and the penalty has no value of its own */
+    double lambda, mu;
+    double *pi, *z, *target; /* target: of pi z, where mu is 0 */
+    double *slack, *curve;   /* of pi: value = -beta slack, curve = pi d value/d pi */
+    double *residual;        /* of the dual equation */
+    double mass_missing;     /* 1 - sum pi */
+    factors factors;
+    trials trials;
+    double *best_pi, *best_z; /* the best step so far */
 } path;
 
 /* The slacks of pi and what follows from them. */
 static void value_at(path *p)
 {
     const gra_penalty *penalty = p->problem->penalty;
-    for (int64_t i = 0; !p->barred && i < p->n; i++) {
+    for (int64_t i = 0; !p->complementary && i < p->n; i++) {
         p->slack[i] = penalty->slack(penalty, log(p->pi[i]) - p->problem->reference.log_mass[i]);
         p->curve[i] = p->problem->beta / penalty->log_slope(penalty, p->slack[i]);
     }
@@ -71,7 +82,7 @@ static void value_at(path *p)
 static double value_bend(const path *p, int64_t i, double growth)
 {
     const gra_penalty *penalty = p->problem->penalty;
-    if (p->barred) {
+    if (p->complementary) {
         return 0.0;
     }
     return p->problem->beta * (p->slack[i] - penalty->grown(penalty, p->slack[i], growth)) -
@@ -85,57 +96,56 @@ static int factorise(path *p)
     for (int64_t i = 0; i < n; i++) {
         double diagonal = (p->z[i] + p->curve[i]) / p->pi[i];
         double scale = diagonal > 1.0 ? 1.0 / diagonal : 1.0;
-        p->row_scale[i] = scale;
+        p->factors.row_scale[i] = scale;
         for (int64_t j = 0; j < n; j++) {
-            p->matrix[i * n + j] = -scale * p->margins[i * n + j];
+            p->factors.matrix[i * n + j] = -scale * p->margins[i * n + j];
         }
-        p->matrix[i * n + i] = diagonal > 1.0 ? 1.0 : diagonal;
+        p->factors.matrix[i * n + i] = diagonal > 1.0 ? 1.0 : diagonal;
     }
-    if (gra_lu_factor(n, p->matrix, n, p->pivots) != 0) {
+    if (gra_lu_factor(n, p->factors.matrix, n, p->factors.pivots) != 0) {
         return 0;
     }
-    memcpy(p->unit, p->row_scale, (size_t)n * sizeof(double));
-    gra_lu_solve(n, p->matrix, n, p->pivots, 1, p->unit);
+    memcpy(p->factors.unit, p->factors.row_scale, (size_t)n * sizeof(double));
+    gra_lu_solve(n, p->factors.matrix, n, p->factors.pivots, 1, p->factors.unit);
     return 1;
 }
 
 /*
- * For each target t: z dpi + pi dz = want_t - pi z - product_t,  dz = dlevel - G dpi + curve dpi/pi
- * + residual + bend_t, sum dpi = mass_missing. `want` gives the target of outcome i as barrier_i +
- * mu[t].
+ * For each trial t: z dpi + pi dz = want_t - pi z - cross_t,  dz = dlambda - G dpi + curve dpi/pi
+ * + residual + bend_t, sum dpi = mass_missing, where want_t = target + mu[t].
  */
-static void solve_targets(path *p, int targets, const double *mu)
+static void solve_trials(path *p, int count, const double *mu)
 {
     int64_t n = p->n;
-    for (int t = 0; t < targets; t++) {
-        double *rhs = p->rhs + t * n;
-        const double *product = p->product + t * n, *bend = p->bend + t * n;
+    for (int t = 0; t < count; t++) {
+        double *rhs = p->trials.rhs + t * n;
+        const double *cross = p->trials.cross + t * n, *bend = p->trials.bend + t * n;
         for (int64_t i = 0; i < n; i++) {
-            double want = p->barrier[i] + mu[t] - p->pi[i] * p->z[i] - product[i];
-            rhs[i] = p->row_scale[i] * (want / p->pi[i] - p->residual[i] - bend[i]);
+            double want = p->target[i] + mu[t] - p->pi[i] * p->z[i] - cross[i];
+            rhs[i] = p->factors.row_scale[i] * (want / p->pi[i] - p->residual[i] - bend[i]);
         }
     }
-    gra_lu_solve(n, p->matrix, n, p->pivots, targets, p->rhs);
-    double unit_sum = gra_total(p->unit, n);
-    for (int t = 0; t < targets; t++) {
-        double *d_pi = p->d_pi + t * n;
-        const double *rhs = p->rhs + t * n;
-        p->d_level[t] = (gra_total(rhs, n) - p->mass_missing) / unit_sum;
+    gra_lu_solve(n, p->factors.matrix, n, p->factors.pivots, count, p->trials.rhs);
+    double unit_sum = gra_total(p->factors.unit, n);
+    for (int t = 0; t < count; t++) {
+        double *d_pi = p->trials.d_pi + t * n;
+        const double *rhs = p->trials.rhs + t * n;
+        p->trials.d_lambda[t] = (gra_total(rhs, n) - p->mass_missing) / unit_sum;
         for (int64_t i = 0; i < n; i++) {
-            d_pi[i] = rhs[i] - p->d_level[t] * p->unit[i];
+            d_pi[i] = rhs[i] - p->trials.d_lambda[t] * p->factors.unit[i];
         }
     }
-    /* G dpi of all targets at once: (dpi) (G)^T = -(dpi) (G), rows being targets. */
-    gra_matmul(targets, n, n, -1.0, p->d_pi, n, p->margins, n, 0.0, p->image, n);
-    for (int t = 0; t < targets; t++) {
-        double *d_pi = p->d_pi + t * n, *d_z = p->d_z + t * n;
-        const double *product = p->product + t * n, *bend = p->bend + t * n,
-                     *image = p->image + t * n;
+    /* G dpi of all trials at once: (dpi) (G)^T = -(dpi) (G), rows being trials. */
+    gra_matmul(count, n, n, -1.0, p->trials.d_pi, n, p->margins, n, 0.0, p->trials.image, n);
+    for (int t = 0; t < count; t++) {
+        double *d_pi = p->trials.d_pi + t * n, *d_z = p->trials.d_z + t * n;
+        const double *cross = p->trials.cross + t * n, *bend = p->trials.bend + t * n,
+                     *image = p->trials.image + t * n;
         for (int64_t i = 0; i < n; i++) {
-            double want = p->barrier[i] + mu[t] - p->pi[i] * p->z[i] - product[i];
-            /* The larger of pi and z comes from its own equation, the smaller from the product. */
+            double want = p->target[i] + mu[t] - p->pi[i] * p->z[i] - cross[i];
+            /* The larger of pi and z comes from its own equation, the smaller from the other. */
             if (p->z[i] > p->pi[i]) {
-                d_z[i] = p->d_level[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] +
+                d_z[i] = p->trials.d_lambda[t] - image[i] + p->curve[i] * d_pi[i] / p->pi[i] +
                          p->residual[i] + bend[i];
                 d_pi[i] = (want - p->pi[i] * d_z[i]) / p->z[i];
             } else {
@@ -168,11 +178,11 @@ static double neighbourhood(const path *p, const double *d_pi, const double *d_z
             double pi = p->pi[i] + *step * d_pi[i], z = p->z[i] + *step * d_z[i];
             inside = pi > 0.0 && z > 0.0;
             double product = pi * z;
-            mu = product > FAR * p->barrier[i] ? fmax(mu, product / FAR) : mu;
+            mu = product > FAR * p->target[i] ? fmax(mu, product / FAR) : mu;
         }
         for (int64_t i = 0; i < p->n && inside; i++) {
             double product = (p->pi[i] + *step * d_pi[i]) * (p->z[i] + *step * d_z[i]);
-            inside = product >= CLOSE * fmax(p->barrier[i], mu);
+            inside = product >= CLOSE * fmax(p->target[i], mu);
         }
         if (inside) {
             return mu;
@@ -182,17 +192,17 @@ static double neighbourhood(const path *p, const double *d_pi, const double *d_z
     return INFINITY;
 }
 
-/* The second-order terms of a step: product = dpi dz, and what the value lacks of its linear part,
+/* The second-order terms of a step: cross = dpi dz, and what the value lacks of its linear part,
  * both for the step taken. */
-static void second_order(const path *p, int target, double step, double mu, int predictor)
+static void second_order(const path *p, int trial, double step, double mu, int predictor)
 {
-    const double *d_pi = p->d_pi + target * p->n, *d_z = p->d_z + target * p->n;
-    double *product = p->product + target * p->n, *bend = p->bend + target * p->n;
+    const double *d_pi = p->trials.d_pi + trial * p->n, *d_z = p->trials.d_z + trial * p->n;
+    double *cross = p->trials.cross + trial * p->n, *bend = p->trials.bend + trial * p->n;
     for (int64_t i = 0; i < p->n; i++) {
-        double limit = 10.0 * fmax(p->barrier[i] + mu, p->pi[i] * p->z[i]);
-        double share = predictor ? (step < 0.1 ? step * step : 1.0) : step;
-        product[i] = d_pi[i] * d_z[i] * share;
-        product[i] = predictor ? product[i] : fmax(-limit, fmin(limit, product[i]));
+        double limit = 10.0 * fmax(p->target[i] + mu, p->pi[i] * p->z[i]);
+        double weight = predictor ? (step < 0.1 ? step * step : 1.0) : step;
+        cross[i] = d_pi[i] * d_z[i] * weight;
+        cross[i] = predictor ? cross[i] : fmax(-limit, fmin(limit, cross[i]));
         double growth = fmax(step * d_pi[i] / p->pi[i], predictor ? -0.9 : -0.95);
         bend[i] = value_bend(p, i, growth);
     }
@@ -203,32 +213,33 @@ static int take(path *p, gra_arena *arena)
     int64_t n = p->n;
     p->pi = gra_arena_doubles(arena, n);
     p->z = gra_arena_doubles(arena, n);
-    p->barrier = gra_arena_doubles(arena, n);
-    p->matrix = gra_arena_doubles(arena, n * n);
-    p->row_scale = gra_arena_doubles(arena, n);
-    p->unit = gra_arena_doubles(arena, n);
-    p->pivots = gra_arena_take(arena, n, sizeof *p->pivots);
+    p->target = gra_arena_doubles(arena, n);
+    p->factors.matrix = gra_arena_doubles(arena, n * n);
+    p->factors.row_scale = gra_arena_doubles(arena, n);
+    p->factors.unit = gra_arena_doubles(arena, n);
+    p->factors.pivots = gra_arena_take(arena, n, sizeof *p->factors.pivots);
     p->residual = gra_arena_doubles(arena, n);
     p->slack = gra_arena_doubles(arena, n);
     p->curve = gra_arena_doubles(arena, n);
-    p->d_pi = gra_arena_doubles(arena, n * TARGETS);
-    p->d_z = gra_arena_doubles(arena, n * TARGETS);
-    p->image = gra_arena_doubles(arena, n * TARGETS);
-    p->rhs = gra_arena_doubles(arena, n * TARGETS);
-    p->product = gra_arena_doubles(arena, n * TARGETS);
-    p->bend = gra_arena_doubles(arena, n * TARGETS);
+    p->trials.d_pi = gra_arena_doubles(arena, n * TRIALS);
+    p->trials.d_z = gra_arena_doubles(arena, n * TRIALS);
+    p->trials.image = gra_arena_doubles(arena, n * TRIALS);
+    p->trials.rhs = gra_arena_doubles(arena, n * TRIALS);
+    p->trials.cross = gra_arena_doubles(arena, n * TRIALS);
+    p->trials.bend = gra_arena_doubles(arena, n * TRIALS);
     p->best_pi = gra_arena_doubles(arena, n);
     p->best_z = gra_arena_doubles(arena, n);
-    return p->best_pi && p->best_z && p->pi && p->z && p->barrier && p->matrix && p->row_scale &&
-           p->unit && p->pivots && p->residual && p->slack && p->curve && p->d_pi && p->d_z &&
-           p->image && p->rhs && p->product && p->bend;
+    return p->best_pi && p->best_z && p->pi && p->z && p->target && p->factors.matrix &&
+           p->factors.row_scale && p->factors.unit && p->factors.pivots && p->residual &&
+           p->slack && p->curve && p->trials.d_pi && p->trials.d_z && p->trials.image &&
+           p->trials.rhs && p->trials.cross && p->trials.bend;
 }
 
 /* The uniform centre: pi = 1/n and z large enough to be on the path for some mu. */
 static void start(path *p)
 {
     int64_t n = p->n;
-    double largest = 0.0, top = -INFINITY, bottom = INFINITY, most_barrier = 0.0;
+    double largest = 0.0, top = -INFINITY, bottom = INFINITY, largest_target = 0.0;
     for (int64_t i = 0; i < n; i++) {
         p->pi[i] = 1.0 / (double)n;
     }
@@ -239,13 +250,13 @@ static void start(path *p)
         p->z[i] = p->residual[i] + p->problem->beta * p->slack[i];
         top = fmax(top, p->z[i]);
         bottom = fmin(bottom, p->z[i]);
-        most_barrier = fmax(most_barrier, p->barrier[i]);
+        largest_target = fmax(largest_target, p->target[i]);
     }
-    p->level = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest),
-                          fmax(p->problem->beta, (double)n * most_barrier));
+    p->lambda = top + fmax(fmax(0.5 * (top - bottom), 2.0 * largest),
+                           fmax(p->problem->beta, (double)n * largest_target));
     p->mu = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        p->z[i] = p->level - p->z[i];
+        p->z[i] = p->lambda - p->z[i];
         p->mu += p->pi[i] * p->z[i] / (double)n;
     }
 }
@@ -255,7 +266,7 @@ static void measure(path *p)
     value_at(p);
     gra_matvec(p->n, p->n, p->margins, p->n, p->pi, p->residual);
     for (int64_t i = 0; i < p->n; i++) {
-        p->residual[i] = p->level - p->residual[i] - p->problem->beta * p->slack[i] - p->z[i];
+        p->residual[i] = p->lambda - p->residual[i] - p->problem->beta * p->slack[i] - p->z[i];
     }
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
@@ -265,50 +276,50 @@ static void measure(path *p)
 static int advance(path *p, gra_answer *answer, double *change)
 {
     int64_t n = p->n;
-    double nothing[TARGETS] = {0.0}, mu[TARGETS], best_mu = INFINITY, best_step = 0.0,
-           best_level = 0.0;
-    double end = !p->barred ? VALUE_END * p->problem->beta / (double)n : 0.0;
+    double nothing[TRIALS] = {0.0}, mu[TRIALS], best_mu = INFINITY, best_step = 0.0,
+           best_lambda = 0.0;
+    double end = !p->complementary ? VALUE_END * p->problem->beta / (double)n : 0.0;
     answer->factorizations++;
     if (!factorise(p)) {
         return -1;
     }
     measure(p);
-    memset(p->product, 0, (size_t)n * sizeof(double));
-    memset(p->bend, 0, (size_t)n * sizeof(double));
-    solve_targets(p, 1, nothing);
-    double reach = longest_step(p, p->d_pi, p->d_z);
-    if (p->barred && reach >= 1.0) {
+    memset(p->trials.cross, 0, (size_t)n * sizeof(double));
+    memset(p->trials.bend, 0, (size_t)n * sizeof(double));
+    solve_trials(p, 1, nothing);
+    double reach = longest_step(p, p->trials.d_pi, p->trials.d_z);
+    if (p->complementary && reach >= 1.0) {
         double off = 0.0;
         for (int64_t i = 0; i < n; i++) {
-            off = fmax(off, fabs(p->d_pi[i] * p->d_z[i]) / p->barrier[i]);
+            off = fmax(off, fabs(p->trials.d_pi[i] * p->trials.d_z[i]) / p->target[i]);
         }
         if (off < NEWTON_REGION) {
             return 0;
         }
     }
     double left = (1.0 - reach) * (1.0 - reach);
-    const double shares[TARGETS] = {
+    const double parts[TRIALS] = {
         0.0, 0.1 * left, left, fmax(left, 1e-4), fmax(left, 1e-2), fmax(left, 0.1), fmax(left, 0.3),
         1.0};
     second_order(p, 0, reach, 0.0, 1);
-    for (int t = 0; t < TARGETS; t++) {
-        mu[t] = fmax(shares[t] * p->mu, 0.1 * end);
+    for (int t = 0; t < TRIALS; t++) {
+        mu[t] = fmax(parts[t] * p->mu, 0.1 * end);
         if (t > 0) {
-            memcpy(p->product + t * n, p->product, (size_t)n * sizeof(double));
-            memcpy(p->bend + t * n, p->bend, (size_t)n * sizeof(double));
+            memcpy(p->trials.cross + t * n, p->trials.cross, (size_t)n * sizeof(double));
+            memcpy(p->trials.bend + t * n, p->trials.bend, (size_t)n * sizeof(double));
         }
     }
     for (int round = 0; round < CORRECTIONS; round++) {
-        solve_targets(p, TARGETS, mu);
-        for (int t = 0; t < TARGETS; t++) {
-            const double *d_pi = p->d_pi + t * n, *d_z = p->d_z + t * n;
+        solve_trials(p, TRIALS, mu);
+        for (int t = 0; t < TRIALS; t++) {
+            const double *d_pi = p->trials.d_pi + t * n, *d_z = p->trials.d_z + t * n;
             double step = longest_step(p, d_pi, d_z);
             second_order(p, t, step, mu[t], 0);
             double reached = neighbourhood(p, d_pi, d_z, mu[t], &step);
             if (reached < best_mu) {
                 best_mu = reached;
                 best_step = step;
-                best_level = p->d_level[t];
+                best_lambda = p->trials.d_lambda[t];
                 memcpy(p->best_pi, d_pi, (size_t)n * sizeof(double));
                 memcpy(p->best_z, d_z, (size_t)n * sizeof(double));
             }
@@ -323,9 +334,9 @@ static int advance(path *p, gra_answer *answer, double *change)
         p->pi[i] += best_step * p->best_pi[i];
         p->z[i] += best_step * p->best_z[i];
     }
-    p->level += best_step * best_level;
+    p->lambda += best_step * best_lambda;
     p->mu = best_mu;
-    return !p->barred && p->mu <= end ? 0 : 1;
+    return !p->complementary && p->mu <= end ? 0 : 1;
 }
 
 /* Slacks from the end of the path: from pi or from z, whichever is known better. */
@@ -333,7 +344,7 @@ static void set_slacks(path *p, gra_answer *answer)
 {
     const gra_problem *problem = p->problem;
     int64_t n = p->n;
-    if (p->barred) {
+    if (p->complementary) {
         for (int64_t i = 0; i < n; i++) {
             answer->slack[i] = p->z[i] >= p->pi[i] ? p->z[i] / problem->beta
                                                    : problem->reference.mass[i] / p->pi[i];
@@ -356,34 +367,76 @@ static void set_slacks(path *p, gra_answer *answer)
     gra_answer_respond(problem, answer);
 }
 
-grpoalign_status gra_central_path(const gra_problem *problem, gra_answer *answer)
+/* Brings the answer near the solution, for Newton to finish. */
+static grpoalign_status follow_path(const gra_problem *problem, gra_answer *answer)
 {
     int64_t n = problem->reference.classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    path p = {.problem = problem, .n = n, .margins = problem->structure->game.margins};
+    path p = {.problem = problem,
+              .n = n,
+              .margins = problem->structure->game.margins,
+              .complementary = problem->penalty->complementary};
     if (!take(&p, problem->arena)) {
-        gra_arena_rewind(problem->arena, mark);
         return gra_fail_memory(problem->error);
     }
-    p.barred = problem->penalty->complementary;
     for (int64_t i = 0; i < n; i++) {
         p.slack[i] = p.curve[i] = 0.0;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        p.barrier[i] =
-            p.barred ? problem->beta * fmax(problem->reference.mass[i], LEAST_REFERENCE) : 0.0;
+        p.target[i] = p.complementary
+                          ? problem->beta * fmax(problem->reference.mass[i], LEAST_REFERENCE)
+                          : 0.0;
     }
     start(&p);
     answer->method = GRPOALIGN_METHOD_CENTRAL_PATH;
-    grpoalign_status status = GRPOALIGN_OK;
-    int32_t last = p.barred ? problem->max_iterations : answer->iterations + LONGEST_BENT;
-    for (int more = 1; more > 0 && answer->iterations < last && status >= 0;) {
+    int32_t last = p.complementary ? problem->max_iterations : answer->iterations + LONGEST_BENT;
+    for (int more = 1; more > 0 && answer->iterations < last;) {
         double change = 0.0;
         more = advance(&p, answer, &change);
         answer->iterations++;
-        status = gra_report_progress(problem, answer, problem->beta, change);
+        GRA_TRY(gra_report_progress(problem, answer, problem->beta, change));
     }
     set_slacks(&p, answer);
     gra_arena_rewind(problem->arena, mark);
-    return status;
+    return GRPOALIGN_OK;
+}
+
+/* The largest advantage at the reference. */
+static double largest_advantage(gra_newton *s)
+{
+    double largest = 0.0;
+    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes,
+               s->problem->reference.mass, s->work);
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        largest = fmax(largest, fabs(s->work[c]));
+    }
+    return largest;
+}
+
+/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy.
+ */
+grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallback,
+                                   gra_answer *answer)
+{
+    gra_newton s;
+    int outcome;
+    double change;
+    answer->method = GRPOALIGN_METHOD_NEWTON;
+    answer->unique = answer->stable = 1;
+    if (!gra_newton_start(&s, problem, answer)) {
+        return gra_fail_memory(problem->error);
+    }
+    /* Far above the advantages Newton converges by itself. */
+    if (problem->beta <= problem->penalty->newton_above * largest_advantage(&s)) {
+        GRA_TRY(follow_path(problem, answer));
+        GRA_TRY(gra_newton_run(&s, 60, 0.0, &outcome, &change));
+    } else if (problem->start != NULL) {
+        GRA_TRY(gra_newton_from_policy(&s, problem->start, 100, &outcome, &change));
+    } else {
+        GRA_TRY(gra_newton_from_reference(&s, &outcome, &change));
+    }
+    if (outcome != NEWTON_DONE) {
+        gra_problem plain = *problem;
+        plain.start = NULL;
+        return fallback(&plain, answer);
+    }
+    return gra_newton_finish(&s, outcome);
 }

@@ -1,14 +1,18 @@
 /*
- * Ranked structures: u_c = scale * (mass below - mass above), classes ascending.
+ * Structures with one answer in a closed form, or nearly so.
+ *
+ * Flat: all advantages are equal, and the policy is pi_ref.
+ *
+ * Ranked: u_c = scale * (mass below - mass above), classes ascending.
  *
  * With T the policy's mass above a class, u_c = scale (1 - 2 T - pi_c), so stationarity reads
  *
- *     slack_c = level - b (1 - 2 T) + b pi_c,    b = scale / beta,
+ *     slack_c = lambda - b (1 - 2 T) + b pi_c,    b = scale / beta,
  *
  * where the left side falls and the right side grows in pi_c: from the best class downwards each
- * class has exactly one answer, given the level. For reverse KL the level is 1 and the recursion is
- * the closed form of theory, section 2. For other penalties the total mass falls strictly as the
- * level grows: one unknown.
+ * class has exactly one answer, given lambda. For reverse KL lambda is 1 and the recursion is the
+ * closed form of doc/theory.md, section 2. For other penalties the total mass falls strictly as
+ * lambda grows: one unknown.
  */
 #include "solver/solver.h"
 
@@ -24,7 +28,7 @@ typedef struct descent {
     int32_t calls;
 } descent;
 
-static double descend(descent *self, double level)
+static double descend(descent *self, double lambda)
 {
     const gra_problem *problem = self->problem;
     const gra_class_reference *reference = &problem->reference;
@@ -32,7 +36,7 @@ static double descend(descent *self, double level)
     self->calls++;
     for (int64_t c = reference->classes - 1; c >= 0; c--) {
         double lead = (2.0 * above.high - 1.0) + 2.0 * above.low;
-        double base = level + self->slope * lead;
+        double base = lambda + self->slope * lead;
         double policy = problem->penalty->resolvent(problem->penalty, reference->mass[c],
                                                     reference->log_mass[c], base, self->slope);
         self->answer->policy[c] = policy;
@@ -45,29 +49,35 @@ static double descend(descent *self, double level)
     return gra_sum_value(above);
 }
 
-static double excess(void *context, double level)
+static double excess(void *context, double lambda)
 {
-    return descend(context, level) - 1.0;
+    return descend(context, lambda) - 1.0;
+}
+
+grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer)
+{
+    gra_answer_reference(problem, answer);
+    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer)
 {
     descent run = {problem, answer, problem->structure->ranked_scale / problem->beta, 0};
     const gra_class_reference *reference = &problem->reference;
-    double level = gra_total(reference->mass, reference->classes); /* where pi s = pi_ref */
+    double lambda = gra_total(reference->mass, reference->classes); /* where pi s = pi_ref */
     answer->method = GRPOALIGN_METHOD_CLOSED_FORM;
     if (!problem->penalty->complementary) {
-        /* Slacks lie within b of the level: above the even slack no class has more than its even
-         * share, below none less. */
+        /* Slacks lie within b of lambda: above the even slack no class has more than its even
+         * part, below it none has less. */
         double margin = 1e-9 * run.slope + 1e-12,
                even = gra_penalty_even_slack(problem->penalty, reference);
         double low = even - run.slope - margin, high = even + run.slope + margin;
         answer->method = GRPOALIGN_METHOD_SCALAR;
-        level = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));
+        lambda = gra_root(excess, &run, low, excess(&run, low), high, excess(&run, high));
     }
-    (void)descend(&run, level);
+    (void)descend(&run, lambda);
     answer->iterations = run.calls;
-    answer->unique = answer->stable = 1; /* a monotone game: theory, section 3 */
+    answer->unique = answer->stable = 1; /* a monotone game: doc/theory.md, section 3 */
     /* The recursion contracts its errors; what is left are a few roundings of numbers below 1. */
     answer->policy_error = 8.0 * DBL_EPSILON;
     return GRPOALIGN_OK;

@@ -1,20 +1,18 @@
 /*
  * Games: which way to a stationary policy.
  *
- * Reverse KL starts from a affine nearby. Pairwise preferences come by the central path. Direct KL
- * follows the branch from large beta, where the stationary policy is unique, down to the wanted
- * one; where that branch ends at a fold, and wherever Newton fails, implicit steps along the
- * training flow in its natural metric, d slack/dt = -r, lead on to where training ends.
+ * Reverse KL starts from an affine problem nearby. Direct KL follows the branch from large beta,
+ * where the stationary policy is unique, down to the wanted one. Where that branch ends at a fold,
+ * and wherever Newton fails, implicit steps along the training flow (newton_flow.c) lead on to where
+ * training ends.
  */
 #include "solver/newton.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/numeric.h"
 #include "base/status.h"
-#include "linalg/linalg.h"
 
 /* Points on the way to the wanted one are solved to this relative correction, with coarse
  * advantages where those move no slack by more than ON_THE_WAY. */
@@ -34,79 +32,118 @@ static const double SHORTEST_STRIDE = 1e-4;
  */
 enum { LAST_ITERATIONS = 40 };
 
+/* The branch on the way down from large beta. */
+typedef struct branch {
+    double here, end, stride; /* in log beta */
+    double *slack, *policy;   /* of the last point */
+    double *tangent;          /* of its slacks, in log beta */
+    int sign;                 /* of the determinant there */
+    double *predicted;        /* the policy that the tangent points to */
+} branch;
+
+static int branch_take(branch *self, int64_t n, gra_arena *arena)
+{
+    self->slack = gra_arena_doubles(arena, n);
+    self->policy = gra_arena_doubles(arena, n);
+    self->tangent = gra_arena_doubles(arena, n);
+    self->predicted = gra_arena_doubles(arena, n);
+    return self->slack != NULL && self->policy != NULL && self->tangent != NULL &&
+           self->predicted != NULL;
+}
+
+static void return_to_branch(gra_newton *s, const branch *self)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(s->answer->slack, self->slack, bytes);
+    memcpy(s->answer->policy, self->policy, bytes);
+}
+
+/* The current slacks are a point of the branch: finds the tangent. s->equations.regular tells
+ * whether there is one. */
+static grpoalign_status add_point(gra_newton *s, branch *self)
+{
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    memcpy(self->slack, s->answer->slack, bytes);
+    memcpy(self->policy, s->answer->policy, bytes);
+    if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
+        return gra_fail_memory(s->problem->error);
+    }
+    if (s->equations.regular) {
+        /* beta p + u = lambda, differentiated in log beta: dp + (1/beta) J dpi = dlambda - p. */
+        self->sign = gra_newton_direction(s, self->slack, self->tangent);
+    }
+    return GRPOALIGN_OK;
+}
+
+/* Tries a stride along the tangent. It is accepted when Newton converges at once, to where the
+ * tangent pointed, and the determinant keeps its sign; else the next one is shorter. */
+static grpoalign_status try_stride(gra_newton *s, branch *self, int *accepted, double *change)
+{
+    int64_t n = s->game->classes;
+    double next = fmax(self->end, self->here - self->stride), correction = 0.0, travelled = 0.0;
+    int last = next <= self->end, found;
+    return_to_branch(s, self);
+    s->beta = last ? s->problem->beta : exp(next);
+    s->accuracy = last ? GRA_EXACT : way_accuracy(s);
+    gra_newton_move(s, self->tangent, next - self->here);
+    memcpy(self->predicted, s->answer->policy, (size_t)n * sizeof(double));
+    GRA_TRY(
+        gra_newton_run(s, last ? LAST_ITERATIONS : 5, last ? 0.0 : NEAR_BRANCH, &found, change));
+    for (int64_t c = 0; c < n; c++) {
+        correction += fabs(s->answer->policy[c] - self->predicted[c]);
+        travelled += fabs(s->answer->policy[c] - self->policy[c]);
+    }
+    *accepted = found == NEWTON_DONE && s->answer->regular == self->sign &&
+                correction < 0.02 + 0.2 * travelled && travelled < 0.5;
+    if (*accepted) {
+        self->here = next;
+        self->stride *= correction < 0.005 ? 2.0 : 1.0;
+    } else {
+        self->stride = 0.4 * fmin(self->stride, self->here - next);
+    }
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status walk_branch(gra_newton *s, branch *self, int *outcome, double *change)
+{
+    *outcome = NEWTON_DONE;
+    while (self->here > self->end) {
+        int accepted = 0;
+        GRA_TRY(add_point(s, self));
+        if (!s->equations.regular) {
+            *outcome = NEWTON_FAILED;
+            return GRPOALIGN_OK;
+        }
+        while (!accepted) {
+            GRA_TRY(try_stride(s, self, &accepted, change));
+            if (!accepted && (self->stride < SHORTEST_STRIDE ||
+                              s->answer->iterations >= s->problem->max_iterations)) {
+                return_to_branch(s, self);
+                *outcome = NEWTON_FAILED;
+                return GRPOALIGN_OK;
+            }
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
 /*
- * From beta_from (solved) down to problem->beta along the branch: tangent, then Newton. A step is
- * kept when Newton converges at once, to where the tangent pointed, and the determinant keeps its
- * sign. *outcome is NEWTON_FAILED at a fold, with the last point of the branch in the answer.
+ * From the current slacks, which are the answer at beta_from, down to problem->beta along the
+ * branch. *outcome is NEWTON_FAILED at a fold, with the last point of the branch in the answer.
  */
 static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
-    int64_t n = s->game->classes;
-    double here = log(beta_from), end = log(problem->beta), stride = 1.0;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *base_slack = gra_arena_doubles(problem->arena, n),
-           *tangent = gra_arena_doubles(problem->arena, n);
-    double *base_policy = gra_arena_doubles(problem->arena, n),
-           *predicted = gra_arena_doubles(problem->arena, n);
-    if (base_slack == NULL || tangent == NULL || base_policy == NULL || predicted == NULL) {
-        gra_arena_rewind(problem->arena, mark);
+    branch self = {.here = log(beta_from), .end = log(problem->beta), .stride = 1.0};
+    if (!branch_take(&self, s->game->classes, problem->arena)) {
         return gra_fail_memory(problem->error);
     }
-    grpoalign_status status = GRPOALIGN_OK;
-    size_t bytes = (size_t)n * sizeof(double);
-    *outcome = NEWTON_DONE;
-    while (here > end && status >= 0) {
-        /* beta p + u = level, differentiated in log beta: dp + (1/beta) J dpi = dlevel - p. */
-        memcpy(base_slack, s->answer->slack, bytes);
-        memcpy(base_policy, s->answer->policy, bytes);
-        if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
-            status = gra_fail_memory(problem->error);
-            break;
-        }
-        if (!s->factored) {
-            *outcome = NEWTON_FAILED;
-            break;
-        }
-        int sign = gra_newton_direction(s, base_slack, tangent);
-        int accepted = 0;
-        while (!accepted && status >= 0) {
-            double next = fmax(end, here - stride);
-            memcpy(s->answer->slack, base_slack, bytes);
-            memcpy(s->answer->policy, base_policy, bytes);
-            s->beta = next > end ? exp(next) : problem->beta;
-            s->accuracy = next > end ? way_accuracy(s) : GRA_EXACT;
-            gra_newton_move(s, tangent, next - here);
-            memcpy(predicted, s->answer->policy, bytes);
-            int found;
-            status = gra_newton_run(s, next > end ? 5 : LAST_ITERATIONS,
-                                    next > end ? NEAR_BRANCH : 0.0, &found, change);
-            double correction = 0.0, travelled = 0.0;
-            for (int64_t c = 0; c < n; c++) {
-                correction += fabs(s->answer->policy[c] - predicted[c]);
-                travelled += fabs(s->answer->policy[c] - base_policy[c]);
-            }
-            accepted = status >= 0 && found == NEWTON_DONE && s->answer->regular == sign &&
-                       correction < 0.02 + 0.2 * travelled && travelled < 0.5;
-            if (accepted) {
-                here = next;
-                stride *= correction < 0.005 ? 2.0 : 1.0;
-            } else if (status >= 0) {
-                stride = 0.4 * fmin(stride, here - next);
-                if (stride < SHORTEST_STRIDE || s->answer->iterations >= problem->max_iterations) {
-                    memcpy(s->answer->slack, base_slack, bytes);
-                    memcpy(s->answer->policy, base_policy, bytes);
-                    *outcome = NEWTON_FAILED;
-                    here = -INFINITY;
-                    break;
-                }
-            }
-        }
-    }
+    GRA_TRY(walk_branch(s, &self, outcome, change));
     s->beta = problem->beta;
     s->accuracy = GRA_EXACT;
     gra_arena_rewind(problem->arena, mark);
-    return status;
+    return GRPOALIGN_OK;
 }
 
 /* The solution connected to pi_ref: at once where beta is large, else along the branch from there.
@@ -137,165 +174,152 @@ static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *cha
     return GRPOALIGN_OK;
 }
 
+/* A reference that is raised on the way, and the last answer for one. */
+typedef struct easing {
+    gra_problem eased;
+    double *mass, *log_mass;
+    double *slack, *policy;
+    double floor, stride; /* in logarithms; the floor is infinite at first */
+} easing;
+
+static int easing_take(easing *self, int64_t n, gra_arena *arena)
+{
+    self->mass = gra_arena_doubles(arena, n);
+    self->log_mass = gra_arena_doubles(arena, n);
+    self->slack = gra_arena_doubles(arena, n);
+    self->policy = gra_arena_doubles(arena, n);
+    return self->mass != NULL && self->log_mass != NULL && self->slack != NULL &&
+           self->policy != NULL;
+}
+
+/* Raises the reference by exp(floor) everywhere, or not at all. */
+static void raise_reference(easing *self, const gra_class_reference *reference, double floor,
+                            int last)
+{
+    int64_t n = reference->classes;
+    double raise = last ? 0.0 : exp(floor), total = 1.0 + (double)n * raise;
+    for (int64_t c = 0; c < n; c++) {
+        self->mass[c] = (reference->mass[c] + raise) / total;
+        self->log_mass[c] = last ? reference->log_mass[c] : log(self->mass[c]);
+    }
+}
+
+/* Newton for the raised reference: from the last answer, or along the branch if there is none. */
+static grpoalign_status solve_eased(gra_newton *s, const easing *self, int last, int *outcome,
+                                    double *change)
+{
+    if (isinf(self->floor)) {
+        return from_large_beta(s, outcome, change);
+    }
+    /* A class with a stiff slack keeps its probability, another its slack. */
+    for (int64_t c = 0; c < s->game->classes; c++) {
+        int stiff = self->policy[c] > s->beta * self->slack[c];
+        s->answer->slack[c] = stiff ? self->mass[c] / self->policy[c] : self->slack[c];
+    }
+    gra_answer_respond(s->problem, s->answer);
+    return gra_newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
+}
+
 /*
- * For reverse KL, where tiny reference probabilities on good outcomes make corners that Newton
- * cannot turn: starts from a nearly uniform reference, raised by 1 everywhere, and lowers the
- * floor, faster and faster, to the reference itself.
+ * For reverse KL: tiny reference probabilities of good outcomes make corners that Newton cannot
+ * turn. So it starts with a nearly uniform reference, raised by 1 everywhere, and lowers this
+ * floor, faster and faster, down to the reference itself.
  */
 static grpoalign_status ease_reference(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;
-    int64_t n = s->game->classes;
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *mass = gra_arena_doubles(problem->arena, n),
-           *log_mass = gra_arena_doubles(problem->arena, n);
-    double *slack = gra_arena_doubles(problem->arena, n),
-           *policy = gra_arena_doubles(problem->arena, n);
-    if (mass == NULL || log_mass == NULL || slack == NULL || policy == NULL) {
-        gra_arena_rewind(problem->arena, mark);
+    easing self = {.eased = *problem, .floor = INFINITY, .stride = log(10.0)};
+    if (!easing_take(&self, s->game->classes, problem->arena)) {
         return gra_fail_memory(problem->error);
     }
-    gra_problem eased = *problem;
-    eased.reference.mass = mass;
-    eased.reference.log_mass = log_mass;
-    s->problem = &eased;
-    size_t bytes = (size_t)n * sizeof(double);
-    double floor = INFINITY, stride = log(10.0);
-    grpoalign_status status = GRPOALIGN_OK;
-    for (int i = 0; i < 200 && status >= 0; i++) {
-        double next = isinf(floor) ? 0.0 : floor - stride;
+    self.eased.reference.mass = self.mass;
+    self.eased.reference.log_mass = self.log_mass;
+    s->problem = &self.eased;
+    size_t bytes = (size_t)s->game->classes * sizeof(double);
+    for (int i = 0; i < 200; i++) {
+        double next = isinf(self.floor) ? 0.0 : self.floor - self.stride;
         int last = next < log(GRA_LEAST_MASS);
-        double raise = last ? 0.0 : exp(next), total = 1.0 + (double)n * raise;
-        for (int64_t c = 0; c < n; c++) {
-            mass[c] = (problem->reference.mass[c] + raise) / total;
-            log_mass[c] = last ? problem->reference.log_mass[c] : log(mass[c]);
-        }
-        if (isinf(floor)) {
-            status = from_large_beta(s, outcome, change);
-        } else {
-            /* A class with a stiff slack keeps its probability, another its slack. */
-            for (int64_t c = 0; c < n; c++) {
-                int stiff = policy[c] > s->beta * slack[c];
-                s->answer->slack[c] = stiff ? mass[c] / policy[c] : slack[c];
-            }
-            (void)problem->penalty->respond(problem->penalty, &eased.reference, s->answer->slack,
-                                            s->answer->policy);
-        }
-        if (status >= 0 && !isinf(floor)) {
-            status = gra_newton_run(s, 15, last ? 0.0 : NEAR_BRANCH, outcome, change);
-        }
-        if (status >= 0 && *outcome == NEWTON_DONE) {
+        raise_reference(&self, &problem->reference, next, last);
+        GRA_TRY(solve_eased(s, &self, last, outcome, change));
+        if (*outcome == NEWTON_DONE) {
             if (last) {
                 break;
             }
-            memcpy(slack, s->answer->slack, bytes);
-            memcpy(policy, s->answer->policy, bytes);
-            floor = next;
-            stride *= 3.0;
+            memcpy(self.slack, s->answer->slack, bytes);
+            memcpy(self.policy, s->answer->policy, bytes);
+            self.floor = next;
+            self.stride *= 3.0;
         } else {
-            stride /= 4.0;
-            if (isinf(floor) || stride < 1e-3) {
+            self.stride /= 4.0;
+            if (isinf(self.floor) || self.stride < 1e-3) {
                 break;
             }
         }
     }
     s->problem = problem;
     gra_arena_rewind(problem->arena, mark);
-    return status;
+    return GRPOALIGN_OK;
 }
 
 /* Whether the answer is not known to repel. */
-static int attracts(gra_newton *s)
+static grpoalign_status attracts(const gra_newton *s, int32_t *yes)
 {
-    int32_t stable = gra_stability(s->problem, s->answer);
-    double rounding;
-    return stable >= 0 ? stable : !(gra_abscissa_of(s->problem, s->answer, &rounding) > rounding);
+    double abscissa, rounding;
+    GRA_TRY(gra_stability(s->problem, s->answer, yes));
+    if (*yes < 0) {
+        GRA_TRY(gra_abscissa_of(s->problem, s->answer, &abscissa, &rounding));
+        *yes = !(abscissa > rounding);
+    }
+    return GRPOALIGN_OK;
 }
 
 /*
- * Looks for a second stationary policy where training would be if it had gone too far: with nearly
- * everything on the class that the solution found likes best. Finding none proves nothing.
+ * Looks for a second stationary policy where training would be if it had gone too far: nearly all
+ * probability is on the class with the largest advantage. Nothing is proved when none is found.
  */
 static grpoalign_status probe_beyond(gra_newton *s, int *another)
 {
     const gra_problem *problem = s->problem;
     int64_t n = s->game->classes, best = 0;
-    size_t bytes = (size_t)n * sizeof(double);
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *slack = gra_arena_doubles(problem->arena, n),
-           *policy = gra_arena_doubles(problem->arena, n);
-    gra_answer kept = *s->answer;
-    *another = 0;
-    if (slack == NULL || policy == NULL) {
-        gra_arena_rewind(problem->arena, mark);
+    gra_answer *found = s->answer, probe;
+    if (!gra_answer_take(&probe, problem) || !gra_newton_evaluate(s)) {
         return gra_fail_memory(problem->error);
     }
-    memcpy(slack, s->answer->slack, bytes);
-    memcpy(policy, s->answer->policy, bytes);
-    grpoalign_status status =
-        gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(problem->error);
     for (int64_t c = 0; c < n; c++) {
         best = s->u[c] > s->u[best] ? c : best;
     }
     for (int64_t c = 0; c < n; c++) {
         s->work[c] = 1e-6 * problem->reference.mass[c] + (c == best ? 1.0 - 1e-6 : 0.0);
     }
-    if (status >= 0) {
-        status = gra_newton_respond(s, s->work);
-    }
-    int found = NEWTON_FAILED;
-    double change = 0.0;
-    if (status >= 0) {
-        status = gra_newton_run(s, 30, 0.0, &found, &change);
-    }
-    *another = found == NEWTON_DONE && gra_largest_difference(s->answer->policy, policy, n) > 1e-7;
-    int32_t iterations = s->answer->iterations, factorizations = s->answer->factorizations;
-    *s->answer = kept;
-    s->answer->iterations = iterations;
-    s->answer->factorizations = factorizations;
-    memcpy(s->answer->slack, slack, bytes);
-    memcpy(s->answer->policy, policy, bytes);
+    probe.method = found->method;
+    probe.iterations = found->iterations;
+    probe.factorizations = found->factorizations;
+    s->answer = &probe;
+    int outcome;
+    double change;
+    GRA_TRY(gra_newton_from_policy(s, s->work, 30, &outcome, &change));
+    *another =
+        outcome == NEWTON_DONE && gra_largest_difference(probe.policy, found->policy, n) > 1e-7;
+    found->iterations = probe.iterations;
+    found->factorizations = probe.factorizations;
+    s->answer = found;
     gra_arena_rewind(problem->arena, mark);
-    return status;
+    return GRPOALIGN_OK;
 }
 
-/* The largest advantage at the reference. */
-static double largest_advantage(gra_newton *s)
-{
-    double largest = 0.0;
-    gra_matvec(s->game->classes, s->game->classes, s->game->margins, s->game->classes,
-               s->problem->reference.mass, s->work);
-    for (int64_t c = 0; c < s->game->classes; c++) {
-        largest = fmax(largest, fabs(s->work[c]));
-    }
-    return largest;
-}
-
-/* Newton from the response to the advantages at a policy. */
-static grpoalign_status from_policy(gra_newton *s, const double *policy, int limit, int *outcome,
-                                    double *change)
-{
-    GRA_TRY(gra_newton_respond(s, policy));
-    return gra_newton_run(s, limit, 0.0, outcome, change);
-}
-
-static grpoalign_status from_reference(gra_newton *s, int *outcome, double *change)
-{
-    gra_newton_at_reference(s);
-    return from_policy(s, s->answer->policy, 60, outcome, change);
-}
-
-/* Newton from the stationary policy of a affine that lies near. */
+/* Newton from the stationary policy of the affine problem nearby. */
 static grpoalign_status from_near(gra_newton *s, int *outcome, double *change)
 {
     gra_structure structure = {.kind = GRA_AFFINE, .classes = s->game->classes};
     structure.affine = *s->game->near;
-    gra_problem affine = *s->problem;
-    affine.structure = &structure;
-    affine.progress = NULL;
+    gra_problem straightened = *s->problem;
+    straightened.structure = &structure;
+    straightened.progress = NULL;
     gra_answer start = {.slack = s->answer->slack, .policy = s->answer->policy};
-    GRA_TRY(s->problem->solve(&affine, &start));
-    return from_policy(s, s->answer->policy, 30, outcome, change);
+    GRA_TRY(s->problem->solve(&straightened, &start));
+    return gra_newton_from_policy(s, s->answer->policy, 30, outcome, change);
 }
 
 /* Newton from slacks that go on as they went between two answers at larger betas: straight in
@@ -311,7 +335,7 @@ static grpoalign_status from_before(gra_newton *s, int *outcome, double *change)
     return gra_newton_run(s, 30, 0.0, outcome, change);
 }
 
-/* How much further than between the last two answers slacks may be carried on. */
+/* Slacks are carried on by at most this many times the last stride in log beta. */
 static const double LONGEST_STRIDE = 1.5;
 
 static int may_go_on(const gra_problem *problem)
@@ -321,24 +345,9 @@ static int may_go_on(const gra_problem *problem)
            log(before->beta / problem->beta) < LONGEST_STRIDE * log(earlier->beta / before->beta);
 }
 
-/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy.
- */
-static grpoalign_status solve_margins(gra_newton *s, int *outcome, double *change)
-{
-    const gra_problem *problem = s->problem;
-    s->answer->unique = s->answer->stable = 1;
-    /* Far above the advantages Newton from pi_ref converges by itself. */
-    if (problem->beta <= problem->penalty->newton_above * largest_advantage(s)) {
-        GRA_TRY(gra_central_path(problem, s->answer));
-        GRA_TRY(gra_newton_run(s, 60, 0.0, outcome, change));
-        return *outcome == NEWTON_DONE ? GRPOALIGN_OK : from_large_beta(s, outcome, change);
-    }
-    return problem->start != NULL ? from_policy(s, problem->start, 100, outcome, change)
-                                  : from_reference(s, outcome, change);
-}
-
-/* Reverse KL: from the affine nearby, else from the reference, else by easing the reference. */
-static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *change)
+/* Where folds are rare (reverse KL): from the affine problem nearby, else from the reference, else
+ * by easing it. */
+static grpoalign_status go_straight(gra_newton *s, int *outcome, double *change)
 {
     if (may_go_on(s->problem)) {
         GRA_TRY(from_before(s, outcome, change));
@@ -347,7 +356,7 @@ static grpoalign_status solve_reverse(gra_newton *s, int *outcome, double *chang
         GRA_TRY(from_near(s, outcome, change));
     }
     if (*outcome != NEWTON_DONE) {
-        GRA_TRY(from_reference(s, outcome, change));
+        GRA_TRY(gra_newton_from_reference(s, outcome, change));
     }
     if (*outcome != NEWTON_DONE) {
         GRA_TRY(ease_reference(s, outcome, change));
@@ -367,82 +376,64 @@ static grpoalign_status follow_reference(gra_newton *s, int *outcome, double *ch
         *outcome == NEWTON_DONE) {
         s->answer->unique = 1;
     }
-    if (*outcome == NEWTON_DONE && !attracts(s)) {
-        *outcome = NEWTON_FAILED; /* the branch was lost: pi_ref is never connected to a point that
-                                     repels */
+    if (*outcome == NEWTON_DONE) {
+        int32_t yes;
+        GRA_TRY(attracts(s, &yes));
+        /* pi_ref is never connected to a point that repels: then the branch was lost. */
+        *outcome = yes ? NEWTON_DONE : NEWTON_FAILED;
     }
     s->answer->on_branch = *outcome == NEWTON_DONE;
     return GRPOALIGN_OK;
 }
 
+/* The first way that applies. */
+static grpoalign_status find_solution(gra_newton *s, int *outcome, double *change)
+{
+    const gra_problem *problem = s->problem;
+    *outcome = NEWTON_FAILED;
+    if (problem->start != NULL) {
+        return gra_newton_from_policy(s, problem->start, 100, outcome, change);
+    }
+    if (s->game->margins != NULL) { /* one solution, to which the central path did not lead */
+        return from_large_beta(s, outcome, change);
+    }
+    return problem->penalty->folds_rare ? go_straight(s, outcome, change)
+                                        : follow_reference(s, outcome, change);
+}
+
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
 {
-    const gra_game *game = &problem->structure->game;
-    gra_newton s = {.problem = problem,
-                    .game = game,
-                    .answer = answer,
-                    .beta = problem->beta,
-                    .accuracy = GRA_EXACT};
-    int outcome = NEWTON_FAILED, folds_rare = problem->penalty->folds_rare;
+    gra_newton s;
+    int outcome, another = 0;
     double change = INFINITY;
     answer->method = GRPOALIGN_METHOD_NEWTON;
-    if (!gra_newton_take(&s, problem->arena)) {
+    if (!gra_newton_start(&s, problem, answer)) {
         return gra_fail_memory(problem->error);
     }
-    if (game->margins != NULL) {
-        GRA_TRY(solve_margins(&s, &outcome, &change));
-    } else if (problem->start != NULL) {
-        GRA_TRY(from_policy(&s, problem->start, 100, &outcome, &change));
-    } else if (folds_rare) {
-        GRA_TRY(solve_reverse(&s, &outcome, &change));
-    } else {
-        GRA_TRY(follow_reference(&s, &outcome, &change));
-    }
+    GRA_TRY(find_solution(&s, &outcome, &change));
     if (outcome != NEWTON_DONE) {
         gra_newton_at_reference(&s);
         GRA_TRY(gra_newton_flow(&s, FLOW_STEPS, &outcome, &change));
     }
-    int valid = 0;
-    if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_newton_polish(&s, &valid));
-    }
-    if (!valid) {
-        answer->status = GRPOALIGN_NOT_CONVERGED;
-        answer->policy_error = 1.0;
-        return GRPOALIGN_OK;
-    }
-    if (!folds_rare && answer->unique < 0) {
-        int another;
+    GRA_TRY(gra_newton_finish(&s, outcome));
+    if (answer->status == GRPOALIGN_OK && answer->unique < 0 && !problem->penalty->folds_rare) {
         GRA_TRY(probe_beyond(&s, &another));
-        if (another) {
-            answer->unique = 0;
-            answer->status = GRPOALIGN_NOT_UNIQUE;
-        }
+    }
+    if (another) {
+        answer->unique = 0;
+        answer->status = GRPOALIGN_NOT_UNIQUE;
     }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_near_game(const gra_problem *problem, const double *policy,
-                               gra_answers *points, gra_answer *answer)
+grpoalign_status gra_near_game(const gra_problem *problem, const double *policy, gra_answer *answer)
 {
-    (void)points;
-    gra_newton s = {.problem = problem,
-                    .game = &problem->structure->game,
-                    .answer = answer,
-                    .beta = problem->beta,
-                    .accuracy = GRA_EXACT};
-    int outcome, valid = 0;
+    gra_newton s;
+    int outcome;
     double change;
-    if (!gra_newton_take(&s, problem->arena)) {
+    if (!gra_newton_start(&s, problem, answer)) {
         return gra_fail_memory(problem->error);
     }
-    answer->beta = problem->beta;
-    answer->unique = answer->stable = -1;
-    answer->iterations = answer->factorizations = 0;
-    GRA_TRY(from_policy(&s, policy, 30, &outcome, &change));
-    if (outcome == NEWTON_DONE) {
-        GRA_TRY(gra_newton_polish(&s, &valid));
-    }
-    answer->status = valid ? GRPOALIGN_OK : GRPOALIGN_NOT_CONVERGED;
-    return GRPOALIGN_OK;
+    GRA_TRY(gra_newton_from_policy(&s, policy, 30, &outcome, &change));
+    return gra_newton_finish(&s, outcome);
 }

@@ -1,6 +1,5 @@
 /*
- * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta slack, pi = softmax(log
- * pi_ref + y), and where it ends.
+ * The training flow from a policy to where it ends.
  *
  * Outcomes that differ by a factor of a billion in probability move at rates that differ as much,
  * so the integrator has to be implicit: RODAS, an L-stable, stiffly accurate Rosenbrock method of
@@ -11,10 +10,9 @@
  * would pass on to its users.
  *
  * A long implicit step damps what grows as well as what decays, and would take the flow into points
- * that repel. So near one of those steps are kept shorter than the time in which a disturbance
- * grows.
+ * that repel. Near such a point steps are kept shorter than the time in which a disturbance grows.
  */
-#include "solver/solver.h"
+#include "solver/flow_field.h"
 
 #include <float.h>
 #include <math.h>
@@ -24,8 +22,7 @@
 #include "base/status.h"
 #include "linalg/linalg.h"
 
-/* ---- the integrator
- * --------------------------------------------------------------------------------------------- */
+/* ---- the integrator -------------------------------------------------------------------------- */
 
 enum { STAGES = 6 };
 static const double GAMMA = 0.25;
@@ -60,6 +57,7 @@ typedef struct follower {
     double *classes; /* class probabilities */
     double change;   /* of a probability in the last step */
     double speed;
+    grpoalign_status status; /* why -1 was returned below */
     gra_answer *answer;
 } follower;
 
@@ -83,6 +81,13 @@ static int follower_take(follower *f)
     return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
 }
 
+/* The velocity at a state; 0 when the field fails. */
+static int find_velocity(follower *f, const double *state, double *policy, double *velocity)
+{
+    f->status = gra_flow_velocity(f->field, state, policy, velocity);
+    return f->status >= 0;
+}
+
 /* The outcome of the k-th logit that moves. */
 static int64_t outcome_of(const follower *f, int64_t k)
 {
@@ -101,8 +106,8 @@ static double largest_speed(const follower *f)
     return largest;
 }
 
-/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 on short
- * memory. */
+/* One try at a step of length f->step: fills next. Returns the error of a logit, or -1 when the
+ * field fails. */
 static double try_step(follower *f)
 {
     int64_t n = f->order;
@@ -125,7 +130,7 @@ static double try_step(follower *f)
                 f->next[outcome_of(f, i)] += STAGE[k][l] * f->stages[l][i];
             }
         }
-        if (k > 0 && !gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
+        if (k > 0 && !find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
             return -1.0;
         }
         for (int64_t i = 0; i < n; i++) {
@@ -152,11 +157,12 @@ static const double LARGEST_CHANGE = 0.05;
 /* A step that could change no logit by more than this means that something is wrong. */
 static const double SHORTEST_CHANGE = 1e-14;
 
-/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 on short
- * memory. */
+/* One step of the flow, as long as the tolerance allows. 1, 0 when it cannot go on, -1 when
+ * the field fails. */
 static int advance(follower *f, double tolerance, double longest)
 {
-    if (!gra_flow_jacobian(f->field, f->jacobian)) {
+    f->status = gra_flow_jacobian(f->field, f->jacobian);
+    if (f->status < 0) {
         return -1;
     }
     double fastest = 0.0;
@@ -172,7 +178,7 @@ static int advance(follower *f, double tolerance, double longest)
         double factor = fmin(6.0, fmax(0.1, 0.9 * pow(error / tolerance, -0.25))), taken = f->step;
         f->change = INFINITY;
         if (error <= tolerance) {
-            if (!gra_flow_velocity(f->field, f->next, f->next_policy, f->next_velocity)) {
+            if (!find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
                 return -1;
             }
             f->change = 0.0;
@@ -191,16 +197,14 @@ static int advance(follower *f, double tolerance, double longest)
     }
     memcpy(f->state, f->next, (size_t)f->n * sizeof(double));
     gra_flow_set_base(f->field, f->state);
-    if (!gra_flow_velocity(f->field, f->state, f->policy, f->velocity)) {
+    if (!find_velocity(f, f->state, f->policy, f->velocity)) {
         return -1;
     }
     f->speed = largest_speed(f);
     return 1;
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* The first step changes no logit by more than this. */
 static const double FIRST_CHANGE = 0.01;
@@ -208,10 +212,10 @@ static const double FIRST_CHANGE = 0.01;
  * when a step changes no probability by more than SLOW, every so many steps. */
 static const double ARRIVED = 1e-6, SLOW = 1e-3;
 enum { LOOK_EVERY = 8 };
-/* At a point that repels it stays, by symmetry, when it is still there after so many e-foldings of
- * a disturbance. */
+/* A flow that is still at a point that repels after so many e-foldings of a disturbance stays
+ * there, by symmetry. */
 static const double FOLDINGS = 40.0;
-/* This little left outside the best outcomes is a collapse. */
+/* A collapse leaves less than this outside the best outcomes. */
 static const double COLLAPSED = 1e-9;
 
 static void to_classes(follower *f)
@@ -262,9 +266,9 @@ static int is_falling(const follower *f)
 }
 
 /*
- * Nearly everything on the best outcomes is a collapse, unless a stationary policy lies there too,
- * or farther away and training comes back to it: only advantages without bound win over a slack
- * that holds every outcome.
+ * Whether training has collapsed: nearly everything is on the best outcomes, no stationary policy
+ * lies there, and training does not come back to one farther away. Against a slack that holds every
+ * outcome only advantages without bound win.
  */
 static int has_collapsed(const follower *f, const gra_answer *candidate)
 {
@@ -281,16 +285,23 @@ static int has_collapsed(const follower *f, const gra_answer *candidate)
 }
 
 /* How fast the flow leaves a stationary policy: 0 when it attracts. */
-static double leaving_rate(const gra_problem *problem, const gra_answer *answer)
+static grpoalign_status leaving_rate(const gra_problem *problem, const gra_answer *answer,
+                                     double *rate)
 {
-    int32_t stable = gra_stability(problem, answer);
-    double rounding, rate = stable > 0 ? 0.0 : gra_abscissa_of(problem, answer, &rounding);
-    return stable > 0 || !(rate > rounding) ? 0.0 : rate;
+    int32_t stable;
+    double rounding, abscissa;
+    *rate = 0.0;
+    GRA_TRY(gra_stability(problem, answer, &stable));
+    if (stable <= 0) {
+        GRA_TRY(gra_abscissa_of(problem, answer, &abscissa, &rounding));
+        *rate = abscissa > rounding ? abscissa : 0.0;
+    }
+    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
-                                 const gra_flow_limits *limits, gra_flow_sink sink, void *user,
-                                 gra_near near, gra_answer *answer)
+                                 const gra_flow_limits *limits, const gra_flow_calls *calls,
+                                 gra_answer *answer)
 {
     follower f = {.problem = problem,
                   .n = problem->outcomes.count,
@@ -306,9 +317,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
         f.state[i] = log(start[i]) - problem->outcomes.log_mass[i];
     }
     gra_flow_set_base(f.field, f.state);
-    if (!gra_flow_velocity(f.field, f.state, f.policy, f.velocity)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_flow_velocity(f.field, f.state, f.policy, f.velocity));
     f.speed = largest_speed(&f);
     double fastest = 0.0;
     for (int64_t i = 0; i < f.n; i++) {
@@ -318,17 +327,19 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_FLOW;
     for (int32_t i = 0;; i++) {
-        if (!sink(user, f.time, f.policy, f.speed)) {
+        if (!calls->sink(calls->user, f.time, f.policy, f.speed)) {
             return gra_fail_memory(problem->error);
         }
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
-            GRA_TRY(near(problem, f.classes, &points, &candidate));
+            GRA_TRY(calls->near(problem, f.classes, &points, &candidate));
             int here = candidate.status != GRPOALIGN_NOT_CONVERGED &&
                        distance_to(&f, &candidate) < ARRIVED;
             if (here) {
-                rate = near_since < 0.0 ? leaving_rate(problem, &candidate) : rate;
-                near_since = near_since < 0.0 ? f.time : near_since;
+                if (near_since < 0.0) {
+                    GRA_TRY(leaving_rate(problem, &candidate, &rate));
+                    near_since = f.time;
+                }
                 if (rate == 0.0 || f.time - near_since > FOLDINGS / rate) {
                     break;
                 }
@@ -345,7 +356,7 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                        ? 0
                        : advance(&f, limits->tolerance, fmin(longest, limits->end_time - f.time));
         if (went < 0) {
-            return gra_fail_memory(problem->error);
+            return f.status;
         }
         if (went == 0) {
             memcpy(answer->policy, f.classes, (size_t)problem->reference.classes * sizeof(double));

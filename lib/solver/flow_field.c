@@ -1,21 +1,24 @@
 /*
- * The field of the training flow in logits, d y/dt = pi (v - mean v), v = u + beta s,
- * pi = softmax(log pi_ref + y), s being the slack that training feels, and its Jacobian.
+ * The training flow in logits, d y/dt = pi (v - mean v), v = u + beta slack, pi = softmax(log
+ * pi_ref + y): the velocity and its Jacobian.
  */
-#include "solver/solver.h"
+#include "solver/flow_field.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/numeric.h"
+#include "base/status.h"
 
 struct gra_flow_field {
     const gra_problem *problem;
     double beta;
     int64_t base; /* the outcome that logits are relative to, and values are measured from */
     double *policy, *everywhere, *u; /* the last two over all outcomes of the model */
-    double *value, *stiffness, mean,
-        *column; /* v relative to the base; -d slack/d log pi; mean v; scratch */
+    double *value;                   /* v relative to the base */
+    double *stiffness;               /* -d slack/d log pi */
+    double *column;                  /* scratch */
+    double mean;                     /* of v */
 };
 
 gra_flow_field *gra_flow_field_take(const gra_problem *problem, double beta)
@@ -60,7 +63,8 @@ int64_t gra_flow_base(const gra_flow_field *field)
     return field->base;
 }
 
-int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy, double *velocity)
+grpoalign_status gra_flow_velocity(gra_flow_field *field, const double *state, double *policy,
+                                   double *velocity)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
@@ -78,12 +82,10 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         field->everywhere[outcomes->at[i]] = field->policy[i] /= total;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    grpoalign_status status = outcomes->model->ops->advantage(outcomes->model, field->everywhere,
-                                                              field->u, problem->arena, NULL);
+    grpoalign_status status = outcomes->model->ops->advantage(
+        outcomes->model, field->everywhere, field->u, problem->arena, problem->error);
     gra_arena_rewind(problem->arena, mark);
-    if (status < 0) {
-        return 0;
-    }
+    GRA_TRY(status);
     gra_sum mean = {0.0, 0.0};
     const gra_penalty *penalty = problem->penalty;
     double slope, base_slack = penalty->score(penalty, state[base] - shift, &slope);
@@ -101,7 +103,7 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
         velocity[i] =
             i == base ? 0.0 : field->policy[i] * (field->value[i] - field->mean) - base_velocity;
     }
-    return 1;
+    return GRPOALIGN_OK;
 }
 
 /*
@@ -109,7 +111,7 @@ int gra_flow_velocity(gra_flow_field *field, const double *state, double *policy
  * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A,
  * relative to the base's, are then applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
  */
-int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
+grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian)
 {
     const gra_problem *problem = field->problem;
     const gra_outcomes *outcomes = &problem->outcomes;
@@ -119,11 +121,14 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
     double *slopes = gra_arena_doubles(problem->arena, all * all),
            *full = gra_arena_doubles(problem->arena, n * n);
-    if (slopes == NULL || full == NULL ||
-        outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
-                                       problem->arena, NULL) < 0) {
+    grpoalign_status status =
+        slopes == NULL || full == NULL
+            ? gra_fail_memory(problem->error)
+            : outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
+                                             problem->arena, problem->error);
+    if (status < 0) {
         gra_arena_rewind(problem->arena, mark);
-        return 0;
+        return status;
     }
     for (int64_t j = 0; j < n; j++) {
         mean[j] = pi[j] * field->value[j];
@@ -162,5 +167,5 @@ int gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         }
     }
     gra_arena_rewind(problem->arena, mark);
-    return 1;
+    return GRPOALIGN_OK;
 }

@@ -1,10 +1,10 @@
 /*
- * Newton on the slacks, the engine of game.c and points.c.
+ * Newton on the slacks: what central_path.c, continuation.c and trace.c share.
  *
  * With slacks p (the policy being the response to them) stationarity is r = p + (u(pi(p)) -
- * level)/beta = 0. Linearised,
+ * lambda)/beta = 0. Linearised,
  *
- *     dp + (1/beta) (du/dpi) dpi = dlevel - r,   dpi = -q dp,   sum dpi = 0,
+ *     dp + (1/beta) (du/dpi) dpi = dlambda - r,   dpi = -q dp,   sum dpi = 0,
  *
  * one equation per class, or with u = distribution a(distribution^T pi) one per reward level,
  * whichever are few. A class that gains moves linearly in its probability, one that loses linearly
@@ -15,30 +15,39 @@
 
 #include "solver/solver.h"
 
+/* The linear equations, as set up at some slacks; over classes or over reward levels. */
+typedef struct gra_equations {
+    int over_levels;
+    int64_t order;               /* of the matrix */
+    double *slopes;              /* du/dpi, or da/dw over levels */
+    double *matrix, *spread, *y; /* factors; scratch over levels; right sides */
+    int32_t *pivots;
+    double *slope, *log_slope; /* of each class: q = -d pi/d slack, and q / pi */
+    double *q;                 /* over levels: q as the equations have it */
+    int32_t *stiff; /* over classes: the unknown of a class is its probability, not its slack */
+    int64_t stiff_count;
+    double damping;
+    int regular; /* whether they could be factorised */
+} gra_equations;
+
 typedef struct gra_newton {
     const gra_problem *problem;
     const gra_game *game;
-    gra_answer *answer;
+    gra_answer *answer; /* its slacks and policy are the iterate */
     double beta;
     int accuracy; /* of the advantages: GRA_EXACT, or GRA_COARSE on the way */
-    double level; /* what u is relative to */
-    double size;  /* max |r - mean r| of the current slacks */
-    /* classes */
-    double *u, *r, *step, *trial, *saved_slack, *saved_policy, *work, *first;
-    double *slope, *log_slope; /* q = -d pi/d slack, and q / pi, where the equations were set up */
-    double *q;                 /* q as used in the equations over levels */
-    int32_t *stiff; /* the unknown of a class in the equations over classes is its probability */
-    int64_t stiff_count;
-    double *w, *a;   /* levels */
-    int over_levels; /* which equations */
-    int64_t order;   /* of the matrix */
-    double *slopes, *matrix, *spread, *y;
-    double damping; /* of the last factors */
-    int32_t *pivots;
-    int factored;
-    int exact;  /* Jacobians to all digits: coarse ones cannot tell two points apart that meet in a
-                   fold nearby */
-    int jumped; /* a class grew by so much in the last move that the factors are stale */
+    int exact;    /* Jacobians to all digits: coarse ones cannot tell two points apart that meet in
+                     a fold nearby */
+    int jumped;   /* a class grew by so much in the last move that the factors are stale */
+    gra_equations equations;
+    /* at the iterate */
+    double *w, *a; /* weights and advantages of the reward levels */
+    double *u, *r; /* advantages and residuals of the classes */
+    double lambda; /* what u is relative to */
+    double size;   /* max |r| */
+    /* per class */
+    double *step, *trial, *work, *first;
+    double *saved_slack, *saved_policy;
 } gra_newton;
 
 /* How far a step goes: the largest change of a probability, and the largest relative change (the
@@ -50,18 +59,17 @@ typedef struct gra_extent {
 
 enum { NEWTON_DONE, NEWTON_FAILED };
 
-/* Takes the vectors and matrices from the arena; game, problem, answer, beta and accuracy are set
- * before. 0 on short memory. */
-int gra_newton_take(gra_newton *s, gra_arena *arena);
+/* Newton for the game of a problem, with scratch from its arena. 0 on short memory. */
+int gra_newton_start(gra_newton *s, const gra_problem *problem, gra_answer *answer);
 
 /* r and its size at the current slacks. 0 on short memory. */
 int gra_newton_evaluate(gra_newton *s);
 
 /* Factorises the equations at the current slacks; damping > 0 shortens the step to an implicit step
- * along the flow. 0 on short memory; s->factored tells whether the matrix was regular. */
+ * along the flow. 0 on short memory; s->equations.regular tells whether the matrix was regular. */
 int gra_newton_factorise(gra_newton *s, double damping);
 
-/* The change of slacks for the right side -r, with the level that keeps the sum of the policy.
+/* The change of slacks for the right side -r, with the lambda that keeps the sum of the policy.
  * Returns the sign of the determinant of the whole system. */
 int gra_newton_direction(gra_newton *s, const double *r, double *step);
 
@@ -89,12 +97,20 @@ grpoalign_status gra_newton_respond(gra_newton *s, const double *policy);
 /* Slacks at pi_ref itself. */
 void gra_newton_at_reference(gra_newton *s);
 
-/* The training flow from the current slacks, for at most `limit` steps, and Newton at its end.
- * (game.c) */
+/* Newton from the response to the advantages at a policy, and from pi_ref. */
+grpoalign_status gra_newton_from_policy(gra_newton *s, const double *policy, int limit,
+                                        int *outcome, double *change);
+grpoalign_status gra_newton_from_reference(gra_newton *s, int *outcome, double *change);
+
+/* The training flow from the current slacks, for at most `limit` steps, and Newton at its end
+ * (newton_flow.c). */
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change);
 
 /* The last touch to an answer that Newton has found: small classes get all their digits, the error
- * is estimated. *valid is 0 when the answer keeps a class from probability it is due. (game.c) */
+ * is estimated. *valid is 0 when the answer keeps a class from probability it is due. */
 grpoalign_status gra_newton_polish(gra_newton *s, int *valid);
+
+/* Ends a solve: polishes the answer if Newton has found one, else it is NOT_CONVERGED. */
+grpoalign_status gra_newton_finish(gra_newton *s, int outcome);
 
 #endif

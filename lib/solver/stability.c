@@ -5,31 +5,30 @@
  * Linearised at a stationary policy, d theta' = -D M H d theta with D = diag(pi), H = D - pi pi^T
  * and M = beta diag(1/q) - du/dpi, q = -d pi/d slack. With x = H d theta (so that sum x = 0) and
  * sum pi M x = 0, d/dt |d theta|^2 / 2 = -x^T M x: the policy is stable when the symmetric part of
- * M is positive definite on sum x = 0. That settles all monotone games. A negative determinant
+ * M is positive definite on sum x = 0. That decides for all monotone games. A negative determinant
  * means an odd number of growing modes: unstable. Between the two the eigenvalues decide, for as
  * many outcomes as GRA_SPECTRUM_LIMIT.
  */
-#include "solver/solver.h"
+#include "solver/flow_field.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/numeric.h"
+#include "base/status.h"
 #include "linalg/linalg.h"
 
-/* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d(1/divisor) / d pi. */
-static int32_t affine_stability(const gra_problem *problem, const gra_answer *answer)
+/* M = beta diag(1/q) + a b^T on sum x = 0, a = gap - m, b = d(1/divisor) / d pi. 0 on short memory.
+ */
+static int affine_stability(const gra_problem *problem, const gra_answer *answer, int32_t *stable)
 {
     const gra_affine *affine = &problem->structure->affine;
     int64_t n = affine->classes;
     double *gradient = gra_arena_doubles(problem->arena, n);
-    if (gradient == NULL) {
-        return -1;
-    }
-    if (!affine->divisor.kind->gradient(&affine->divisor, answer->policy, problem->arena,
-                                        gradient)) {
-        return -1;
+    if (gradient == NULL || !affine->divisor.kind->gradient(&affine->divisor, answer->policy,
+                                                            problem->arena, gradient)) {
+        return 0;
     }
     gra_centre centre = gra_affine_centre(affine, answer->policy);
     double total = 0.0, mean_a = 0.0, mean_b = 0.0;
@@ -54,13 +53,11 @@ static int32_t affine_stability(const gra_problem *problem, const gra_answer *an
         bb += q * b * b;
         ab += q * a * b;
     }
-    if (!isfinite(aa) || !isfinite(bb) || !isfinite(ab)) {
-        return -1;
+    *stable = -1;
+    if (isfinite(aa) && isfinite(bb) && isfinite(ab)) {
+        *stable = 1.0 + 0.5 * (ab - sqrt(aa * bb)) > 0.0 ? 1 : 1.0 + ab < 0.0 ? 0 : -1;
     }
-    if (1.0 + 0.5 * (ab - sqrt(aa * bb)) > 0.0) {
-        return 1;
-    }
-    return 1.0 + ab < 0.0 ? 0 : -1;
+    return 1;
 }
 
 /* The symmetric part of I - Q^(1/2) (du/dpi) Q^(1/2) / beta, with Q^(1/2) 1 projected out and
@@ -95,18 +92,20 @@ static int symmetric_part_definite(int64_t n, const double *root_q, double *matr
     return gra_is_positive_definite(n, matrix, n);
 }
 
-static int32_t game_stability(const gra_problem *problem, const gra_answer *answer)
+/* 0 on short memory. */
+static int game_stability(const gra_problem *problem, const gra_answer *answer, int32_t *stable)
 {
     const gra_game *game = &problem->structure->game;
     int64_t n = game->classes, k = game->levels;
+    *stable = answer->regular < 0 ? 0 : -1;
     if (n > GRA_DENSE_LIMIT) {
-        return answer->regular < 0 ? 0 : -1;
+        return 1;
     }
     gra_arena *arena = problem->arena;
     double *w = gra_arena_doubles(arena, k), *matrix = gra_arena_doubles(arena, n * n + n);
     double *root_q = gra_arena_doubles(arena, n);
     if (w == NULL || matrix == NULL || root_q == NULL) {
-        return -1;
+        return 0;
     }
     for (int64_t c = 0; c < n; c++) {
         root_q[c] = sqrt(fmin((answer->policy[c] *
@@ -116,7 +115,7 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
     }
     gra_game_to_levels(game, answer->policy, w);
     if (!gra_game_class_jacobian(game, w, GRA_EXACT, matrix, arena)) {
-        return -1;
+        return 0;
     }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
@@ -124,25 +123,24 @@ static int32_t game_stability(const gra_problem *problem, const gra_answer *answ
         }
     }
     if (symmetric_part_definite(n, root_q, matrix)) {
-        return 1;
+        *stable = 1;
     }
-    return answer->regular < 0 ? 0 : -1;
+    return 1;
 }
 
-int32_t gra_stability(const gra_problem *problem, const gra_answer *answer)
+grpoalign_status gra_stability(const gra_problem *problem, const gra_answer *answer,
+                               int32_t *stable)
 {
-    if (answer->stable >= 0) {
-        return answer->stable;
-    }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    int32_t stable = -1;
-    if (problem->structure->kind == GRA_AFFINE) {
-        stable = affine_stability(problem, answer);
-    } else if (problem->structure->kind == GRA_GAME) {
-        stable = game_stability(problem, answer);
+    int done = 1;
+    *stable = answer->stable;
+    if (*stable < 0 && problem->structure->kind == GRA_AFFINE) {
+        done = affine_stability(problem, answer, stable);
+    } else if (*stable < 0 && problem->structure->kind == GRA_GAME) {
+        done = game_stability(problem, answer, stable);
     }
     gra_arena_rewind(problem->arena, mark);
-    return stable;
+    return done ? GRPOALIGN_OK : gra_fail_memory(problem->error);
 }
 
 /* Whether an outcome of probability 0 holds a probability too small for a double, and is held there
@@ -170,8 +168,9 @@ static int64_t drop_empty(const double *policy, int64_t n, int64_t base, double 
     return (int64_t)(sqrt((double)kept) + 0.5);
 }
 
-static double flow_abscissa(const gra_problem *problem, double beta, const double *policy,
-                            int underflows, double *rounding)
+/* *abscissa keeps its NaN where it cannot be had. */
+static grpoalign_status flow_abscissa(const gra_problem *problem, double beta, const double *policy,
+                                      int underflows, double *abscissa, double *rounding)
 {
     gra_arena *arena = problem->arena;
     int64_t n = problem->outcomes.count, order = n - 1;
@@ -179,56 +178,62 @@ static double flow_abscissa(const gra_problem *problem, double beta, const doubl
     double *state = gra_arena_doubles(arena, n), *seen = gra_arena_doubles(arena, n);
     double *jacobian = gra_arena_doubles(arena, order * order), largest = 0.0;
     if (field == NULL || state == NULL || seen == NULL || jacobian == NULL) {
-        return NAN;
+        return gra_fail_memory(problem->error);
     }
-    if (order == 0) {
-        return -INFINITY;
-    }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && order > 0; i++) {
         state[i] =
             log(underflows ? fmax(policy[i], DBL_MIN) : policy[i]) - problem->outcomes.log_mass[i];
         if (!isfinite(state[i])) {
-            return NAN;
+            return GRPOALIGN_OK;
         }
     }
-    gra_flow_set_base(field, state);
-    if (!gra_flow_velocity(field, state, seen, state) || !gra_flow_jacobian(field, jacobian)) {
-        return NAN;
+    if (order > 0) {
+        gra_flow_set_base(field, state);
+        GRA_TRY(gra_flow_velocity(field, state, seen, state));
+        GRA_TRY(gra_flow_jacobian(field, jacobian));
+        order = drop_empty(policy, n, gra_flow_base(field), jacobian);
     }
-    order = drop_empty(policy, n, gra_flow_base(field), jacobian);
     if (order == 0) {
-        return -INFINITY;
+        *abscissa = -INFINITY;
+        return GRPOALIGN_OK;
     }
     for (int64_t i = 0; i < order * order; i++) {
         if (!isfinite(jacobian[i])) {
-            return NAN;
+            return GRPOALIGN_OK;
         }
         largest = fmax(largest, fabs(jacobian[i]));
     }
     *rounding = 8.0 * DBL_EPSILON * largest * (double)n;
-    return gra_spectral_abscissa(order, jacobian, order, arena);
+    return gra_spectral_abscissa(order, jacobian, order, arena, abscissa)
+               ? GRPOALIGN_OK
+               : gra_fail_memory(problem->error);
 }
 
-double gra_abscissa_of(const gra_problem *problem, const gra_answer *answer, double *rounding)
+grpoalign_status gra_abscissa_of(const gra_problem *problem, const gra_answer *answer,
+                                 double *abscissa, double *rounding)
 {
     const gra_outcomes *outcomes = &problem->outcomes;
+    *abscissa = NAN;
     *rounding = 0.0;
-    /* The outcomes are those of the whole problem, not of what an active set has left of it. */
-    if (problem->inner || outcomes->count > GRA_SPECTRUM_LIMIT) {
-        return NAN;
+    if (outcomes->count > GRA_SPECTRUM_LIMIT) {
+        return GRPOALIGN_OK;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *policy = gra_arena_doubles(problem->arena, outcomes->count), abscissa = NAN;
+    double *policy = gra_arena_doubles(problem->arena, outcomes->count);
     for (int64_t i = 0; policy != NULL && i < outcomes->count; i++) {
         policy[i] =
             answer->policy[problem->structure->class_of[outcomes->at[i]]] * outcomes->share[i];
     }
-    if (policy != NULL) {
-        abscissa = flow_abscissa(problem, answer->beta, policy, is_only_underflow(problem, answer),
-                                 rounding);
-    }
+    grpoalign_status status =
+        policy == NULL ? gra_fail_memory(problem->error)
+                       : flow_abscissa(problem, answer->beta, policy,
+                                       is_only_underflow(problem, answer), abscissa, rounding);
     gra_arena_rewind(problem->arena, mark);
-    return abscissa;
+    if (status == GRPOALIGN_ERR_TOO_LARGE) { /* it cannot be had either */
+        gra_clear(problem->error);
+        status = GRPOALIGN_OK;
+    }
+    return status;
 }
 
 /* Whether the training flow is linear near a stationary policy. */
@@ -237,20 +242,21 @@ static int has_flow(const gra_penalty *penalty)
     return penalty->form == GRA_SMOOTH || penalty->form == GRA_ABSENT;
 }
 
-void gra_assess(const gra_problem *problem, gra_answer *answer, int32_t stability)
+grpoalign_status gra_assess(const gra_problem *problem, gra_answer *answer, int32_t stability)
 {
     answer->rate = NAN;
     if (stability == GRPOALIGN_STABILITY_SKIP) {
         answer->stable = -1;
-        return;
+        return GRPOALIGN_OK;
     }
-    answer->stable = gra_stability(problem, answer);
+    GRA_TRY(gra_stability(problem, answer, &answer->stable));
     int spectrum = answer->stable < 0 || stability == GRPOALIGN_STABILITY_SPECTRUM;
     if (spectrum && has_flow(problem->penalty)) {
         double rounding;
-        answer->rate = gra_abscissa_of(problem, answer, &rounding);
+        GRA_TRY(gra_abscissa_of(problem, answer, &answer->rate, &rounding));
         if (answer->stable < 0 && !isnan(answer->rate)) {
             answer->stable = answer->rate <= rounding;
         }
     }
+    return GRPOALIGN_OK;
 }

@@ -45,7 +45,7 @@ static double excess(ladder *self, int64_t j)
             !gra_affine_inverse(&structure->affine, policy, problem->arena, &inverse);
         difference = inverse * structure->affine.gap[j];
     } else if (structure->kind == GRA_RANKED) {
-        /* All between them twice, and both once. */
+        /* The mass between the two counts twice, their own once. */
         gra_sum mass = {policy[j], 0.0};
         for (int64_t c = j + 1; c < structure->classes - 1; c++) {
             gra_sum_add(&mass, 2.0 * policy[c]);
@@ -61,7 +61,7 @@ static double excess(ladder *self, int64_t j)
     return difference / problem->beta - 2.0;
 }
 
-/* The excess when a share of the class that is being emptied is left. */
+/* The excess when this part of the class that is being emptied is left. */
 static double excess_at(void *context, double left)
 {
     ladder *self = context;

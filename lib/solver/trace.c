@@ -2,10 +2,10 @@
  * All stationary policies of a game, as far as a search finds them, the folds where two of them
  * meet, and the curve of those that pi_ref is connected to.
  *
- * Nobody knows how to prove such a list complete. Three searches feed it: the branch from large
- * beta, traced by pseudo-arclength through every fold; Newton, and where that fails the training
- * flow, from policies spread over the simplex, the pure ones first; and Newton deflated of what is
- * known already (Farrell, Birkisson and Funke: known solutions repel the iteration).
+ * No proof is known that such a list is complete. Three searches feed it. The branch from large
+ * beta is traced by pseudo-arclength through every fold. Newton, and where it fails the training
+ * flow, starts from policies spread over the simplex, the pure ones first. Newton deflated of what
+ * is known already is repelled by known solutions (Farrell, Birkisson and Funke).
  */
 #include "solver/newton.h"
 
@@ -16,8 +16,7 @@
 #include "base/numeric.h"
 #include "base/status.h"
 
-/* ---- the branch
- * --------------------------------------------------------------------------------------------- */
+/* ---- the branch ------------------------------------------------------------------------------ */
 
 /*
  * What the tracing meets, in the solver's answer: points of the branch at the marks, folds, and
@@ -40,8 +39,8 @@ typedef struct station {
     double bend;                      /* folds: d slope along the arclength */
 } station;
 
-/* Arclength^2 = sum d pi^2 + (BETA_SHARE d log beta)^2. */
-static const double BETA_SHARE = 0.05;
+/* Arclength^2 = sum d pi^2 + (BETA_WEIGHT d log beta)^2. */
+static const double BETA_WEIGHT = 0.05;
 static const double LONGEST = 0.1, SHORTEST_STEP = 1e-7, FIRST_STEP = 0.02;
 /* A correction of this size is the last one of a station: on the way, and where the station is an
  * answer. */
@@ -65,7 +64,7 @@ static double inner(const gra_newton *s, const double *a, const double *b)
 {
     gra_sum sum = {0.0, 0.0};
     for (int64_t c = 0; c < s->game->classes; c++) {
-        gra_sum_add(&sum, s->slope[c] * a[c] * (s->slope[c] * b[c]));
+        gra_sum_add(&sum, s->equations.slope[c] * a[c] * (s->equations.slope[c] * b[c]));
     }
     return gra_sum_value(sum);
 }
@@ -81,14 +80,14 @@ static int make_station(gra_newton *s, const station *before, station *out)
     if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
         return -1;
     }
-    if (!s->factored) {
+    if (!s->equations.regular) {
         return 0;
     }
     (void)gra_newton_direction(s, s->answer->slack, out->tangent);
-    double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_SHARE * BETA_SHARE);
+    double length = sqrt(inner(s, out->tangent, out->tangent) + BETA_WEIGHT * BETA_WEIGHT);
     double way = before == NULL ? -1.0
                                 : inner(s, out->tangent, before->tangent) +
-                                      BETA_SHARE * BETA_SHARE * before->slope;
+                                      BETA_WEIGHT * BETA_WEIGHT * before->slope;
     length = way < 0.0 ? -length : length;
     for (int64_t c = 0; c < s->game->classes; c++) {
         out->tangent[c] /= length;
@@ -121,12 +120,12 @@ static int advance(gra_newton *s, const station *from, double length, double acc
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             return -1;
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             return 0;
         }
         (void)gra_newton_direction(s, s->r, s->step);
         (void)gra_newton_direction(s, s->answer->slack, s->trial);
-        double bottom = inner(s, from->tangent, s->trial) + BETA_SHARE * BETA_SHARE * from->slope;
+        double bottom = inner(s, from->tangent, s->trial) + BETA_WEIGHT * BETA_WEIGHT * from->slope;
         double shift = -inner(s, from->tangent, s->step) / bottom;
         for (int64_t c = 0; c < n; c++) {
             s->step[c] += shift * s->trial[c];
@@ -146,9 +145,9 @@ static int advance(gra_newton *s, const station *from, double length, double acc
     return 0;
 }
 
-/* Coarse Jacobians find a fold as far as NEARLY_LEVEL; exact ones go on to LEVEL: beta is off by
+/* Coarse Jacobians find a fold as far as NEARLY_FLAT; exact ones go on to FLAT: beta is off by
  * the square of it. */
-static const double NEARLY_LEVEL = 1e-3, LEVEL = 1e-9;
+static const double NEARLY_FLAT = 1e-3, FLAT = 1e-9;
 enum { REFINEMENTS = 8 };
 
 /* Secants from a point near the fold at `at` along the arclength, where d log beta changes by
@@ -165,7 +164,7 @@ static int refine_fold(gra_newton *s, const station *from, double at, double ben
         double secant = (fold->slope - slope_before) / (at - before);
         bend = isfinite(secant) && secant * bend > 0.0 ? secant : bend;
         fold->bend = bend;
-        if (fabs(fold->slope) < LEVEL) {
+        if (fabs(fold->slope) < FLAT) {
             break;
         }
         before = at;
@@ -190,7 +189,7 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
             return made < 0 ? -1 : found;
         }
         found = 1;
-        if (fabs(fold->slope) < NEARLY_LEVEL) {
+        if (fabs(fold->slope) < NEARLY_FLAT) {
             break;
         }
         if ((fold->slope > 0.0) == (slope_low > 0.0)) {
@@ -214,11 +213,11 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
 /* Within this of a fold, along the arclength, beta is a parabola. */
 static const double PARABOLIC = 0.01;
 
-/* Slacks on the parabola of a fold, before or behind it, at a level of log beta; 0 where that is
+/* Slacks on the parabola of a fold, before or behind it, at some log beta; 0 where that is
  * too far. -1 on short memory. */
-static int start_from_fold(gra_newton *s, const station *fold, int behind, double level)
+static int start_from_fold(gra_newton *s, const station *fold, int behind, double log_beta)
 {
-    double way = sqrt(2.0 * fmax(0.0, (level - fold->log_beta) / fold->bend));
+    double way = sqrt(2.0 * fmax(0.0, (log_beta - fold->log_beta) / fold->bend));
     if (!(way < PARABOLIC)) {
         return 0;
     }
@@ -238,23 +237,23 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
     int falls = b->log_beta < a->log_beta;
     for (int k = 0; k < 2; k++) {
         double beta = visit->marks[falls ? k : 1 - k];
-        double level = log(beta);
+        double log_beta = log(beta);
         if (beta == 0.0 || visit->crossing == NULL ||
-            (a->log_beta > level) == (b->log_beta > level)) {
+            (a->log_beta > log_beta) == (b->log_beta > log_beta)) {
             continue;
         }
         int outcome;
-        double change, share = (level - a->log_beta) / (b->log_beta - a->log_beta);
+        double change, part = (log_beta - a->log_beta) / (b->log_beta - a->log_beta);
         if (fold != NULL) { /* beta goes with the square of the way from a fold */
-            share = fold == b ? 1.0 - sqrt(1.0 - share) : sqrt(share);
+            part = fold == b ? 1.0 - sqrt(1.0 - part) : sqrt(part);
         }
-        int started = fold != NULL ? start_from_fold(s, fold, fold == a, level) : 0;
+        int started = fold != NULL ? start_from_fold(s, fold, fold == a, log_beta) : 0;
         if (started < 0) {
             return 0;
         }
         if (started == 0) {
             for (int64_t c = 0; c < s->game->classes; c++) {
-                s->answer->slack[c] = a->slack[c] + share * (b->slack[c] - a->slack[c]);
+                s->answer->slack[c] = a->slack[c] + part * (b->slack[c] - a->slack[c]);
             }
             gra_answer_respond(s->problem, s->answer);
         }
@@ -272,8 +271,8 @@ static int cross(gra_newton *s, const station *a, const station *b, const statio
 static int visit_stretch(gra_newton *s, const station *from, double length, const station *to,
                          station *fold, visitor *visit)
 {
-    int turns = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
-    int found = turns ? locate_fold(s, from, length, to->slope, fold) : 0;
+    int folds = (from->slope > 0.0) != (to->slope > 0.0), good = 1;
+    int found = folds ? locate_fold(s, from, length, to->slope, fold) : 0;
     if (found > 0) {
         good = cross(s, from, fold, fold, visit);
         return_to(s, fold);
@@ -316,7 +315,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
         }
         s->answer->iterations++;
         GRA_TRY(gra_report_progress(problem, s->answer, s->beta, step));
-        double turned = made > 0 ? fabs(to->slope - from->slope) * BETA_SHARE : 1.0;
+        double turned = made > 0 ? fabs(to->slope - from->slope) * BETA_WEIGHT : 1.0;
         if (made == 0 || (turned > 0.5 && step > 1e-3)) {
             step *= 0.4;
             made = step > SHORTEST_STEP;
@@ -336,9 +335,7 @@ static grpoalign_status trace(gra_newton *s, double low, double high, visitor *v
     return made < 0 ? gra_fail_memory(problem->error) : GRPOALIGN_OK;
 }
 
-/* ---- the list
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 /* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
 enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
@@ -414,7 +411,7 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             return gra_fail_memory(s->problem->error);
         }
-        if (!s->factored) {
+        if (!s->equations.regular) {
             return GRPOALIGN_OK;
         }
         (void)gra_newton_direction(s, s->r, s->step);
@@ -424,7 +421,7 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
             for (int64_t c = 0; c < n; c++) {
                 double d = s->answer->policy[c] - out->items[k].policy[c];
                 squared += d * d;
-                along += d * -(s->slope[c] * s->step[c]);
+                along += d * -(s->equations.slope[c] * s->step[c]);
             }
             lean += -2.0 * along / fmax(squared * (1.0 + squared), 1e-300);
         }
@@ -542,14 +539,8 @@ static int start_newton(gra_newton *s, gra_problem *plain, const gra_problem *pr
     plain->max_iterations = INT32_MAX;
     plain->start = NULL;
     plain->before = NULL;
-    memset(s, 0, sizeof *s);
-    s->problem = plain;
-    s->game = &problem->structure->game;
-    s->beta = problem->beta;
-    s->accuracy = GRA_EXACT;
-    s->answer = gra_arena_take(problem->arena, 1, sizeof *s->answer);
-    return s->answer != NULL && gra_answer_take(s->answer, problem) &&
-           gra_newton_take(s, problem->arena);
+    gra_answer *answer = gra_arena_take(problem->arena, 1, sizeof *answer);
+    return answer != NULL && gra_answer_take(answer, problem) && gra_newton_start(s, plain, answer);
 }
 
 grpoalign_status gra_points_game(const gra_problem *problem, gra_answers *out)

@@ -54,7 +54,7 @@ static grpoalign_status find_best(const gra_problem *problem, int64_t *best, int
     return GRPOALIGN_OK;
 }
 
-/* What circling training circles around: the limit of reverse KL as beta goes to 0. */
+/* Training that circles does so around the limit of reverse KL as beta goes to 0. */
 static const double NEARLY_NOTHING = 1e-9;
 
 static grpoalign_status circle(const gra_problem *problem, gra_answer *answer)

@@ -694,6 +694,25 @@ static void stability_with_underflow(void **state)
     close_handles(&h);
 }
 
+/* One outcome is lost, and only eigenvalues tell that the policy of the others attracts: they are
+ * those of the outcomes that are left. */
+static void stability_after_a_loss(void **state)
+{
+    (void)state;
+    const double rewards[] = {0.0, 3.0, 6.0, 7.0};
+    const double log_reference[] = {log(0.55), log(0.45), log(0.25), log(0.08)};
+    plain_context context = {.n = 4, .rewards = rewards, .group_size = 16};
+    handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED, log_reference);
+    grpoalign_points *points = points_at(&h, 0.7);
+    double policy[4];
+    assert_int_equal(grpoalign_points_count(points), 1);
+    CHECK_OK(grpoalign_solution_policy(grpoalign_points_solution(points, 0), policy, 4, NULL));
+    assert_true(policy[0] == 0.0 && policy[1] > 0.0);
+    assert_true(report_of(points, 0).residual < 1e-12);
+    grpoalign_points_free(points);
+    close_handles(&h);
+}
+
 static void bad_arguments(void **state)
 {
     (void)state;
@@ -763,6 +782,7 @@ int main(void)
         cmocka_unit_test(curves),
         cmocka_unit_test(paths),
         cmocka_unit_test(stability_with_underflow),
+        cmocka_unit_test(stability_after_a_loss),
         cmocka_unit_test(bad_arguments),
     };
     return run_chosen(tests);
