@@ -53,6 +53,12 @@ typedef struct trials {
     double d_lambda[TRIALS];
 } trials;
 
+/* The trial that leads to the smallest mu. */
+typedef struct best {
+    double *d_pi, *d_z;
+    double d_lambda, step, mu;
+} best;
+
 typedef struct path {
     const gra_problem *problem;
     int64_t n;
@@ -65,7 +71,7 @@ typedef struct path {
     double mass_missing;     /* 1 - sum pi */
     factors factors;
     trials trials;
-    double *best_pi, *best_z; /* the best step so far */
+    best best;
 } path;
 
 /* The slacks of pi and what follows from them. */
@@ -227,9 +233,9 @@ static int take(path *p, gra_arena *arena)
     p->trials.rhs = gra_arena_doubles(arena, n * TRIALS);
     p->trials.cross = gra_arena_doubles(arena, n * TRIALS);
     p->trials.bend = gra_arena_doubles(arena, n * TRIALS);
-    p->best_pi = gra_arena_doubles(arena, n);
-    p->best_z = gra_arena_doubles(arena, n);
-    return p->best_pi && p->best_z && p->pi && p->z && p->target && p->factors.matrix &&
+    p->best.d_pi = gra_arena_doubles(arena, n);
+    p->best.d_z = gra_arena_doubles(arena, n);
+    return p->best.d_pi && p->best.d_z && p->pi && p->z && p->target && p->factors.matrix &&
            p->factors.row_scale && p->factors.unit && p->factors.pivots && p->residual &&
            p->slack && p->curve && p->trials.d_pi && p->trials.d_z && p->trials.image &&
            p->trials.rhs && p->trials.cross && p->trials.bend;
@@ -271,30 +277,22 @@ static void measure(path *p)
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
 
-/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no
- * step). */
-static int advance(path *p, gra_answer *answer, double *change)
+/* The step for mu = 0, which tells how small mu may be chosen. Returns 1 where the step is as good as
+ * the answer. */
+static int predict(path *p, double end, double *mu)
 {
     int64_t n = p->n;
-    double nothing[TRIALS] = {0.0}, mu[TRIALS], best_mu = INFINITY, best_step = 0.0,
-           best_lambda = 0.0;
-    double end = !p->complementary ? VALUE_END * p->problem->beta / (double)n : 0.0;
-    answer->factorizations++;
-    if (!factorise(p)) {
-        return -1;
-    }
-    measure(p);
+    const double nothing[TRIALS] = {0.0};
     memset(p->trials.cross, 0, (size_t)n * sizeof(double));
     memset(p->trials.bend, 0, (size_t)n * sizeof(double));
     solve_trials(p, 1, nothing);
-    double reach = longest_step(p, p->trials.d_pi, p->trials.d_z);
+    double reach = longest_step(p, p->trials.d_pi, p->trials.d_z), off = 0.0;
     if (p->complementary && reach >= 1.0) {
-        double off = 0.0;
         for (int64_t i = 0; i < n; i++) {
             off = fmax(off, fabs(p->trials.d_pi[i] * p->trials.d_z[i]) / p->target[i]);
         }
         if (off < NEWTON_REGION) {
-            return 0;
+            return 1;
         }
     }
     double left = (1.0 - reach) * (1.0 - reach);
@@ -309,6 +307,14 @@ static int advance(path *p, gra_answer *answer, double *change)
             memcpy(p->trials.bend + t * n, p->trials.bend, (size_t)n * sizeof(double));
         }
     }
+    return 0;
+}
+
+/* Corrects the steps to all mu by their second-order terms, and finds the best of them. */
+static void find_best(path *p, const double *mu)
+{
+    int64_t n = p->n;
+    p->best.mu = INFINITY;
     for (int round = 0; round < CORRECTIONS; round++) {
         solve_trials(p, TRIALS, mu);
         for (int t = 0; t < TRIALS; t++) {
@@ -316,26 +322,42 @@ static int advance(path *p, gra_answer *answer, double *change)
             double step = longest_step(p, d_pi, d_z);
             second_order(p, t, step, mu[t], 0);
             double reached = neighbourhood(p, d_pi, d_z, mu[t], &step);
-            if (reached < best_mu) {
-                best_mu = reached;
-                best_step = step;
-                best_lambda = p->trials.d_lambda[t];
-                memcpy(p->best_pi, d_pi, (size_t)n * sizeof(double));
-                memcpy(p->best_z, d_z, (size_t)n * sizeof(double));
+            if (reached < p->best.mu) {
+                p->best.mu = reached;
+                p->best.step = step;
+                p->best.d_lambda = p->trials.d_lambda[t];
+                memcpy(p->best.d_pi, d_pi, (size_t)n * sizeof(double));
+                memcpy(p->best.d_z, d_z, (size_t)n * sizeof(double));
             }
         }
     }
-    if (isinf(best_mu)) {
+}
+
+/* One step. Returns 1 to go on, 0 when the path has ended, -1 when it is stuck (singular matrix, no
+ * step). */
+static int advance(path *p, gra_answer *answer, double *change)
+{
+    double mu[TRIALS], end = !p->complementary ? VALUE_END * p->problem->beta / (double)p->n : 0.0;
+    answer->factorizations++;
+    if (!factorise(p)) {
+        return -1;
+    }
+    measure(p);
+    if (predict(p, end, mu)) {
+        return 0;
+    }
+    find_best(p, mu);
+    if (isinf(p->best.mu)) {
         return -1;
     }
     *change = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        *change = fmax(*change, fabs(best_step * p->best_pi[i]));
-        p->pi[i] += best_step * p->best_pi[i];
-        p->z[i] += best_step * p->best_z[i];
+    for (int64_t i = 0; i < p->n; i++) {
+        *change = fmax(*change, fabs(p->best.step * p->best.d_pi[i]));
+        p->pi[i] += p->best.step * p->best.d_pi[i];
+        p->z[i] += p->best.step * p->best.d_z[i];
     }
-    p->lambda += best_step * best_lambda;
-    p->mu = best_mu;
+    p->lambda += p->best.step * p->best.d_lambda;
+    p->mu = p->best.mu;
     return !p->complementary && p->mu <= end ? 0 : 1;
 }
 

@@ -46,27 +46,39 @@ static const double CARRY[STAGES][STAGES - 1] = {
      -6.058818238834054},
 };
 
+/* A state of training: logits over log pi_ref, and what the field tells of them. */
+typedef struct state {
+    double *logits, *policy, *velocity; /* per outcome */
+} state;
+
+/* What a step needs; all per logit that moves, which are all but the base's. */
+typedef struct stages {
+    int64_t order;
+    double *stage[STAGES], *jacobian, *matrix;
+    int32_t *pivots;
+} stages;
+
 typedef struct follower {
     const gra_problem *problem;
     gra_flow_field *field;
-    int64_t n, order; /* outcomes, and logits that move: all but the base's */
+    int64_t n; /* outcomes */
     double time, step;
-    double *state, *policy, *velocity, *next, *next_policy, *next_velocity; /* per outcome */
-    double *stages[STAGES], *jacobian, *matrix; /* per logit that moves */
-    int32_t *pivots;
+    state now, next;
+    stages stages;
     double *classes; /* class probabilities */
     double change;   /* of a probability in the last step */
     double speed;
-    grpoalign_status status; /* why -1 was returned below */
+    grpoalign_status status; /* why a function failed */
     gra_answer *answer;
 } follower;
 
 static int follower_take(follower *f)
 {
     gra_arena *arena = f->problem->arena;
-    double **vectors[] = {&f->state,       &f->policy,        &f->velocity,  &f->next,
-                          &f->next_policy, &f->next_velocity, &f->stages[0], &f->stages[1],
-                          &f->stages[2],   &f->stages[3],     &f->stages[4], &f->stages[5]};
+    stages *s = &f->stages;
+    double **vectors[] = {&f->now.logits,  &f->now.policy,    &f->now.velocity, &f->next.logits,
+                          &f->next.policy, &f->next.velocity, &s->stage[0],     &s->stage[1],
+                          &s->stage[2],    &s->stage[3],      &s->stage[4],     &s->stage[5]};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         *vectors[i] = gra_arena_doubles(arena, f->n);
         if (*vectors[i] == NULL) {
@@ -74,17 +86,18 @@ static int follower_take(follower *f)
         }
     }
     f->field = gra_flow_field_take(f->problem, f->problem->beta);
-    f->jacobian = gra_arena_doubles(arena, f->order * f->order);
-    f->matrix = gra_arena_doubles(arena, f->order * f->order);
-    f->pivots = gra_arena_take(arena, f->n, sizeof *f->pivots);
+    s->order = f->n - 1;
+    s->jacobian = gra_arena_doubles(arena, s->order * s->order);
+    s->matrix = gra_arena_doubles(arena, s->order * s->order);
+    s->pivots = gra_arena_take(arena, f->n, sizeof *s->pivots);
     f->classes = gra_arena_doubles(arena, f->problem->reference.classes);
-    return f->field && f->jacobian && f->matrix && f->pivots && f->classes;
+    return f->field && s->jacobian && s->matrix && s->pivots && f->classes;
 }
 
-/* The velocity at a state; 0 when the field fails. */
-static int find_velocity(follower *f, const double *state, double *policy, double *velocity)
+/* The policy and the velocity at the logits of a state; 0 when the field fails. */
+static int find_velocity(follower *f, state *at)
 {
-    f->status = gra_flow_velocity(f->field, state, policy, velocity);
+    f->status = gra_flow_velocity(f->field, at->logits, at->policy, at->velocity);
     return f->status >= 0;
 }
 
@@ -98,10 +111,10 @@ static double largest_speed(const follower *f)
 {
     double mean = 0.0, largest = 0.0;
     for (int64_t i = 0; i < f->n; i++) {
-        mean += f->policy[i] * f->velocity[i];
+        mean += f->now.policy[i] * f->now.velocity[i];
     }
     for (int64_t i = 0; i < f->n; i++) {
-        largest = fmax(largest, fabs(f->policy[i] * (f->velocity[i] - mean)));
+        largest = fmax(largest, fabs(f->now.policy[i] * (f->now.velocity[i] - mean)));
     }
     return largest;
 }
@@ -110,42 +123,42 @@ static double largest_speed(const follower *f)
  * field fails. */
 static double try_step(follower *f)
 {
-    int64_t n = f->order;
+    int64_t n = f->stages.order;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
-            f->matrix[i * n + j] = -f->jacobian[i * n + j];
+            f->stages.matrix[i * n + j] = -f->stages.jacobian[i * n + j];
         }
-        f->matrix[i * n + i] += 1.0 / (f->step * GAMMA);
+        f->stages.matrix[i * n + i] += 1.0 / (f->step * GAMMA);
     }
     f->answer->factorizations++;
-    if (gra_lu_factor(n, f->matrix, n, f->pivots) != 0) {
+    if (gra_lu_factor(n, f->stages.matrix, n, f->stages.pivots) != 0) {
         return INFINITY;
     }
-    memcpy(f->next_velocity, f->velocity, (size_t)f->n * sizeof(double));
+    memcpy(f->next.velocity, f->now.velocity, (size_t)f->n * sizeof(double));
     for (int k = 0; k < STAGES; k++) {
-        double *stage = f->stages[k];
-        memcpy(f->next, f->state, (size_t)f->n * sizeof(double));
+        double *stage = f->stages.stage[k];
+        memcpy(f->next.logits, f->now.logits, (size_t)f->n * sizeof(double));
         for (int l = 0; l < k; l++) {
             for (int64_t i = 0; i < n; i++) {
-                f->next[outcome_of(f, i)] += STAGE[k][l] * f->stages[l][i];
+                f->next.logits[outcome_of(f, i)] += STAGE[k][l] * f->stages.stage[l][i];
             }
         }
-        if (k > 0 && !find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
+        if (k > 0 && !find_velocity(f, &f->next)) {
             return -1.0;
         }
         for (int64_t i = 0; i < n; i++) {
-            stage[i] = f->next_velocity[outcome_of(f, i)];
+            stage[i] = f->next.velocity[outcome_of(f, i)];
         }
         for (int l = 0; l < k; l++) {
             for (int64_t i = 0; i < n; i++) {
-                stage[i] += CARRY[k][l] / f->step * f->stages[l][i];
+                stage[i] += CARRY[k][l] / f->step * f->stages.stage[l][i];
             }
         }
-        gra_lu_solve(n, f->matrix, n, f->pivots, 1, stage);
+        gra_lu_solve(n, f->stages.matrix, n, f->stages.pivots, 1, stage);
     }
     double error = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        double last = f->stages[STAGES - 1][i], *next = &f->next[outcome_of(f, i)];
+        double last = f->stages.stage[STAGES - 1][i], *next = &f->next.logits[outcome_of(f, i)];
         *next += last;
         error = fmax(error, isfinite(*next) ? fabs(last) : INFINITY);
     }
@@ -161,13 +174,13 @@ static const double SHORTEST_CHANGE = 1e-14;
  * the field fails. */
 static int advance(follower *f, double tolerance, double longest)
 {
-    f->status = gra_flow_jacobian(f->field, f->jacobian);
+    f->status = gra_flow_jacobian(f->field, f->stages.jacobian);
     if (f->status < 0) {
         return -1;
     }
     double fastest = 0.0;
     for (int64_t i = 0; i < f->n; i++) {
-        fastest = fmax(fastest, fabs(f->velocity[i]));
+        fastest = fmax(fastest, fabs(f->now.velocity[i]));
     }
     f->step = fmin(f->step, longest);
     for (;;) {
@@ -178,12 +191,12 @@ static int advance(follower *f, double tolerance, double longest)
         double factor = fmin(6.0, fmax(0.1, 0.9 * pow(error / tolerance, -0.25))), taken = f->step;
         f->change = INFINITY;
         if (error <= tolerance) {
-            if (!find_velocity(f, f->next, f->next_policy, f->next_velocity)) {
+            if (!find_velocity(f, &f->next)) {
                 return -1;
             }
             f->change = 0.0;
             for (int64_t i = 0; i < f->n; i++) {
-                f->change = fmax(f->change, fabs(f->next_policy[i] - f->policy[i]));
+                f->change = fmax(f->change, fabs(f->next.policy[i] - f->now.policy[i]));
             }
         }
         f->step *= f->change > LARGEST_CHANGE ? fmin(factor, 0.5) : factor;
@@ -195,9 +208,9 @@ static int advance(follower *f, double tolerance, double longest)
             return 0;
         }
     }
-    memcpy(f->state, f->next, (size_t)f->n * sizeof(double));
-    gra_flow_set_base(f->field, f->state);
-    if (!find_velocity(f, f->state, f->policy, f->velocity)) {
+    memcpy(f->now.logits, f->next.logits, (size_t)f->n * sizeof(double));
+    gra_flow_set_base(f->field, f->now.logits);
+    if (!find_velocity(f, &f->now)) {
         return -1;
     }
     f->speed = largest_speed(f);
@@ -223,7 +236,7 @@ static void to_classes(follower *f)
     const gra_problem *problem = f->problem;
     memset(f->classes, 0, (size_t)problem->reference.classes * sizeof(double));
     for (int64_t i = 0; i < f->n; i++) {
-        f->classes[problem->structure->class_of[problem->outcomes.at[i]]] += f->policy[i];
+        f->classes[problem->structure->class_of[problem->outcomes.at[i]]] += f->now.policy[i];
     }
 }
 
@@ -232,8 +245,8 @@ static double distance_to(const follower *f, const gra_answer *answer)
     double largest = 0.0;
     for (int64_t i = 0; i < f->n; i++) {
         int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
-        largest =
-            fmax(largest, fabs(f->policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
+        largest = fmax(largest,
+                       fabs(f->now.policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
     }
     return largest;
 }
@@ -254,12 +267,12 @@ static int is_falling(const follower *f)
     double mean = 0.0;
     gra_sum falls = {0.0, 0.0};
     for (int64_t i = 0; i < f->n; i++) {
-        mean += f->policy[i] * f->velocity[i];
+        mean += f->now.policy[i] * f->now.velocity[i];
     }
     for (int64_t i = 0; i < f->n; i++) {
         int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
         if (f->problem->structure->affine.gap[c] > 0.0) {
-            gra_sum_add_product(&falls, f->policy[i], f->velocity[i] - mean);
+            gra_sum_add_product(&falls, f->now.policy[i], f->now.velocity[i] - mean);
         }
     }
     return gra_sum_value(falls) < 0.0;
@@ -299,75 +312,108 @@ static grpoalign_status leaving_rate(const gra_problem *problem, const gra_answe
     return GRPOALIGN_OK;
 }
 
+/* The lookout for where the flow ends. */
+typedef struct lookout {
+    const gra_flow_calls *calls;
+    gra_answers points;   /* of an affine problem, found at the first look */
+    gra_answer candidate; /* the stationary policy nearest to the flow */
+    double near_since;    /* the time since when the flow has been at it, or -1 */
+    double rate;          /* of leaving it */
+    double longest;       /* step: a longer one would be drawn to a point that repels */
+} lookout;
+
+/* Looks for the end. *ends tells whether the candidate is it. */
+static grpoalign_status look(follower *f, lookout *self, int *ends)
+{
+    const gra_problem *problem = f->problem;
+    gra_answer *candidate = &self->candidate;
+    GRA_TRY(self->calls->near(problem, f->classes, &self->points, candidate));
+    self->longest = INFINITY;
+    if (candidate->status != GRPOALIGN_NOT_CONVERGED && distance_to(f, candidate) < ARRIVED) {
+        if (self->near_since < 0.0) {
+            GRA_TRY(leaving_rate(problem, candidate, &self->rate));
+            self->near_since = f->time;
+        }
+        *ends = self->rate == 0.0 || f->time - self->near_since > FOLDINGS / self->rate;
+        self->longest = self->rate > 0.0 ? 1.0 / self->rate : INFINITY;
+        return GRPOALIGN_OK;
+    }
+    self->near_since = -1.0;
+    *ends = has_collapsed(f, candidate);
+    if (*ends) {
+        gra_answer_collapse(problem, candidate);
+    }
+    return GRPOALIGN_OK;
+}
+
+/* At the start, and what its first step may be. */
+static grpoalign_status set_out(follower *f, const double *start, double end_time)
+{
+    double fastest = 0.0;
+    for (int64_t i = 0; i < f->n; i++) {
+        f->now.logits[i] = log(start[i]) - f->problem->outcomes.log_mass[i];
+    }
+    gra_flow_set_base(f->field, f->now.logits);
+    if (!find_velocity(f, &f->now)) {
+        return f->status;
+    }
+    f->speed = largest_speed(f);
+    for (int64_t i = 0; i < f->n; i++) {
+        fastest = fmax(fastest, fabs(f->now.velocity[i]));
+    }
+    f->step = fastest > 0.0 ? fmin(FIRST_CHANGE / fastest, end_time) : 1.0;
+    return GRPOALIGN_OK;
+}
+
+/* A step further on; *went is 0 when the limits are reached, or no step leads on. */
+static grpoalign_status go_on(follower *f, const gra_flow_limits *limits, double longest, int *went)
+{
+    int32_t steps = f->answer->iterations++;
+    *went = 0;
+    if (steps < limits->max_steps && f->time < limits->end_time) {
+        *went = advance(f, limits->tolerance, fmin(longest, limits->end_time - f->time));
+    }
+    if (*went < 0) {
+        return f->status;
+    }
+    return *went > 0 ? gra_report_progress(f->problem, f->answer, f->problem->beta, f->change)
+                     : GRPOALIGN_OK;
+}
+
 grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start,
                                  const gra_flow_limits *limits, const gra_flow_calls *calls,
                                  gra_answer *answer)
 {
-    follower f = {.problem = problem,
-                  .n = problem->outcomes.count,
-                  .order = problem->outcomes.count - 1,
-                  .answer = answer};
-    gra_answer candidate;
-    gra_answers points = {.count = -1};
-    double longest = INFINITY, near_since = -1.0, rate = 0.0;
-    if (!follower_take(&f) || !gra_answer_take(&candidate, problem)) {
+    follower f = {.problem = problem, .n = problem->outcomes.count, .answer = answer};
+    lookout around = {
+        .calls = calls, .points = {.count = -1}, .near_since = -1.0, .longest = INFINITY};
+    if (!follower_take(&f) || !gra_answer_take(&around.candidate, problem)) {
         return gra_fail_memory(problem->error);
     }
-    for (int64_t i = 0; i < f.n; i++) {
-        f.state[i] = log(start[i]) - problem->outcomes.log_mass[i];
-    }
-    gra_flow_set_base(f.field, f.state);
-    GRA_TRY(gra_flow_velocity(f.field, f.state, f.policy, f.velocity));
-    f.speed = largest_speed(&f);
-    double fastest = 0.0;
-    for (int64_t i = 0; i < f.n; i++) {
-        fastest = fmax(fastest, fabs(f.velocity[i]));
-    }
-    f.step = fastest > 0.0 ? fmin(FIRST_CHANGE / fastest, limits->end_time) : 1.0;
-    answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_FLOW;
+    GRA_TRY(set_out(&f, start, limits->end_time));
     for (int32_t i = 0;; i++) {
-        if (!calls->sink(calls->user, f.time, f.policy, f.speed)) {
+        int ends = 0, went;
+        if (!calls->sink(calls->user, f.time, f.now.policy, f.speed)) {
             return gra_fail_memory(problem->error);
         }
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
-            GRA_TRY(calls->near(problem, f.classes, &points, &candidate));
-            int here = candidate.status != GRPOALIGN_NOT_CONVERGED &&
-                       distance_to(&f, &candidate) < ARRIVED;
-            if (here) {
-                if (near_since < 0.0) {
-                    GRA_TRY(leaving_rate(problem, &candidate, &rate));
-                    near_since = f.time;
-                }
-                if (rate == 0.0 || f.time - near_since > FOLDINGS / rate) {
-                    break;
-                }
-            } else if (has_collapsed(&f, &candidate)) {
-                gra_answer_collapse(problem, &candidate);
-                break;
-            } else {
-                near_since = -1.0;
-            }
-            longest = here && rate > 0.0 ? 1.0 / rate : INFINITY;
+            GRA_TRY(look(&f, &around, &ends));
         }
-        int32_t steps = answer->iterations++;
-        int went = steps >= limits->max_steps || f.time >= limits->end_time
-                       ? 0
-                       : advance(&f, limits->tolerance, fmin(longest, limits->end_time - f.time));
-        if (went < 0) {
-            return f.status;
+        if (ends) {
+            break;
         }
+        GRA_TRY(go_on(&f, limits, around.longest, &went));
         if (went == 0) {
             memcpy(answer->policy, f.classes, (size_t)problem->reference.classes * sizeof(double));
             answer->status = GRPOALIGN_NOT_CONVERGED;
             return GRPOALIGN_OK;
         }
-        GRA_TRY(gra_report_progress(problem, answer, problem->beta, f.change));
     }
-    candidate.iterations = answer->iterations;
-    candidate.factorizations = answer->factorizations;
-    candidate.method = GRPOALIGN_METHOD_FLOW;
-    gra_answer_copy(&candidate, answer, problem->reference.classes);
+    around.candidate.iterations = answer->iterations;
+    around.candidate.factorizations = answer->factorizations;
+    around.candidate.method = GRPOALIGN_METHOD_FLOW;
+    gra_answer_copy(&around.candidate, answer, problem->reference.classes);
     return GRPOALIGN_OK;
 }

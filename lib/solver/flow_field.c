@@ -106,30 +106,13 @@ grpoalign_status gra_flow_velocity(gra_flow_field *field, const double *state, d
     return GRPOALIGN_OK;
 }
 
-/*
- * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - beta stiffness e, and
- * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A,
- * relative to the base's, are then applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
- */
-grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian)
+/* A, of which J below is made, in `full`, from the slopes of the advantages over all outcomes. */
+static void fill_matrix(gra_flow_field *field, const double *slopes, double *full)
 {
-    const gra_problem *problem = field->problem;
-    const gra_outcomes *outcomes = &problem->outcomes;
-    int64_t n = outcomes->count, all = outcomes->model->outcomes, base = field->base;
+    const gra_outcomes *outcomes = &field->problem->outcomes;
+    int64_t n = outcomes->count, all = outcomes->model->outcomes;
     const double *pi = field->policy;
     double *mean = field->column;
-    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-    double *slopes = gra_arena_doubles(problem->arena, all * all),
-           *full = gra_arena_doubles(problem->arena, n * n);
-    grpoalign_status status =
-        slopes == NULL || full == NULL
-            ? gra_fail_memory(problem->error)
-            : outcomes->model->ops->jacobian(outcomes->model, field->everywhere, slopes, all,
-                                             problem->arena, problem->error);
-    if (status < 0) {
-        gra_arena_rewind(problem->arena, mark);
-        return status;
-    }
     for (int64_t j = 0; j < n; j++) {
         mean[j] = pi[j] * field->value[j];
     }
@@ -151,21 +134,52 @@ grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian)
         }
         row[i] += pi[i] * (field->value[i] - field->mean);
     }
+}
+
+/* J from A: rows relative to the base's, and its row and column left out. */
+static void reduce_to_base(const gra_flow_field *field, const double *full, double *jacobian)
+{
+    int64_t n = field->problem->outcomes.count, base = field->base;
+    const double *there = full + base * n;
     for (int64_t i = 0, k = 0; i < n; i++) {
         if (i == base) {
             continue;
         }
         double *row = jacobian + k++ * (n - 1), sum = 0.0;
-        const double *here = full + i * n, *there = full + base * n;
+        const double *here = full + i * n;
         for (int64_t j = 0; j < n; j++) {
             sum += here[j] - there[j];
         }
         for (int64_t j = 0, l = 0; j < n; j++) {
             if (j != base) {
-                row[l++] = here[j] - there[j] - sum * pi[j];
+                row[l++] = here[j] - there[j] - sum * field->policy[j];
             }
         }
     }
+}
+
+/*
+ * With e = dy - mean dy: d pi = pi e, d v = du/dpi (pi e) - beta stiffness e, and
+ * d(pi (v - m)) = pi ((v - m) e + dv - dm), dm = sum (v pi e + pi dv). Rows of this matrix A,
+ * relative to the base's, are then applied to e = dy - sum pi dy: J = A - (A 1) pi^T.
+ */
+grpoalign_status gra_flow_jacobian(gra_flow_field *field, double *jacobian)
+{
+    const gra_problem *problem = field->problem;
+    const grpoalign_model *model = problem->outcomes.model;
+    int64_t n = problem->outcomes.count, all = model->outcomes;
+    gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    double *slopes = gra_arena_doubles(problem->arena, all * all),
+           *full = gra_arena_doubles(problem->arena, n * n);
+    if (slopes == NULL || full == NULL) {
+        return gra_fail_memory(problem->error);
+    }
+    grpoalign_status status =
+        model->ops->jacobian(model, field->everywhere, slopes, all, problem->arena, problem->error);
+    if (status >= 0) {
+        fill_matrix(field, slopes, full);
+        reduce_to_base(field, full, jacobian);
+    }
     gra_arena_rewind(problem->arena, mark);
-    return GRPOALIGN_OK;
+    return status;
 }

@@ -713,6 +713,49 @@ static void stability_after_a_loss(void **state)
     close_handles(&h);
 }
 
+static int32_t stop_later(void *user, const grpoalign_progress *progress)
+{
+    int *left = user;
+    (void)progress;
+    return (*left)-- <= 0;
+}
+
+/* Whenever a search is told to stop it is cancelled, and nothing else. */
+static void cancelled_searches(void **state)
+{
+    (void)state;
+    const double rewards[] = {0.0, 0.5, 1.0};
+    const double log_reference[] = {log(0.6), log(0.3), log(0.1)};
+    plain_context context = {.n = 3, .rewards = rewards, .group_size = 8};
+    handles h = open_handles(&context, GRPOALIGN_PENALTY_DIRECT_KL, log_reference);
+    int left, stopped[3] = {0};
+    grpoalign_solve_options options;
+    grpoalign_solve_options_init(&options, sizeof options);
+    options.progress = stop_later;
+    options.user = &left;
+    for (int search = 0; search < 3; search++) {
+        for (int after = 0;; after += 1 + after / 20) {
+            grpoalign_points *points = NULL;
+            left = after;
+            grpoalign_status status =
+                search == 0
+                    ? points_of_parts(h.model, h.penalty, h.reference, 0.3, &options, &points, NULL)
+                : search == 1 ? folds_of_parts(h.model, h.penalty, h.reference, 0.1, 1.0, &options,
+                                               &points, NULL)
+                              : curve_of_parts(h.model, h.penalty, h.reference, 0.2, 0.6, 0.02,
+                                               &options, &points, NULL);
+            grpoalign_points_free(points);
+            if (left >= 0) {
+                break;
+            }
+            assert_int_equal(status, GRPOALIGN_ERR_CANCELLED);
+            stopped[search]++;
+        }
+        assert_true(stopped[search] > 10);
+    }
+    close_handles(&h);
+}
+
 static void bad_arguments(void **state)
 {
     (void)state;
@@ -783,6 +826,7 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(stability_with_underflow),
         cmocka_unit_test(stability_after_a_loss),
+        cmocka_unit_test(cancelled_searches),
         cmocka_unit_test(bad_arguments),
     };
     return run_chosen(tests);
