@@ -312,18 +312,18 @@ static grpoalign_status leaving_rate(const gra_problem *problem, const gra_answe
     return GRPOALIGN_OK;
 }
 
-/* The lookout for where the flow ends. */
-typedef struct lookout {
+/* The search for where the flow ends. */
+typedef struct search {
     const gra_flow_calls *calls;
     gra_answers points;   /* of an affine problem, found at the first look */
     gra_answer candidate; /* the stationary policy nearest to the flow */
     double near_since;    /* the time since when the flow has been at it, or -1 */
     double rate;          /* of leaving it */
     double longest;       /* step: a longer one would be drawn to a point that repels */
-} lookout;
+} search;
 
 /* Looks for the end. *ends tells whether the candidate is it. */
-static grpoalign_status look(follower *f, lookout *self, int *ends)
+static grpoalign_status look(follower *f, search *self, int *ends)
 {
     const gra_problem *problem = f->problem;
     gra_answer *candidate = &self->candidate;
@@ -385,9 +385,8 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
                                  gra_answer *answer)
 {
     follower f = {.problem = problem, .n = problem->outcomes.count, .answer = answer};
-    lookout around = {
-        .calls = calls, .points = {.count = -1}, .near_since = -1.0, .longest = INFINITY};
-    if (!follower_take(&f) || !gra_answer_take(&around.candidate, problem)) {
+    search end = {.calls = calls, .points = {.count = -1}, .near_since = -1.0, .longest = INFINITY};
+    if (!follower_take(&f) || !gra_answer_take(&end.candidate, problem)) {
         return gra_fail_memory(problem->error);
     }
     answer->method = GRPOALIGN_METHOD_FLOW;
@@ -399,21 +398,21 @@ grpoalign_status gra_follow_flow(const gra_problem *problem, const double *start
         }
         to_classes(&f);
         if (i % LOOK_EVERY == 0 && (i == 0 ? f.speed < SLOW : f.change < SLOW)) {
-            GRA_TRY(look(&f, &around, &ends));
+            GRA_TRY(look(&f, &end, &ends));
         }
         if (ends) {
             break;
         }
-        GRA_TRY(go_on(&f, limits, around.longest, &went));
+        GRA_TRY(go_on(&f, limits, end.longest, &went));
         if (went == 0) {
             memcpy(answer->policy, f.classes, (size_t)problem->reference.classes * sizeof(double));
             answer->status = GRPOALIGN_NOT_CONVERGED;
             return GRPOALIGN_OK;
         }
     }
-    around.candidate.iterations = answer->iterations;
-    around.candidate.factorizations = answer->factorizations;
-    around.candidate.method = GRPOALIGN_METHOD_FLOW;
-    gra_answer_copy(&around.candidate, answer, problem->reference.classes);
+    end.candidate.iterations = answer->iterations;
+    end.candidate.factorizations = answer->factorizations;
+    end.candidate.method = GRPOALIGN_METHOD_FLOW;
+    gra_answer_copy(&end.candidate, answer, problem->reference.classes);
     return GRPOALIGN_OK;
 }
