@@ -62,8 +62,7 @@ static grpoalign_status build(gra_call *call, const request *wanted, grpoalign_p
     }
     for (int64_t i = 0; i < answers.count; i++) {
         int64_t k = wanted->index != NULL ? wanted->index[i] : i;
-        grpoalign_status status =
-            gra_assess(&call->at, &answers.items[i], call->options.stability);
+        grpoalign_status status = gra_assess(&call->at, &answers.items[i], call->options.stability);
         status =
             status < 0 ? status : gra_expand(call, &answers.items[i], &points->items[k], error);
         if (status < 0) {

@@ -107,7 +107,7 @@ grpoalign_status gra_newton_from_reference(gra_newton *s, int *outcome, double *
 grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change);
 
 /* The last touch to an answer that Newton has found: small classes get all their digits, the error
- * is estimated. *valid is 0 when the answer keeps a class from probability it is due. */
+ * is estimated. *valid is 0 when the answer keeps a class from probability it is due (polish.c). */
 grpoalign_status gra_newton_polish(gra_newton *s, int *valid);
 
 /* Ends a solve: polishes the answer if Newton has found one, else it is NOT_CONVERGED. */
