@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "commands/commands.h"
 
 static const struct {
     const char *name, *summary;

@@ -1,0 +1,36 @@
+/* Contexts of a file that share the std of their batch: held back until all are read, then solved
+ * together. */
+#ifndef GPA_BATCH_H
+#define GPA_BATCH_H
+
+#include <stddef.h>
+
+#include "commands/run.h"
+
+typedef struct held {
+    int joins; /* a context of the batch; else a result that has to wait for those before it */
+    context context; /* of the batch */
+    text place, output;
+    int solved;
+} held;
+
+/* All zeros: empty. */
+typedef struct batch {
+    held *items;
+    size_t count, room;
+} batch;
+
+/* Takes over what it is given, in order; the context is NULL where the output is ready. Returns 0
+ * when memory is short. */
+int batch_hold(batch *self, context *joining, text *place, text *output, int solved);
+
+/* Solves the contexts together and fills in their outputs; when `whole` and one of them is bad,
+ * only that one's. */
+void batch_solve(batch *self, const action *what, const style *how, int whole);
+
+/* Refuses all contexts, for a reason that is none of their own. */
+void batch_refuse(batch *self, const style *how, const char *status, const char *reason);
+
+void batch_free(batch *self);
+
+#endif
