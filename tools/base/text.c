@@ -1,7 +1,6 @@
 #include "base/text.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,18 +44,24 @@ void text_string(text *self, const char *string)
     text_add(self, string, strlen(string));
 }
 
-void text_format(text *self, const char *format, ...)
+void text_arguments(text *self, const char *format, va_list arguments)
 {
-    va_list arguments, again;
-    va_start(arguments, format);
+    va_list again;
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
     if (length >= 0 && reserve(self, (size_t)length)) {
         (void)vsnprintf(self->bytes + self->length, (size_t)length + 1, format, again);
         self->length += (size_t)length;
     }
     va_end(again);
+}
+
+void text_format(text *self, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    text_arguments(self, format, arguments);
+    va_end(arguments);
 }
 
 void text_number(text *self, double value)

@@ -3,8 +3,7 @@
 #ifndef GPA_BATCH_H
 #define GPA_BATCH_H
 
-#include <stddef.h>
-
+#include "base/list.h"
 #include "commands/run.h"
 
 typedef struct held {
@@ -14,23 +13,17 @@ typedef struct held {
     int solved;
 } held;
 
-/* All zeros: empty. */
-typedef struct batch {
-    held *items;
-    size_t count, room;
-} batch;
-
 /* Takes over what it is given, in order; the context is NULL where the output is ready. Returns 0
- * when memory is short. */
-int batch_hold(batch *self, context *joining, text *place, text *output, int solved);
+ * when memory is short. A batch is a list of `held`. */
+int batch_hold(list *self, context *joining, text *place, text *output, int solved);
 
 /* Solves the contexts together and fills in their outputs; when `whole` and one of them is bad,
  * only that one's. */
-void batch_solve(batch *self, const action *what, const style *how, int whole);
+void batch_solve(list *self, const action *what, const style *how, int whole);
 
 /* Refuses all contexts, for a reason that is none of their own. */
-void batch_refuse(batch *self, const style *how, const char *status, const char *reason);
+void batch_refuse(list *self, const style *how, const char *status, const char *reason);
 
-void batch_free(batch *self);
+void batch_free(list *self);
 
 #endif

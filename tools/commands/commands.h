@@ -1,13 +1,7 @@
 /* The subcommands. Each takes its own argc and argv, argv[0] being its name, and returns the exit
  * status. */
-#ifndef GPA_COMMAND_H
-#define GPA_COMMAND_H
-
-#include <grpoalign/grpoalign.h>
-
-#ifndef COMMAND_VERSION
-#define COMMAND_VERSION "unknown"
-#endif
+#ifndef GPA_COMMANDS_H
+#define GPA_COMMANDS_H
 
 int command_solve(int argc, char **argv);
 int command_explain(int argc, char **argv);

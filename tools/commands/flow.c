@@ -3,12 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "commands/commands.h"
 #include "commands/run.h"
-#include "base/number.h"
 #include "output/plot.h"
-#include "output/result.h"
-#include "output/write.h"
 
 static const char HELP[] =
     "usage: grpoalign flow [options] [FILE...]\n"
@@ -23,14 +21,13 @@ static const char HELP[] =
     "  --policies                        the policies on the way, too (CSV: a row per outcome)\n"
     "  --plot FILE.svg                   draw it against time, a line per context. Needs gnuplot\n"
     "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, "
-    "kl_policy_ref, "
-    "entropy,\n"
+    "kl_policy_ref, entropy,\n"
     "                                    or policy:K for the probability of outcome K (from 0)\n"
     "\n";
 
 typedef struct flow_options {
     grid start;
-    double end_time;
+    double end_time; /* 0: not given */
     int policies;
     const char *plot_file;
     quantity show;
@@ -77,106 +74,106 @@ static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, cours
 static grpoalign_status follow(const flow_options *options, const context *c, course *out,
                                grpoalign_error *error)
 {
-    handles h;
+    problem p;
     grpoalign_flow *flow = NULL;
     grpoalign_flow_options how;
     grpoalign_flow_options_init(&how, sizeof how);
     how.start = options->start.values;
     how.start_count = how.start != NULL ? options->start.count : 0;
     how.end_time = options->end_time > 0.0 ? options->end_time : how.end_time;
-    grpoalign_status status = handles_open(c, &h, error);
+    grpoalign_status status = problem_open(&p, c, error);
     if (status >= 0) {
-        status = grpoalign_flow_new(h.problem, c->settings.beta, &how, &flow, error);
+        status = grpoalign_flow_new(p.handle, p.beta, &how, &flow, error);
         out->status = status;
     }
     if (status >= 0) {
         status = take_states(flow, c->outcomes, out, error);
     }
     if (status >= 0 && grpoalign_flow_end(flow) != NULL) {
-        status = result_take(&out->end, grpoalign_flow_end(flow), h.reference, c->outcomes, error);
+        status = result_take(&out->end, &p, grpoalign_flow_end(flow), error);
     }
     grpoalign_flow_free(flow);
-    handles_close(&h);
+    problem_close(&p);
     return status;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
-/* The numbers of a state in the order they are written. */
-enum { NUMBERS = 6 };
-static const char *const NUMBER_NAMES[NUMBERS] = {
-    "time", "expected_reward", "kl_ref_policy", "kl_policy_ref", "entropy", "speed"};
+/* One state with its policy, as a row tells it. */
+typedef struct step {
+    const char *id;
+    int32_t status;
+    const double *policy;
+} step;
 
-static void numbers_of(const grpoalign_flow_state *state, double out[NUMBERS])
-{
-    const double numbers[NUMBERS] = {state->time,          state->expected_reward,
-                                     state->kl_ref_policy, state->kl_policy_ref,
-                                     state->entropy,       state->speed};
-    memcpy(out, numbers, sizeof numbers);
-}
+/* clang-format off: tables */
+#define STATE(member) .at = offsetof(grpoalign_flow_state, member)
+static const field STATE_FIELDS[] = {{"time", FIELD_NUMBER, STATE(time)},
+                                     {"expected_reward", FIELD_NUMBER, STATE(expected_reward)},
+                                     {"kl_ref_policy", FIELD_NUMBER, STATE(kl_ref_policy)},
+                                     {"kl_policy_ref", FIELD_NUMBER, STATE(kl_policy_ref)},
+                                     {"entropy", FIELD_NUMBER, STATE(entropy)},
+                                     {"speed", FIELD_NUMBER, STATE(speed)},
+                                     {.name = NULL}};
+static const field STEP_FIELDS[] = {
+    {"id", FIELD_ID, .at = offsetof(step, id)},
+    {"status", FIELD_NAME, .at = offsetof(step, status), .word = grpoalign_status_name},
+    {"policy", FIELD_NUMBERS, .at = offsetof(step, policy)},
+    {.name = NULL}};
+/* clang-format on */
+
+static const char CSV_HEADER[] =
+    "id,status,error,time,expected_reward,kl_ref_policy,kl_policy_ref,entropy,speed";
+static const char CSV_OUTCOME[] = "outcome,policy";
 
 static void write_json(const flow_options *options, const context *c, const course *way, text *out)
 {
-    text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
-                grpoalign_status_name(way->status));
-    json_labels(out, c);
-    text_format(out, ", \"steps\": %lld", (long long)(way->count - 1));
-    for (int j = 0; j < NUMBERS; j++) {
-        text_format(out, ", \"%s\": [", NUMBER_NAMES[j]);
+    json_start(out, c->id, grpoalign_status_name(way->status));
+    json_fields(out, CONTEXT_LABELS, c, c->outcomes);
+    json_key(out, "steps");
+    text_format(out, "%lld", (long long)(way->count - 1));
+    for (const field *f = STATE_FIELDS; f->name != NULL; f++) {
+        json_series(out, f, way->states, sizeof *way->states, way->count);
+    }
+    if (options->policies) {
+        json_key(out, "policies");
         for (int64_t k = 0; k < way->count; k++) {
-            double numbers[NUMBERS];
-            numbers_of(&way->states[k], numbers);
-            text_string(out, k > 0 ? ", " : "");
-            text_number(out, numbers[j]);
+            text_string(out, k > 0 ? ", " : "[");
+            json_numbers(out, way->policies + k * c->outcomes, c->outcomes);
         }
         text_string(out, "]");
     }
-    if (options->policies) {
-        text_string(out, ", \"policies\": [");
-        for (int64_t k = 0; k < way->count; k++) {
-            for (int64_t o = 0; o < c->outcomes; o++) {
-                text_string(out, o > 0 ? ", " : k > 0 ? "], [" : "[");
-                text_number(out, way->policies[k * c->outcomes + o]);
-            }
-        }
-        text_string(out, "]]");
-    }
+    json_key(out, "end");
     if (way->end.policy != NULL) {
-        text_format(out, ", \"end\": {\"status\": \"%s\"",
-                    grpoalign_status_name(way->end.report.status));
+        text_format(out, "{\"status\": \"%s\"", grpoalign_status_name(way->end.report.status));
         json_result(out, &way->end, c->outcomes);
         text_string(out, "}");
     } else {
-        text_string(out, ", \"end\": null");
+        text_string(out, "null");
     }
     text_string(out, "}\n");
 }
 
 static void write_csv(const flow_options *options, const context *c, const course *way, text *out)
 {
+    text row = {0};
     for (int64_t k = 0; k < way->count; k++) {
-        double numbers[NUMBERS];
-        text row = {0};
-        numbers_of(&way->states[k], numbers);
-        csv_id(&row, c->id);
-        csv_text(&row, grpoalign_status_name(way->status));
-        csv_text(&row, "");
-        for (int j = 0; j < NUMBERS; j++) {
-            csv_number(&row, numbers[j]);
-        }
+        const step at = {c->id, way->status, way->policies + k * c->outcomes};
+        const part parts[] = {
+            {STEP_FIELDS, &at}, {STATE_FIELDS, &way->states[k]}, {CONTEXT_LABEL, c}};
+        text_clear(&row);
+        csv_cells(&row, CSV_HEADER, parts, 3, 0);
         for (int64_t o = 0; o < (options->policies ? c->outcomes : 1); o++) {
             text_add(out, row.bytes != NULL ? row.bytes : "", row.length);
             if (options->policies) {
-                csv_label(out, c, o);
-                csv_number(out, way->policies[k * c->outcomes + o]);
+                text_string(out, ",");
+                csv_cells(out, CSV_OUTCOME, parts, 3, o);
             }
             text_string(out, "\n");
         }
-        out->failed = out->failed || row.failed;
-        text_free(&row);
     }
+    out->failed = out->failed || row.failed;
+    text_free(&row);
 }
 
 /* For `collect`: how many points, the points, the name of the line. */
@@ -184,93 +181,64 @@ static void put_aside(const flow_options *options, const context *c, const cours
 {
     text_add(aside, (const char *)&way->count, sizeof way->count);
     for (int64_t k = 0; k < way->count; k++) {
-        double numbers[NUMBERS];
-        numbers_of(&way->states[k], numbers);
+        const grpoalign_flow_state *state = &way->states[k];
         const plot_point point = {
-            numbers[0], quantity_of(&options->show, numbers + 1, way->policies + k * c->outcomes),
+            state->time,
+            quantity_of(&options->show, STATE_FIELDS, state, way->policies + k * c->outcomes),
             PLOT_STABLE};
         text_add(aside, (const char *)&point, sizeof point);
     }
     text_id(aside, c->id != NULL ? c->id : "context");
 }
 
-static int act(void *user, const context *self, const char *place, const style *how, text *out,
-               text *aside)
+static int act(void *user, const context *self, const reply *to)
 {
     const flow_options *options = user;
     grpoalign_error error = {.message = "out of memory"};
     course way = {0};
     if (options->start.count > 0 && options->start.count != self->outcomes) {
-        text wrong = {0};
-        text_format(&wrong, "--start has %lld probabilities, the context %lld outcomes",
+        write_error(to, self->id, "dimension",
+                    "--start has %lld probabilities, the context %lld outcomes",
                     (long long)options->start.count, (long long)self->outcomes);
-        write_error(out, how, self->id, "dimension", place,
-                    wrong.bytes != NULL ? wrong.bytes : "out of memory");
-        text_free(&wrong);
         return 0;
     }
     const char *unseen = options->plot_file != NULL ? quantity_lacks(&options->show, self) : NULL;
     if (unseen != NULL) {
-        write_error(out, how, self->id, "dimension", place, unseen);
+        write_error(to, self->id, "dimension", "%s", unseen);
         return 0;
     }
     grpoalign_status status = follow(options, self, &way, &error);
     if (status < 0) {
-        write_library_error(out, how, self, status, place, error.message);
+        write_library_error(to, self->id, status, error.message);
     } else {
-        (how->format == FORMAT_CSV ? write_csv : write_json)(options, self, &way, out);
+        (to->how->format == FORMAT_CSV ? write_csv : write_json)(options, self, &way, to->out);
         if (options->plot_file != NULL) {
-            put_aside(options, self, &way, aside);
+            put_aside(options, self, &way, to->aside);
         }
     }
     course_free(&way);
     return status >= 0;
 }
 
-/* ---- options and drawing
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- options and drawing --------------------------------------------------------------------- */
 
-static int option(void *user, const char *name, const char *value, text *expected)
+static int read_start(void *into, const char *value, text *expected)
 {
-    flow_options *self = user;
-    if (strcmp(name, "start") == 0) {
-        text_string(expected, "probabilities with commas between them");
-        grid_free(&self->start);
-        return strchr(value, ':') == NULL && parse_grid(value, &self->start);
-    }
-    if (strcmp(name, "end-time") == 0) {
-        text_string(expected, "a number > 0");
-        return parse_number(value, &self->end_time) && self->end_time > 0.0;
-    }
-    if (strcmp(name, "policies") == 0) {
-        return self->policies = 1;
-    }
-    if (strcmp(name, "plot") == 0) {
-        text_string(expected, "a file name that ends in .svg");
-        self->plot_file = value;
-        return plot_takes(value);
-    }
-    if (strcmp(name, "show") == 0) {
-        text_string(expected, QUANTITY_NAMES);
-        return quantity_parse(value, &self->show);
-    }
-    return -1;
+    grid *start = into;
+    (void)expected;
+    grid_free(start);
+    return strchr(value, ':') == NULL && parse_grid(value, start);
 }
 
-static int begin(void *user, style *how, text *out, text *wrong)
+static int begin(void *user, int format, text *out, text *wrong)
 {
     const flow_options *self = user;
     if (self->plot_file != NULL && !plot_check(self->plot_file, wrong)) {
         return 0;
     }
-    if (how->format == FORMAT_CSV) {
-        text_string(out, "id,status,error");
-        for (int j = 0; j < NUMBERS; j++) {
-            text_format(out, ",%s", NUMBER_NAMES[j]);
-        }
-        text_string(out, self->policies ? ",outcome,policy\n" : "\n");
-        how->columns = 3 + NUMBERS + (self->policies ? 2 : 0);
+    if (format == FORMAT_CSV) {
+        text_format(out, "%s%s%s\n", CSV_HEADER, self->policies ? "," : "",
+                    self->policies ? CSV_OUTCOME : "");
     }
     return 1;
 }
@@ -308,28 +276,33 @@ static int finish(void *user, int whole, text *wrong)
     self->plot.x_label = "learning rate × steps";
     self->plot.y_label = self->show.label;
     self->plot.log_x = 1;
-    self->plot.log_y = quantity_is_logarithmic(&self->show);
+    self->plot.log_y = self->show.logarithmic;
     self->plot.plain_names = 1;
     return plot_write(&self->plot, self->plot_file, wrong);
 }
 
 int command_flow(int argc, char **argv)
 {
-    static const own_option options[] = {{"start", 1}, {"end-time", 1}, {"policies", 0},
-                                         {"plot", 1},  {"show", 1},     {NULL, 0}};
+    static const parameter options[] = {
+        {"start", SET_OTHER, .field = offsetof(flow_options, start), .read = read_start,
+         .expected = "probabilities with commas between them"},
+        {"end_time", SET_NUMBER, .field = offsetof(flow_options, end_time), .low = ABOVE_ZERO,
+         .high = INFINITY, .expected = "a number > 0"},
+        {"policies", SET_FLAG, .field = offsetof(flow_options, policies)},
+        {"plot", SET_OTHER, .field = offsetof(flow_options, plot_file), .read = plot_file_read},
+        {"show", SET_OTHER, .field = offsetof(flow_options, show), .read = quantity_read},
+        {.name = NULL}};
     static const int formats[] = {FORMAT_JSONL, FORMAT_CSV, -1};
-    flow_options own = {.end_time = 0.0};
+    flow_options own = {.show = quantity_default()};
     const action flow_action = {.command = "flow",
                                 .help = HELP,
                                 .options = options,
                                 .formats = formats,
-                                .option = option,
                                 .begin = begin,
                                 .act = act,
                                 .collect = collect,
                                 .finish = finish,
                                 .user = &own};
-    (void)quantity_parse("expected_reward", &own.show);
     int status = run_contexts(&flow_action, argc, argv);
     grid_free(&own.start);
     plot_free(&own.plot);

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
-#include "input/context.h"
-#include "base/text.h"
+#include "input/settings.h"
+#include "output/field.h"
 #include "output/words.h"
 #include "output/write.h"
 
@@ -21,111 +21,119 @@ static const char HELP[] =
     "\n"
     "Exit status: 0; 2 wrong usage.\n";
 
-/* The settings of a preset as a user gets them who asks for its penalty. */
-static settings settings_of(const grpoalign_convention *preset)
+/* A preset, and what follows from it. */
+typedef struct row {
+    grpoalign_convention preset;
+    int64_t group_size; /* -1 where the preset has none */
+    text advantage, stationary;
+    const char *advantage_text, *stationary_text;
+} row;
+
+static const char *scale_word(int32_t scale)
 {
-    settings s = {.has_preset = 1, .preset = *preset, .has_penalty = 1, .penalty = preset->penalty};
-    settings_fill_preset(&s, 0);
-    return s;
+    return setting_word_of(SETTING_SCALE, scale);
 }
 
-static void write_group_size(text *out, const grpoalign_convention *p)
+static const char *baseline_word(int32_t baseline)
 {
-    if (p->group_size >= 2) {
+    return setting_word_of(SETTING_BASELINE, baseline);
+}
+
+static const char *zero_variance_word(int32_t zero_variance)
+{
+    return setting_word_of(SETTING_ZERO_VARIANCE, zero_variance);
+}
+
+/* clang-format off: a table */
+#define PRESET(member) .at = offsetof(row, preset.member)
+static const field FIELDS[] = {
+    {"name", FIELD_TEXT, PRESET(name)},
+    {"trainer", FIELD_TEXT, PRESET(trainer)},
+    {"scale", FIELD_NAME, PRESET(scale), .word = scale_word},
+    {"ddof", FIELD_COUNT, PRESET(ddof)},
+    {"epsilon", FIELD_NUMBER, PRESET(epsilon)},
+    {"baseline", FIELD_NAME, PRESET(baseline), .word = baseline_word},
+    {"zero_variance", FIELD_NAME, PRESET(zero_variance), .word = zero_variance_word},
+    {"penalty", FIELD_NAME, PRESET(penalty), .word = grpoalign_penalty_name},
+    {"group_size", FIELD_INTEGER, .at = offsetof(row, group_size)},
+    {"beta", FIELD_NUMBER, PRESET(beta)},
+    {"advantage", FIELD_TEXT, .at = offsetof(row, advantage_text)},
+    {"kl_term", FIELD_TEXT, PRESET(kl)},
+    {"stationary", FIELD_TEXT, .at = offsetof(row, stationary_text)},
+    {"warning", FIELD_TEXT, PRESET(warning)},
+    {.name = NULL}};
+/* clang-format on */
+
+/* Describes the settings of a preset as a user gets them who asks for its penalty. */
+static void describe(row *self)
+{
+    settings s = {.given = 0};
+    text expected = {0};
+    (void)setting_read(&s, SETTING_PRESET, self->preset.name, &expected);
+    setting_give(&s, SETTING_PENALTY, self->preset.penalty);
+    settings_fill_preset(&s, 0);
+    text_advantage(&self->advantage, &s);
+    text_stationary(&self->stationary, &s);
+    text_free(&expected);
+    self->advantage_text = self->advantage.bytes;
+    self->stationary_text = self->stationary.bytes;
+    self->group_size = self->preset.group_size >= 2 ? self->preset.group_size : -1;
+}
+
+static void write_table(const row *self, text *out)
+{
+    const grpoalign_convention *p = &self->preset;
+    text_format(out, "%-23s ", p->name);
+    if (self->group_size >= 0) {
         text_format(out, "%-4d", (int)p->group_size);
     } else {
         text_string(out, "?   ");
     }
-}
-
-static void write_beta(text *out, const grpoalign_convention *p)
-{
-    if (isnan(p->beta)) {
-        text_format(out, "%-7s", "?");
-    } else if (p->beta == 0.0) {
-        text_format(out, "%-7s", "off");
+    if (isnan(p->beta) || p->beta == 0.0) {
+        text_format(out, "%-7s", isnan(p->beta) ? "?" : "off");
     } else {
         text_format(out, "%-7g", p->beta);
     }
-}
-
-static void write_row(const grpoalign_convention *p, const char *advantage, const char *stationary,
-                      text *out)
-{
-    text_format(out, "%-23s ", p->name);
-    write_group_size(out, p);
-    write_beta(out, p);
-    text_format(out, "%-44s %-28s %s\n", advantage, penalty_symbol(p->penalty), stationary);
+    text_format(out, "%-44s %-28s %s\n", self->advantage_text,
+                grpoalign_penalty_formula(p->penalty), self->stationary_text);
     text_format(out, "    %s; KL term: %s\n", p->trainer, p->kl);
     if (p->warning != NULL) {
         text_format(out, "    ! %s\n", p->warning);
     }
 }
 
-static void write_json(const grpoalign_convention *p, const char *advantage, const char *stationary,
-                       text *out)
+static void write_json(const row *self, text *out)
 {
-    text_format(out, "{\"name\": \"%s\", \"trainer\": ", p->name);
-    text_quoted(out, p->trainer);
-    text_format(out, ", \"scale\": \"%s\", \"ddof\": %d, \"epsilon\": ", scale_name(p->scale),
-                (int)p->ddof);
-    text_number(out, p->epsilon);
-    text_format(
-        out,
-        ", \"baseline\": \"%s\", \"zero_variance\": \"%s\", \"penalty\": \"%s\", \"group_size\": ",
-        p->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT ? "leave_one_out" : "mean",
-        p->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP ? "drop" : "keep",
-        grpoalign_penalty_name(p->penalty));
-    text_format(out, p->group_size >= 2 ? "%d" : "null", (int)p->group_size);
-    text_string(out, ", \"beta\": ");
-    if (isnan(p->beta)) {
-        text_string(out, "null");
-    } else {
-        text_number(out, p->beta);
-    }
-    text_string(out, ", \"advantage\": ");
-    text_quoted(out, advantage);
-    text_string(out, ", \"kl_term\": ");
-    text_quoted(out, p->kl);
-    text_string(out, ", \"stationary\": ");
-    text_quoted(out, stationary);
-    text_string(out, ", \"warning\": ");
-    if (p->warning != NULL) {
-        text_quoted(out, p->warning);
-    } else {
-        text_string(out, "null");
-    }
+    text_string(out, "{");
+    json_fields(out, FIELDS, self, 0);
     text_string(out, "}\n");
 }
 
+/* Returns the exit status. */
 static int write_preset(const char *name, int format)
 {
-    grpoalign_convention preset = {.struct_size = sizeof preset};
+    row self = {.preset = {.struct_size = sizeof self.preset}};
     text out = {0};
-    if (grpoalign_preset(name, &preset, NULL) < 0) {
-        fprintf(
-            stderr,
-            "grpoalign presets: unknown preset \"%s\": expected one that grpoalign presets lists\n",
-            name);
+    if (grpoalign_preset(name, &self.preset, NULL) < 0) {
+        fprintf(stderr,
+                "grpoalign presets: unknown preset \"%s\": expected one that grpoalign presets "
+                "lists\n",
+                name);
         return 2;
     }
-    settings s = settings_of(&preset);
-    text advantage = {0}, stationary = {0};
-    text_advantage(&advantage, &s);
-    text_stationary(&stationary, &s);
-    int done = !advantage.failed && !stationary.failed;
+    describe(&self);
+    int done = !self.advantage.failed && !self.stationary.failed;
     if (done) {
-        (format == FORMAT_TABLE ? write_row : write_json)(&preset, advantage.bytes,
-                                                          stationary.bytes, &out);
+        (format == FORMAT_TABLE ? write_table : write_json)(&self, &out);
         done = !out.failed;
     }
-    text_free(&advantage);
-    text_free(&stationary);
     if (done) {
         fputs(out.bytes, stdout);
     } else {
         fputs("grpoalign presets: out of memory\n", stderr);
     }
+    text_free(&self.advantage);
+    text_free(&self.stationary);
     text_free(&out);
     return done ? 0 : 1;
 }

@@ -4,78 +4,26 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "commands/batch.h"
 #include "base/queue.h"
+#include "commands/batch.h"
+#include "commands/options.h"
+#include "input/lines.h"
 #include "input/record.h"
 #include "input/tables.h"
-#include "output/write.h"
-
-static const char SHARED_HELP[] =
-    "Settings, used where a record lacks them:\n"
-    "  --model pairwise|group|limit      the preference model\n"
-    "  --group-size G                    members of a group (group)\n"
-    "  --scale std|none|std-of-others|mean   what the centred reward is divided by (default std); "
-    "batch-std or\n"
-    "                                    batch-std-of-advantages: the std of all contexts of a "
-    "file (solve, explain)\n"
-    "  --baseline mean|leave-one-out     what the reward is compared with (default mean, of the "
-    "whole group)\n"
-    "  --epsilon E                       added to the std, or the mean (default 0)\n"
-    "  --epsilon-place outside|inside    inside: sqrt(variance + epsilon) (default outside)\n"
-    "  --ddof 0|1                        the variance is divided by G - ddof (default 0)\n"
-    "  --zero-variance keep|drop         groups whose rewards are all equal, and their penalty "
-    "(default keep)\n"
-    "  --penalty NAME                    reverse-kl, KL(pi_ref||pi); direct-kl, KL(pi||pi_ref); "
-    "none; kl-in-reward;\n"
-    "                                    total-variation; squared-log-ratio; chi-squared; "
-    "jensen-shannon;\n"
-    "                                    alpha (with --alpha A, 0 to 2); reverse-kl-clamped; "
-    "direct-kl-clamped\n"
-    "  --beta B                          regularisation constant, > 0\n"
-    "  --preset NAME                     all of these as a trainer has them, where nothing else "
-    "says otherwise;\n"
-    "                                    \"grpoalign presets\" lists the names\n"
-    "\n"
-    "Long tables instead of records:\n"
-    "  --rollouts FILE.csv               one row per completion; the rows of a prompt form its "
-    "context\n"
-    "      --prompt COLUMN --reward COLUMN       default \"prompt\" and \"reward\"\n"
-    "      --outcome COLUMN                      completions equal here are one outcome (default: "
-    "none are)\n"
-    "      --count COLUMN                        how often a row was drawn (default 1)\n"
-    "      --logprob COLUMN | --reference COLUMN the reference policy (default: the frequencies)\n"
-    "  --battles FILE.csv                model_a, model_b, winner or i, j, wins_i, wins_j, ties\n"
-    "      --prompt COLUMN                       one context per value (default: one in all)\n"
-    "      --weight COLUMN                       weight of a row (default \"weight\" if there is "
-    "one, else 1)\n"
-    "\n"
-    "Output:\n"
-    "  --format FORMAT                   jsonl, table or csv, as the command has it; default table "
-    "on a terminal\n"
-    "  --threads N                       contexts solved side by side; the order stays (default "
-    "1)\n"
-    "  --strict                          stop at the first record that is bad\n"
-    "  --progress                        a bar on standard error, when that is a terminal\n"
-    "\n"
-    "Exit status: 0 all solved; 1 some record was bad (see its \"error\"); 2 wrong usage.\n";
 
 typedef struct run {
     const action *action;
-    settings settings;
-    columns columns;
-    const char *rollouts, *battles;
+    run_options options;
     style style;
-    int threads, strict, progress;
     int flush; /* somebody may be waiting for each result */
     queue *queue;
-    batch batch;      /* of the file at hand */
+    list batch;       /* of the file at hand */
     int cut_short;    /* not all of that could be read */
     int bad;          /* some record was bad */
     int stopped;      /* not all results went out */
@@ -86,89 +34,115 @@ typedef struct run {
     int percent;
 } run;
 
+/* ---- one context ----------------------------------------------------------------------------- */
+
 typedef struct task {
     run *run;
     context context; /* from a table */
-    char *line;      /* from a file of records, else NULL */
-    size_t length;
-    text place, error; /* error: what is wrong with the record already */
-    const char *status;
-    char status_text[24];
+    text line;       /* a record, or empty */
+    text place;
+    const char *status; /* what is wrong already, or NULL */
+    text error;
     int joins; /* it is solved with the others of its file */
 } task;
+
+static task *task_new(run *self, const char *name, long line)
+{
+    task *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        fputs("grpoalign: out of memory\n", stderr);
+        self->bad = self->cut_short = 1;
+        return NULL;
+    }
+    made->run = self;
+    if (line > 0) {
+        text_format(&made->place, "%s:%ld", name, line);
+    } else {
+        text_string(&made->place, name);
+    }
+    return made;
+}
 
 static void task_free(void *work)
 {
     task *self = work;
     context_free(&self->context);
-    free(self->line);
+    text_free(&self->line);
     text_free(&self->place);
     text_free(&self->error);
     free(self);
 }
 
 /* Solves a context and has it written. Returns 1 when it went well. */
-static int solve_alone(const action *what, const context *c, const char *place, const style *how,
-                       text *out)
+static int solve_alone(const action *what, const context *c, const reply *to)
 {
     grpoalign_error error;
     result found = {.contexts = 0};
     grpoalign_status status = result_solve(&found, c, &error);
     if (status < 0) {
-        write_library_error(out, how, c, status, place, error.message);
+        write_library_error(to, c->id, status, error.message);
     } else {
-        what->answer(c, &found, how, out);
+        what->answer(c, &found, to);
     }
     result_free(&found);
     return status >= 0;
+}
+
+/* Completes a context and acts on it. Returns 1 when it went well. */
+static int act_on(task *self, const reply *to)
+{
+    const action *what = self->run->action;
+    context *c = &self->context;
+    if (what->prepare != NULL) {
+        what->prepare(what->user, &c->settings);
+    }
+    settings_fill_preset(&c->settings, c->margins != NULL);
+    const char *wrong = context_contradiction(c);
+    if (wrong != NULL) {
+        write_error(to, c->id, "contradiction", "%s", wrong);
+        return 0;
+    }
+    if (!is_in_batch(&c->settings)) {
+        return what->act != NULL ? what->act(what->user, c, to) : solve_alone(what, c, to);
+    }
+    self->joins = what->answer != NULL;
+    if (!self->joins) {
+        write_error(to, c->id, "unsupported",
+                    "the std of a batch couples the contexts of a file: expected grpoalign solve "
+                    "or explain");
+    }
+    return self->joins;
 }
 
 /* Parses, fills up, solves and writes one context. */
 static int do_task(job *under_way)
 {
     task *self = under_way->work;
-    text *output = &under_way->output;
-    const char *place = self->place.bytes != NULL ? self->place.bytes : "?";
-    int solved = 0;
-    if (self->line != NULL && self->status == NULL &&
-        record_parse(self->line, self->length, &self->context, &self->status, &self->error)) {
-        settings_fill(&self->context.settings, &self->run->settings);
+    const reply to = {.how = &self->run->style,
+                      .place = self->place.bytes != NULL ? self->place.bytes : "?",
+                      .out = &under_way->output,
+                      .aside = &under_way->aside};
+    if (self->line.length > 0 && self->status == NULL &&
+        record_parse(&self->line, &self->context, &self->status, &self->error)) {
+        settings_fill(&self->context.settings, &self->run->options.settings);
     }
-    if (self->status == NULL) {
-        const action *what = self->run->action;
-        if (what->prepare != NULL) {
-            what->prepare(what->user, &self->context.settings);
-        }
-        settings_fill_preset(&self->context.settings, self->context.margins != NULL);
-        const char *wrong = context_contradiction(&self->context);
-        if (wrong != NULL) {
-            write_error(output, &self->run->style, self->context.id, "contradiction", place, wrong);
-        } else if (is_in_batch(&self->context.settings) && what->answer == NULL) {
-            write_error(output, &self->run->style, self->context.id, "unsupported", place,
-                        "the std of a batch couples the contexts of a file: expected grpoalign "
-                        "solve or explain");
-        } else if (is_in_batch(&self->context.settings)) {
-            self->joins = solved = 1;
-        } else if (what->act != NULL) {
-            solved = what->act(what->user, &self->context, place, &self->run->style, output,
-                               &under_way->aside);
-        } else {
-            solved = solve_alone(what, &self->context, place, &self->run->style, output);
-        }
-    } else {
-        write_error(output, &self->run->style, self->context.id, self->status, place,
+    if (self->status != NULL) {
+        write_error(&to, self->context.id, self->status, "%s",
                     self->error.bytes != NULL ? self->error.bytes : "out of memory");
+        return 0;
     }
-    return solved;
+    return act_on(self, &to);
 }
+
+/* ---- results in order ------------------------------------------------------------------------ */
 
 static void show_progress(run *self)
 {
+    int percent = -1;
     self->records++;
-    if (!self->progress) {
+    if (!self->options.progress) {
         return;
     }
-    int percent = -1;
     if (self->bytes_all > 0 && self->file != NULL) {
         long at = ftell(self->file);
         percent = at >= 0 ? (int)(100.0 * (double)at / (double)self->bytes_all) : -1;
@@ -204,17 +178,18 @@ static int deliver(run *self, const text *output, int solved)
         return output_failed(self);
     }
     self->bad = self->bad || !solved;
-    self->stopped = self->stopped || (self->strict && !solved);
+    self->stopped = self->stopped || (self->options.strict && !solved);
     return !self->stopped;
 }
 
 /* Writes what is held back, as far as there is something to write, and forgets it. Returns 0 to
  * stop. */
-static int drop_batch(run *self)
+static int deliver_batch(run *self)
 {
+    const held *items = self->batch.items;
     int more = 1;
     for (size_t k = 0; more && k < self->batch.count; k++) {
-        more = deliver(self, &self->batch.items[k].output, self->batch.items[k].solved);
+        more = deliver(self, &items[k].output, items[k].solved);
     }
     batch_free(&self->batch);
     return more;
@@ -228,7 +203,7 @@ static int on_done(void *user, job *finished)
     if (self->action->collect != NULL && !finished->aside.failed) {
         self->action->collect(self->action->user, &finished->aside);
     }
-    if (self->strict && !finished->solved && !drop_batch(self)) {
+    if (self->options.strict && !finished->solved && !deliver_batch(self)) {
         return 0;
     }
     if (!done->joins && self->batch.count == 0) {
@@ -243,90 +218,39 @@ static int on_done(void *user, job *finished)
     return more;
 }
 
-/* What the batch of a file has held back. Returns 0 to stop. */
-static int settle_batch(run *self)
+/* Solves the batch of a file and writes all that it has held back. Returns 0 to stop. */
+static int finish_batch(run *self)
 {
     if (self->cut_short) {
         batch_refuse(&self->batch, &self->style, "read",
                      "the batch is not whole: its file could not be read to the end");
     } else {
-        batch_solve(&self->batch, self->action, &self->style, self->strict);
+        batch_solve(&self->batch, self->action, &self->style, self->options.strict);
     }
-    return drop_batch(self);
+    return deliver_batch(self);
 }
 
-static task *task_new(run *self, const char *name, long line)
-{
-    task *made = calloc(1, sizeof *made);
-    if (made != NULL) {
-        made->run = self;
-        text_format(&made->place, "%s:%ld", name, line);
-    }
-    return made;
-}
+/* ---- files ----------------------------------------------------------------------------------- */
 
-/* ---- records
- * ------------------------------------------------------------------------------------------------------
- */
-
-/*
- * The next line without its newline, at most RECORD_MOST_BYTES of it. Returns 0 at the end, 1 with
- * a line, -1 when it is too long (the rest is skipped), -2 when memory is short.
- */
-static int next_line(FILE *file, char **line, size_t *length)
+/* Hands a line on as a task; `found` tells how it was read. Returns 0 to stop. */
+static int submit_line(run *self, const char *name, long number, int found, text *line)
 {
-    size_t used = 0, room = 0;
-    char *bytes = NULL;
-    int byte, long_line = 0, short_memory = 0;
-    while ((byte = getc_unlocked(file)) != EOF && byte != '\n') {
-        if (long_line || short_memory) {
-            continue;
-        }
-        if (used >= RECORD_MOST_BYTES) {
-            long_line = 1;
-            free(bytes);
-            bytes = NULL;
-            continue;
-        }
-        if (used + 1 >= room) {
-            size_t wanted = room > 0 ? 2 * room : 512;
-            char *grown = realloc(bytes, wanted);
-            if (grown == NULL) {
-                short_memory = 1;
-                continue;
-            }
-            bytes = grown;
-            room = wanted;
-        }
-        bytes[used++] = (char)byte;
-    }
-    *line = bytes;
-    *length = used;
-    if (byte == EOF && used == 0) {
-        free(bytes);
-        *line = NULL;
+    task *made = task_new(self, name, number);
+    if (made == NULL) {
         return 0;
     }
-    if (long_line || short_memory) {
-        free(bytes);
-        *line = NULL;
-        return long_line ? -1 : -2;
+    if (found == LINE_READ) {
+        made->line = *line;
+        memset(line, 0, sizeof *line);
+    } else {
+        made->status = found == LINE_TOO_LONG ? "too_large" : "memory";
+        text_format(&made->error,
+                    found == LINE_TOO_LONG ? "the line is longer than %zu MiB"
+                                           : "out of memory (%zu MiB)",
+                    RECORD_MOST_BYTES >> 20);
+        text_free(line);
     }
-    if (bytes == NULL) {
-        *line = calloc(1, 1);
-        return *line != NULL ? 1 : -2;
-    }
-    return 1;
-}
-
-static int is_blank(const char *line, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        if (strchr(" \t\r", line[i]) == NULL || line[i] == '\0') {
-            return 0;
-        }
-    }
-    return 1;
+    return queue_submit(self->queue, made);
 }
 
 /* Returns 0 to stop. */
@@ -334,37 +258,20 @@ static int read_records(run *self, FILE *file, const char *name)
 {
     long number = 0, records = 0;
     int found, more = 1;
-    char *line;
-    size_t length;
+    text line = {0};
     self->file = file;
-    while (more && (found = next_line(file, &line, &length)) != 0) {
-        number++;
-        if (found > 0 && number == 1 && length >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) {
-            memmove(line, line + 3, length - 3);
-            length -= 3;
+    while (more && (found = next_line(file, RECORD_MOST_BYTES, &line)) != LINE_END) {
+        size_t mark = ++number == 1 ? byte_order_mark(line.bytes, line.length) : 0;
+        if (mark > 0) {
+            line.length -= mark;
+            memmove(line.bytes, line.bytes + mark, line.length + 1);
         }
-        if (found > 0 && is_blank(line, length)) {
-            free(line);
-            continue;
+        if (found != LINE_READ || !is_blank(&line)) {
+            records++;
+            more = submit_line(self, name, number, found, &line);
         }
-        task *made = task_new(self, name, number);
-        if (made == NULL) {
-            free(line);
-            fputs("grpoalign: out of memory\n", stderr);
-            self->bad = self->cut_short = 1;
-            return 0;
-        }
-        records++;
-        made->line = line;
-        made->length = length;
-        if (found < 0) {
-            made->status = found == -1 ? "too_large" : "memory";
-            text_format(&made->error,
-                        found == -1 ? "the line is longer than %zu MiB" : "out of memory (%zu MiB)",
-                        RECORD_MOST_BYTES >> 20);
-        }
-        more = queue_submit(self->queue, made);
     }
+    text_free(&line);
     if (more && ferror(file)) {
         fprintf(stderr, "grpoalign: %s cannot be read: %s\n", name, strerror(errno));
         self->bad = self->cut_short = 1;
@@ -379,251 +286,22 @@ static int read_records(run *self, FILE *file, const char *name)
     return more;
 }
 
-/* ---- tables
- * ----------------------------------------------------------------------------------------------------------
- */
-
+/* Takes a context of a table. Returns 0 to stop. */
 static int on_context(void *user, context *built, const char *place, const char *status,
                       const char *message)
 {
     run *self = user;
-    task *made = calloc(1, sizeof *made);
+    task *made = task_new(self, place, 0);
     if (made == NULL) {
-        fputs("grpoalign: out of memory\n", stderr);
-        self->bad = self->cut_short = 1;
         return 0;
     }
-    made->run = self;
     made->context = *built;
     memset(built, 0, sizeof *built);
-    text_string(&made->place, place);
     if (status != NULL) {
-        (void)snprintf(made->status_text, sizeof made->status_text, "%s", status);
-        made->status = made->status_text;
-        text_string(&made->error, message);
+        made->status = status;
+        text_string(&made->error, message != NULL ? message : "out of memory");
     }
     return queue_submit(self->queue, made);
-}
-
-/* ---- options
- * ----------------------------------------------------------------------------------------------------------
- */
-
-static int usage_error(const run *self, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static int usage_error(const run *self, const char *format, ...)
-{
-    va_list arguments;
-    fprintf(stderr, "grpoalign %s: ", self->action->command);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "\nTry `grpoalign %s --help`.\n", self->action->command);
-    return 2;
-}
-
-enum {
-    OPTION_SETTING = 256,
-    OPTION_COLUMN,
-    OPTION_ROLLOUTS,
-    OPTION_BATTLES,
-    OPTION_FORMAT,
-    OPTION_THREADS,
-    OPTION_STRICT,
-    OPTION_PROGRESS,
-    OPTION_HELP,
-    OPTION_OWN
-};
-
-/* As many options as a command may add. */
-enum { MOST_OWN = 32 };
-
-static const struct option OPTIONS[] = {
-    {"model", required_argument, NULL, OPTION_SETTING},
-    {"group-size", required_argument, NULL, OPTION_SETTING},
-    {"scale", required_argument, NULL, OPTION_SETTING},
-    {"epsilon", required_argument, NULL, OPTION_SETTING},
-    {"ddof", required_argument, NULL, OPTION_SETTING},
-    {"baseline", required_argument, NULL, OPTION_SETTING},
-    {"epsilon-place", required_argument, NULL, OPTION_SETTING},
-    {"zero-variance", required_argument, NULL, OPTION_SETTING},
-    {"alpha", required_argument, NULL, OPTION_SETTING},
-    {"preset", required_argument, NULL, OPTION_SETTING},
-    {"penalty", required_argument, NULL, OPTION_SETTING},
-    {"beta", required_argument, NULL, OPTION_SETTING},
-    {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
-    {"battles", required_argument, NULL, OPTION_BATTLES},
-    {"prompt", required_argument, NULL, OPTION_COLUMN},
-    {"reward", required_argument, NULL, OPTION_COLUMN},
-    {"logprob", required_argument, NULL, OPTION_COLUMN},
-    {"outcome", required_argument, NULL, OPTION_COLUMN},
-    {"count", required_argument, NULL, OPTION_COLUMN},
-    {"reference", required_argument, NULL, OPTION_COLUMN},
-    {"weight", required_argument, NULL, OPTION_COLUMN},
-    {"format", required_argument, NULL, OPTION_FORMAT},
-    {"threads", required_argument, NULL, OPTION_THREADS},
-    {"strict", no_argument, NULL, OPTION_STRICT},
-    {"progress", no_argument, NULL, OPTION_PROGRESS},
-    {"help", no_argument, NULL, OPTION_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static const char *const FORMAT_NAMES[] = {"jsonl", "table", "csv"};
-
-static const int *formats_of(const action *what)
-{
-    static const int usual[] = {FORMAT_JSONL, FORMAT_TABLE, -1};
-    return what->formats != NULL ? what->formats : usual;
-}
-
-/* Tables for people, when the command has them and a person may be looking; else the first format.
- */
-static int default_format(const action *what)
-{
-    const int *formats = formats_of(what);
-    for (int i = 0; isatty(STDOUT_FILENO) && formats[i] >= 0; i++) {
-        if (formats[i] == FORMAT_TABLE) {
-            return FORMAT_TABLE;
-        }
-    }
-    return formats[0];
-}
-
-/* Returns 0 when the command has no such format. */
-static int parse_format(run *self, const char *name)
-{
-    for (const int *format = formats_of(self->action); *format >= 0; format++) {
-        if (strcmp(FORMAT_NAMES[*format], name) == 0) {
-            self->style.format = *format;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Returns 0, or the exit status + 1 when there is nothing left to do. */
-static int parse_options(run *self, int argc, char **argv)
-{
-    struct option options[sizeof OPTIONS / sizeof *OPTIONS + MOST_OWN];
-    size_t own = 0, shared = sizeof OPTIONS / sizeof *OPTIONS - 1;
-    memset(options, 0, sizeof options);
-    memcpy(options, OPTIONS, shared * sizeof *OPTIONS);
-    for (;
-         self->action->options != NULL && self->action->options[own].name != NULL && own < MOST_OWN;
-         own++) {
-        options[shared + own].name = self->action->options[own].name;
-        options[shared + own].has_arg =
-            self->action->options[own].takes_value ? required_argument : no_argument;
-        options[shared + own].val = OPTION_OWN;
-    }
-    const struct {
-        const char *name;
-        const char **target;
-    } named[] = {{"prompt", &self->columns.prompt},   {"reward", &self->columns.reward},
-                 {"logprob", &self->columns.logprob}, {"outcome", &self->columns.outcome},
-                 {"count", &self->columns.count},     {"reference", &self->columns.reference},
-                 {"weight", &self->columns.weight}};
-    opterr = 0;
-    for (int option, at; (option = getopt_long(argc, argv, ":h", options, &at)) != -1;) {
-        if (option == OPTION_OWN || (option == OPTION_SETTING && self->action->option != NULL)) {
-            /* A command may take a setting's option for itself. */
-            text expected = {0};
-            int taken =
-                self->action->option(self->action->user, options[at].name, optarg, &expected);
-            if (taken == 0) {
-                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name,
-                                         optarg, expected.bytes);
-                text_free(&expected);
-                return 1 + status;
-            }
-            text_free(&expected);
-            if (taken > 0) {
-                continue;
-            }
-        }
-        if (option == OPTION_SETTING) {
-            char name[32];
-            text expected = {0};
-            (void)snprintf(name, sizeof name, "%s", options[at].name);
-            for (char *c = name; *c != '\0'; c++) {
-                *c = *c == '-' ? '_' : *c;
-            }
-            if (settings_parse(&self->settings, name, optarg, &expected) <= 0) {
-                int status = usage_error(self, "--%s is \"%s\": expected %s", options[at].name,
-                                         optarg, expected.bytes);
-                text_free(&expected);
-                return 1 + status;
-            }
-            text_free(&expected);
-        } else if (option == OPTION_COLUMN) {
-            for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
-                if (strcmp(named[i].name, options[at].name) == 0) {
-                    *named[i].target = optarg;
-                }
-            }
-        } else if (option == OPTION_ROLLOUTS) {
-            self->rollouts = optarg;
-        } else if (option == OPTION_BATTLES) {
-            self->battles = optarg;
-        } else if (option == OPTION_FORMAT) {
-            if (!parse_format(self, optarg)) {
-                const int *formats = formats_of(self->action);
-                return 1 + usage_error(self, "--format is \"%s\": expected %s or %s", optarg,
-                                       FORMAT_NAMES[formats[0]], FORMAT_NAMES[formats[1]]);
-            }
-        } else if (option == OPTION_THREADS) {
-            char *end;
-            long threads = strtol(optarg, &end, 10);
-            if (*optarg == '\0' || *end != '\0' || threads < 1 || threads > 1024) {
-                return 1 + usage_error(self,
-                                       "--threads is \"%s\": expected a number from 1 to 1024",
-                                       optarg);
-            }
-            self->threads = (int)threads;
-        } else if (option == OPTION_STRICT) {
-            self->strict = 1;
-        } else if (option == OPTION_PROGRESS) {
-            self->progress = isatty(STDERR_FILENO);
-        } else if (option == OPTION_HELP || option == 'h') {
-            fputs(self->action->help, stdout);
-            fputs(SHARED_HELP, stdout);
-            return 1;
-        } else if (option == ':') {
-            return 1 + usage_error(self, "%s needs a value", argv[optind - 1]);
-        } else {
-            return 1 + usage_error(self, "unknown option \"%s\"", argv[optind - 1]);
-        }
-    }
-    return 0;
-}
-
-static int check_options(const run *self, int files)
-{
-    const columns *c = &self->columns;
-    if (self->rollouts != NULL && self->battles != NULL) {
-        return usage_error(self, "--rollouts and --battles exclude each other");
-    }
-    if (files > 0 && (self->rollouts != NULL || self->battles != NULL)) {
-        return usage_error(self, "files of records and %s exclude each other",
-                           self->rollouts != NULL ? "--rollouts" : "--battles");
-    }
-    if (self->rollouts == NULL && (c->reward != NULL || c->logprob != NULL || c->outcome != NULL ||
-                                   c->count != NULL || c->reference != NULL)) {
-        return usage_error(
-            self,
-            "--reward, --logprob, --outcome, --count and --reference name columns of --rollouts");
-    }
-    if (self->battles == NULL && c->weight != NULL) {
-        return usage_error(self, "--weight names a column of --battles");
-    }
-    if (self->rollouts == NULL && self->battles == NULL && c->prompt != NULL) {
-        return usage_error(self, "--prompt names a column of --rollouts or --battles");
-    }
-    if (c->logprob != NULL && c->reference != NULL) {
-        return usage_error(self, "--logprob and --reference exclude each other");
-    }
-    return 0;
 }
 
 static FILE *open_input(const char *name)
@@ -641,6 +319,69 @@ static FILE *open_input(const char *name)
     return file;
 }
 
+/* Every file is opened before any is read: a misspelt name costs no hour. Returns the exit status. */
+static int open_all(run *self, const char *const *names, int count, FILE **files)
+{
+    struct stat about;
+    for (int i = 0; i < count; i++) {
+        files[i] = open_input(names[i]);
+        if (files[i] == NULL) {
+            fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
+                    strerror(errno));
+            return 2;
+        }
+    }
+    if (count == 1 && fstat(fileno(files[0]), &about) == 0 && S_ISREG(about.st_mode)) {
+        self->bytes_all = about.st_size;
+    }
+    return 0;
+}
+
+/* Returns 0 to stop. */
+static int read_file(run *self, FILE *file, const char *path)
+{
+    const run_options *options = &self->options;
+    const char *name = strcmp(path, "-") == 0 ? "(standard input)" : path;
+    const table_source source = {.battles = options->battles != NULL,
+                                 .name = name,
+                                 .wanted = &options->columns,
+                                 .defaults = &options->settings,
+                                 .sink = on_context,
+                                 .user = self};
+    int is_table = options->rollouts != NULL || options->battles != NULL;
+    int more = is_table ? read_table(file, &source) : read_records(self, file, name);
+    more = queue_wait(self->queue) && finish_batch(self) && more;
+    self->cut_short = 0;
+    return more;
+}
+
+/* Returns the exit status. */
+static int read_files(run *self, const char *const *names, int count)
+{
+    static const char *const standard_input[] = {"-"};
+    const char *const table =
+        self->options.rollouts != NULL ? self->options.rollouts : self->options.battles;
+    if (table != NULL || count == 0) {
+        names = table != NULL ? &table : standard_input;
+        count = 1;
+    }
+    FILE **files = calloc((size_t)count, sizeof *files);
+    int status = files != NULL ? open_all(self, names, count, files) : 1;
+    for (int i = 0, more = 1; status == 0 && more && i < count; i++) {
+        more = read_file(self, files[i], names[i]);
+    }
+    for (int i = 0; files != NULL && i < count; i++) {
+        if (files[i] != NULL && files[i] != stdin) {
+            (void)fclose(files[i]);
+        }
+    }
+    self->file = NULL;
+    free(files);
+    return status;
+}
+
+/* ---- a command ------------------------------------------------------------------------------- */
+
 /* Contexts are small and many: threads inside the BLAS library would mostly wait for each other.
  * --threads sets contexts side by side instead. The library leaves this choice to its host, which
  * is this program. */
@@ -654,104 +395,72 @@ static void quiet_blas(void)
     }
 }
 
-static int process(run *self, const char *const *names, int count)
+/* Has the command check its options, and writes what comes first. Returns the exit status. */
+static int begin(run *self)
 {
-    static const char *const standard_input[] = {"-"};
-    const char *table = self->rollouts != NULL ? self->rollouts : self->battles;
-    if (table != NULL) {
-        names = &table;
-        count = 1;
-    } else if (count == 0) {
-        names = standard_input;
-        count = 1;
+    const action *what = self->action;
+    text before = {0}, wrong = {0};
+    int status = 0;
+    if (what->begin != NULL && !what->begin(what->user, self->style.format, &before, &wrong)) {
+        status = usage_error(what, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
+    } else if (before.length > 0 &&
+               fwrite(before.bytes, 1, before.length, stdout) < before.length) {
+        status = 1; /* main says why */
     }
-    /* Every file is opened before any is read: a misspelt name costs no hour. */
-    FILE **files = calloc((size_t)count, sizeof *files);
-    int status = files != NULL ? 0 : 1;
-    for (int i = 0; status == 0 && i < count; i++) {
-        struct stat about;
-        files[i] = open_input(names[i]);
-        if (files[i] == NULL) {
-            fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
-                    strerror(errno));
-            status = 2;
-        } else if (count == 1 && fstat(fileno(files[i]), &about) == 0 && S_ISREG(about.st_mode)) {
-            self->bytes_all = about.st_size;
-        }
+    self->style.columns = 1;
+    for (size_t i = 0; i < before.length; i++) {
+        self->style.columns += before.bytes[i] == ',';
     }
-    int more = 1;
-    for (int i = 0; status == 0 && more && i < count; i++) {
-        const char *name = strcmp(names[i], "-") == 0 ? "(standard input)" : names[i];
-        if (table != NULL) {
-            int (*read)(FILE *, const char *, const columns *, const settings *, context_sink,
-                        void *) = self->rollouts != NULL ? read_rollouts : read_battles;
-            more = read(files[i], name, &self->columns, &self->settings, on_context, self);
-        } else {
-            more = read_records(self, files[i], name);
-        }
-        more = queue_wait(self->queue) && settle_batch(self) && more;
-        self->cut_short = 0;
-    }
-    for (int i = 0; files != NULL && i < count; i++) {
-        if (files[i] != NULL && files[i] != stdin) {
-            (void)fclose(files[i]);
-        }
-    }
-    self->file = NULL;
-    free(files);
+    text_free(&before);
+    text_free(&wrong);
     return status;
+}
+
+/* Lets the command do what comes last. */
+static void finish(run *self)
+{
+    const action *what = self->action;
+    text wrong = {0};
+    if (what->finish != NULL && !what->finish(what->user, !self->stopped, &wrong)) {
+        fprintf(stderr, "grpoalign %s: %s\n", what->command,
+                wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        self->bad = 1;
+    }
+    text_free(&wrong);
 }
 
 int run_contexts(const action *what, int argc, char **argv)
 {
-    run self;
-    memset(&self, 0, sizeof self);
-    self.action = what;
-    self.style.format = default_format(what);
-    self.threads = 1;
+    run self = {.action = what};
     struct stat about;
     self.flush = fstat(STDOUT_FILENO, &about) != 0 || !S_ISREG(about.st_mode);
-    int over = parse_options(&self, argc, argv);
+    int over = options_read(&self.options, what, argc, argv);
     if (over != 0) {
         return over - 1;
     }
-    int status = check_options(&self, argc - optind);
-    if (status == 0 && what->begin != NULL) {
-        text before = {0}, wrong = {0};
-        if (!what->begin(what->user, &self.style, &before, &wrong)) {
-            status = usage_error(&self, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
-        } else if (before.length > 0 &&
-                   fwrite(before.bytes, 1, before.length, stdout) < before.length) {
-            status = 1; /* main says why */
-        }
-        text_free(&before);
-        text_free(&wrong);
-    }
+    self.style.format = self.options.format;
+    int status = begin(&self);
     if (status != 0) {
         return status;
     }
     quiet_blas();
-    self.queue = queue_new(self.threads, do_task, on_done, task_free, &self);
+    self.queue = queue_new((int)self.options.threads, do_task, on_done, task_free, &self);
     if (self.queue == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
         return 1;
     }
-    status = process(&self, (const char *const *)(argv + optind), argc - optind);
+    status = read_files(&self, (const char *const *)(argv + optind), argc - optind);
     (void)queue_finish(self.queue);
     batch_free(&self.batch);
-    if (self.progress) {
+    if (self.options.progress) {
         fputs("\n", stderr);
     }
-    text wrong = {0};
     if (!self.stopped && fflush(stdout) != 0) {
         (void)output_failed(&self);
     }
-    if (status == 0 && what->finish != NULL && !what->finish(what->user, !self.stopped, &wrong)) {
-        fprintf(stderr, "grpoalign %s: %s\n", what->command,
-                wrong.bytes != NULL ? wrong.bytes : "out of memory");
-        self.bad = 1;
+    if (status == 0) {
+        finish(&self);
     }
-    text_free(&wrong);
     errno = self.output_error;
     return status != 0 ? status : self.bad;
 }

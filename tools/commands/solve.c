@@ -1,12 +1,10 @@
 /* grpoalign solve */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "commands/commands.h"
 #include "commands/run.h"
-#include "output/result.h"
-#include "output/write.h"
+#include "output/table.h"
 
 static const char HELP[] = "usage: grpoalign solve [options] [FILE...]\n"
                            "\n"
@@ -23,14 +21,15 @@ static const char HELP[] = "usage: grpoalign solve [options] [FILE...]\n"
 
 static void write_json(const context *c, const result *r, text *out)
 {
-    text_format(out, "{\"id\": %s, \"status\": \"%s\"", c->id != NULL ? c->id : "null",
-                grpoalign_status_name(r->report.status));
-    json_labels(out, c);
+    json_start(out, c->id, grpoalign_status_name(r->report.status));
+    json_fields(out, CONTEXT_LABELS, c, c->outcomes);
     json_result(out, r, c->outcomes);
     text_string(out, "}\n");
 }
 
-/* Outcomes of a table beyond this many are summed up in one line. */
+/* ---- tables for people ----------------------------------------------------------------------- */
+
+/* Outcomes beyond this many are summed up in one line. */
 enum { TABLE_ROWS = 20 };
 
 typedef struct ranked {
@@ -47,24 +46,41 @@ static int by_policy(const void *left, const void *right)
     return (a->outcome > b->outcome) - (a->outcome < b->outcome);
 }
 
-static void write_table(const context *c, const result *r, text *out)
+/* The outcomes in the order in which a table shows them; NULL when memory is short. */
+static ranked *rank(const result *r, int64_t n)
 {
-    const grpoalign_report *report = &r->report;
-    table_heading(out, c);
-    ranked *order = malloc((size_t)c->outcomes * sizeof *order);
-    int64_t shown = c->outcomes;
-    if (order == NULL) {
-        out->failed = 1;
-        return;
-    }
-    for (int64_t o = 0; o < c->outcomes; o++) {
+    ranked *order = malloc((size_t)n * sizeof *order);
+    for (int64_t o = 0; order != NULL && o < n; o++) {
         order[o].policy = r->policy[o];
         order[o].outcome = o;
     }
-    if (c->outcomes > TABLE_ROWS) {
-        qsort(order, (size_t)c->outcomes, sizeof *order, by_policy);
-        shown = TABLE_ROWS;
+    if (order != NULL && n > TABLE_ROWS) {
+        qsort(order, (size_t)n, sizeof *order, by_policy);
     }
+    return order;
+}
+
+static void write_outcome(const context *c, const result *r, int64_t o, int width, text *out)
+{
+    table_label(out, c, o, width);
+    if (c->rewards != NULL) {
+        table_number(out, 12, 'g', 6, c->rewards[o]);
+    }
+    table_number(out, 14, 'g', 6, r->reference[o]);
+    table_number(out, 14, 'g', 6, r->policy[o]);
+    if (r->reference[o] > 0.0) {
+        table_number(out, 12, 'g', 4, r->policy[o] / r->reference[o]);
+    } else {
+        text_format(out, "%12s", "-");
+    }
+    table_number(out, 13, 'g', 5, r->advantage[o]);
+    text_string(out, "\n");
+}
+
+static void write_outcomes(const context *c, const result *r, const ranked *order, text *out)
+{
+    int64_t shown = c->outcomes < TABLE_ROWS ? c->outcomes : TABLE_ROWS;
+    double rest = 0.0, rest_reference = 0.0;
     int width = 7;
     for (int64_t i = 0; i < shown; i++) {
         int w = label_width(c, order[i].outcome);
@@ -75,40 +91,36 @@ static void write_table(const context *c, const result *r, text *out)
         text_format(out, "%12s", "reward");
     }
     text_format(out, "%14s%14s%12s%13s\n", "reference", "policy", "ratio", "advantage");
-    double rest = 0.0, rest_reference = 0.0;
-    for (int64_t i = 0; i < c->outcomes; i++) {
-        int64_t o = order[i].outcome;
-        if (i >= shown) {
-            rest += r->policy[o];
-            rest_reference += r->reference[o];
-            continue;
-        }
-        table_label(out, c, o, width);
-        if (c->rewards != NULL) {
-            text_format(out, "%12.6g", c->rewards[o]);
-        }
-        text_format(out, "%14.6g%14.6g", r->reference[o], r->policy[o]);
-        if (r->reference[o] > 0.0) {
-            text_format(out, "%12.4g", r->policy[o] / r->reference[o]);
-        } else {
-            text_format(out, "%12s", "-");
-        }
-        text_format(out, "%13.5g\n", r->advantage[o]);
+    for (int64_t i = 0; i < shown; i++) {
+        write_outcome(c, r, order[i].outcome, width, out);
+    }
+    for (int64_t i = shown; i < c->outcomes; i++) {
+        rest += r->policy[order[i].outcome];
+        rest_reference += r->reference[order[i].outcome];
     }
     if (shown < c->outcomes) {
         text_format(out, "  and %lld more: reference %.6g, policy %.6g\n",
                     (long long)(c->outcomes - shown), rest_reference, rest);
     }
-    free(order);
     text_string(out, "\n");
+}
+
+static void write_table(const context *c, const result *r, text *out)
+{
+    const grpoalign_report *report = &r->report;
+    ranked *order = rank(r, c->outcomes);
+    table_heading(out, c);
+    if (order == NULL) {
+        out->failed = 1;
+        return;
+    }
+    write_outcomes(c, r, order, out);
+    free(order);
     if (!isnan(report->expected_reward)) {
         text_format(out, "  expected reward      %.6g -> %.6g\n", report->expected_reward_reference,
                     report->expected_reward);
     }
-    text_format(out,
-                "  KL(pi_ref||pi)       %.6g\n  KL(pi||pi_ref)       %.6g\n  entropy              "
-                "%.6g nats\n",
-                report->kl_ref_policy, report->kl_policy_ref, report->entropy);
+    table_lines(out, "kl_ref_policy,kl_policy_ref,entropy", RESULT_FIELDS, r);
     text_format(out, "  status               %s; %s, %s; residual %.1e, policy good to %.1e (%s)\n",
                 grpoalign_status_name(report->status),
                 report->status == GRPOALIGN_COLLAPSED ? "no stationary policy, training ends here"
@@ -123,9 +135,9 @@ static void write_table(const context *c, const result *r, text *out)
     text_string(out, "\n");
 }
 
-static void answer(const context *c, const result *r, const style *how, text *out)
+static void answer(const context *c, const result *r, const reply *to)
 {
-    (how->format == FORMAT_TABLE ? write_table : write_json)(c, r, out);
+    (to->how->format == FORMAT_TABLE ? write_table : write_json)(c, r, to->out);
 }
 
 int command_solve(int argc, char **argv)

@@ -1,6 +1,7 @@
 #include "input/record.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,6 @@ static int read_vector(reader *r, const char *key, const json_t *value, double *
     if (numbers == NULL) {
         return FAIL(r, "memory", "out of memory");
     }
-    free(*out);
     *out = numbers;
     *count = (int64_t)n;
     for (size_t i = 0; i < n; i++) {
@@ -80,7 +80,6 @@ static int read_matrix(reader *r, const char *key, const json_t *value, double *
     if (numbers == NULL) {
         return FAIL(r, "memory", "out of memory");
     }
-    free(*out);
     *out = numbers;
     *rows = (int64_t)n;
     *columns = (int64_t)m;
@@ -122,27 +121,28 @@ static int read_id(reader *r, const json_t *value)
     return 1;
 }
 
-static int read_setting(reader *r, const char *key, const json_t *value)
+static int read_setting(reader *r, setting_id id, const char *key, const json_t *value)
 {
+    int kind = setting_parameter(id)->kind, fits = json_is_string(value);
     text shown = {0}, expected = {0};
-    if (json_is_string(value)) {
-        text_string(&shown, json_string_value(value));
-    } else if (json_is_number(value)) {
+    if (kind == SET_INTEGER || kind == SET_NUMBER) {
+        fits = json_is_number(value);
         double number = json_number_value(value);
         if (number == floor(number) && fabs(number) < 1e15) {
             text_format(&shown, "%.0f", number);
         } else {
             text_number(&shown, number);
         }
+    } else if (fits) {
+        text_string(&shown, json_string_value(value));
     }
-    int is_name = settings_is_word(key);
-    int fits = is_name ? json_is_string(value) : json_is_number(value);
-    int known = settings_parse(&r->context->settings, key, fits ? shown.bytes : "", &expected);
-    int good = known > 0 && fits;
+    int good = setting_read(&r->context->settings, id,
+                            fits && shown.bytes != NULL ? shown.bytes : "", &expected) &&
+               fits;
     if (!good) {
         char *dumped = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
         (void)FAIL(r, "value", "%s is %.60s: expected %s", key, dumped != NULL ? dumped : "?",
-                   expected.bytes);
+                   expected.bytes != NULL ? expected.bytes : "another value");
         free(dumped);
     }
     text_free(&shown);
@@ -175,147 +175,169 @@ static int margins_from_wins(reader *r, double *wins, int64_t n)
     return 1;
 }
 
-/* The shapes, as far as they went into the context; -1 where a key is absent. */
-typedef struct shapes {
-    int64_t reference, logprobs, rewards, variances, support, margin_rows, margin_columns,
-        wins_rows, wins_columns, distribution_rows, distribution_columns;
-} shapes;
+/* ---- data ------------------------------------------------------------------------------------ */
 
-static int agree(reader *r, const char *key, int64_t size, const char *what)
+enum { OUTCOMES_LONG = 1, SQUARE, LEVELS_LONG, OUTCOMES_X_LEVELS };
+
+/* The keys of data, in the order in which their shapes are checked. */
+static const struct {
+    const char *key;
+    int shape;
+    size_t field; /* of the context */
+} DATA[] = {{"margins", SQUARE, offsetof(context, margins)},
+            {"wins", SQUARE, offsetof(context, margins)},
+            {"support", LEVELS_LONG, offsetof(context, support)},
+            {"rewards", OUTCOMES_LONG, offsetof(context, rewards)},
+            {"distribution", OUTCOMES_X_LEVELS, offsetof(context, distribution)},
+            {"reward_variances", OUTCOMES_LONG, offsetof(context, reward_variances)},
+            {"reference", OUTCOMES_LONG, offsetof(context, reference)},
+            {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)}};
+enum { MARGINS, WINS, SUPPORT, REWARDS, DISTRIBUTION, DATA_COUNT = sizeof DATA / sizeof *DATA };
+
+/* What a key held. */
+typedef struct datum {
+    double *numbers; /* NULL: it is absent */
+    int64_t rows, columns;
+} datum;
+
+static int has_rows(int shape)
+{
+    return shape == SQUARE || shape == OUTCOMES_X_LEVELS;
+}
+
+/* Checks a datum's number of outcomes against those before it. */
+static int agree(reader *r, int which, const datum *d)
 {
     int64_t *outcomes = &r->context->outcomes;
-    if (size < 0) {
+    const char *key = DATA[which].key, *what = has_rows(DATA[which].shape) ? "rows" : "numbers";
+    if (d->numbers == NULL || which == SUPPORT) {
         return 1;
     }
-    if (size == 0) {
+    if (d->rows == 0) {
         return FAIL(r, "shape", "%s is empty: expected at least one %s", key, what);
     }
-    if (*outcomes > 0 && size != *outcomes) {
+    if (*outcomes > 0 && d->rows != *outcomes) {
         return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key,
-                    (long long)size, what, (long long)*outcomes);
+                    (long long)d->rows, what, (long long)*outcomes);
     }
-    *outcomes = size;
+    *outcomes = d->rows;
     return 1;
 }
 
-static int check_shapes(reader *r, const shapes *s)
+static int check_shapes(reader *r, const datum *data)
 {
-    context *c = r->context;
-    if (s->margin_rows >= 0 && s->wins_rows >= 0) {
+    const datum *support = &data[SUPPORT], *distribution = &data[DISTRIBUTION];
+    if (data[MARGINS].numbers != NULL && data[WINS].numbers != NULL) {
         return FAIL(r, "contradiction",
                     "margins and wins contradict each other: expected one of them");
     }
-    if ((s->support >= 0) != (s->distribution_rows >= 0)) {
+    if ((support->numbers != NULL) != (distribution->numbers != NULL)) {
         return FAIL(r, "contradiction", "support and distribution belong together: %s is missing",
-                    s->support >= 0 ? "distribution" : "support");
+                    support->numbers != NULL ? "distribution" : "support");
     }
-    if (s->margin_rows >= 0 && s->margin_rows != s->margin_columns) {
-        return FAIL(r, "shape", "margins is %lld x %lld: expected a square matrix",
-                    (long long)s->margin_rows, (long long)s->margin_columns);
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (DATA[k].shape == SQUARE && data[k].rows != data[k].columns) {
+            return FAIL(r, "shape", "%s is %lld x %lld: expected a square matrix", DATA[k].key,
+                        (long long)data[k].rows, (long long)data[k].columns);
+        }
     }
-    if (s->wins_rows >= 0 && s->wins_rows != s->wins_columns) {
-        return FAIL(r, "shape", "wins is %lld x %lld: expected a square matrix",
-                    (long long)s->wins_rows, (long long)s->wins_columns);
-    }
-    if (s->support >= 0 && (s->support == 0 || s->support != s->distribution_columns)) {
+    if (support->numbers != NULL &&
+        (support->rows == 0 || support->rows != distribution->columns)) {
         return FAIL(r, "shape",
                     "distribution has %lld columns and support %lld levels: expected the same, > 0",
-                    (long long)s->distribution_columns, (long long)s->support);
+                    (long long)distribution->columns, (long long)support->rows);
     }
-    c->levels = s->support;
-    return agree(r, "margins", s->margin_rows, "rows") && agree(r, "wins", s->wins_rows, "rows") &&
-           agree(r, "rewards", s->rewards, "numbers") &&
-           agree(r, "distribution", s->distribution_rows, "rows") &&
-           agree(r, "reward_variances", s->variances, "numbers") &&
-           agree(r, "reference", s->reference, "numbers") &&
-           agree(r, "reference_logprobs", s->logprobs, "numbers");
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (!agree(r, k, &data[k])) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
-/* Keys that hold answers, as in a file of golden cases. */
-static int is_answer(const char *key)
+/* Checks the data and hands them to the context. */
+static int take_data(reader *r, datum *data)
 {
-    static const char *const answers[] = {"policy", "advantage", "points", "complete",
-                                          "critical_beta"};
-    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
-        if (strcmp(key, answers[i]) == 0) {
+    context *c = r->context;
+    if (!check_shapes(r, data) ||
+        (data[WINS].numbers != NULL && !margins_from_wins(r, data[WINS].numbers, c->outcomes))) {
+        return 0;
+    }
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (data[k].numbers != NULL) {
+            *(double **)((char *)c + DATA[k].field) = data[k].numbers;
+            data[k].numbers = NULL;
+        }
+    }
+    c->levels = data[SUPPORT].rows;
+    return 1;
+}
+
+/* ---- a record -------------------------------------------------------------------------------- */
+
+/* Keys that hold answers, as in a file of golden cases, and the id, which is read first. */
+static int is_passed_over(const char *key)
+{
+    static const char *const keys[] = {"id",     "policy",   "advantage",
+                                       "points", "complete", "critical_beta"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (strcmp(key, keys[i]) == 0) {
             return 1;
         }
     }
     return 0;
 }
 
+static int read_key(reader *r, const char *key, const json_t *value, datum *data)
+{
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (strcmp(key, DATA[k].key) == 0) {
+            datum *d = &data[k];
+            return has_rows(DATA[k].shape)
+                       ? read_matrix(r, key, value, &d->numbers, &d->rows, &d->columns)
+                       : read_vector(r, key, value, &d->numbers, &d->rows);
+        }
+    }
+    setting_id id = strchr(key, '-') == NULL ? setting_find(key) : SETTINGS;
+    return id < SETTINGS ? read_setting(r, id, key, value)
+                         : FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
+}
+
 static int read_object(reader *r, json_t *object)
 {
-    context *c = r->context;
-    shapes s = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-    double *wins = NULL;
+    datum data[DATA_COUNT] = {{NULL, 0, 0}};
     const char *key;
     json_t *value;
     const json_t *id = json_object_get(object, "id");
     int good = id == NULL || read_id(r, id);
     json_object_foreach(object, key, value)
     {
-        if (!good) {
-            break;
-        }
-        if (strcmp(key, "id") == 0 || is_answer(key)) {
-            continue;
-        }
-        if (strcmp(key, "reference") == 0) {
-            good = read_vector(r, key, value, &c->reference, &s.reference);
-        } else if (strcmp(key, "reference_logprobs") == 0) {
-            good = read_vector(r, key, value, &c->reference_logprobs, &s.logprobs);
-        } else if (strcmp(key, "rewards") == 0) {
-            good = read_vector(r, key, value, &c->rewards, &s.rewards);
-        } else if (strcmp(key, "reward_variances") == 0) {
-            good = read_vector(r, key, value, &c->reward_variances, &s.variances);
-        } else if (strcmp(key, "support") == 0) {
-            good = read_vector(r, key, value, &c->support, &s.support);
-        } else if (strcmp(key, "margins") == 0) {
-            good = read_matrix(r, key, value, &c->margins, &s.margin_rows, &s.margin_columns);
-        } else if (strcmp(key, "wins") == 0) {
-            good = read_matrix(r, key, value, &wins, &s.wins_rows, &s.wins_columns);
-        } else if (strcmp(key, "distribution") == 0) {
-            good = read_matrix(r, key, value, &c->distribution, &s.distribution_rows,
-                               &s.distribution_columns);
-        } else {
-            text ignored = {0};
-            settings probe = {0};
-            if (settings_parse(&probe, key, "", &ignored) < 0) {
-                good = FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
-            } else {
-                good = read_setting(r, key, value);
-            }
-            text_free(&ignored);
-        }
+        good = good && (is_passed_over(key) || read_key(r, key, value, data));
     }
-    good = good && check_shapes(r, &s);
-    if (good && wins != NULL) {
-        good = margins_from_wins(r, wins, s.wins_rows);
-        c->margins = wins;
-        wins = NULL;
+    good = good && take_data(r, data);
+    for (int k = 0; k < DATA_COUNT; k++) {
+        free(data[k].numbers);
     }
-    free(wins);
     return good;
 }
 
-int record_parse(const char *line, size_t length, context *out, const char **status, text *message)
+int record_parse(const text *line, context *out, const char **status, text *message)
 {
     reader r = {out, status, message};
     json_error_t error;
     size_t values = 1;
     memset(out, 0, sizeof *out);
-    for (const char *comma = line;
-         (comma = memchr(comma, ',', length - (size_t)(comma - line))) != NULL; comma++) {
-        values++;
+    for (size_t i = 0; i < line->length; i++) {
+        values += line->bytes[i] == ',';
     }
     if (values > RECORD_MOST_VALUES) {
         return FAIL(&r, "too_large", "the record has more than %zu values", RECORD_MOST_VALUES);
     }
-    json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
+    json_t *object = json_loadb(line->bytes, line->length, JSON_REJECT_DUPLICATES, &error);
     if (object == NULL && strstr(error.text, "too big integer") != NULL) {
         /* Integers beyond 64 bits are numbers all the same. */
-        object = json_loadb(line, length, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+        object = json_loadb(line->bytes, line->length,
+                            JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     }
     if (object == NULL) {
         return FAIL(&r, "json", "not a JSON object, at character %d: %s", error.position,

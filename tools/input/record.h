@@ -2,6 +2,7 @@
 #ifndef GPA_RECORD_H
 #define GPA_RECORD_H
 
+#include "base/text.h"
 #include "input/context.h"
 
 /* A record longer than this, or with more values, is refused before it is parsed: memory stays
@@ -13,6 +14,6 @@
  * Parses one line into a context. On failure returns 0, with the status name in *status, the reason
  * in `message`, and the id in context->id if it could be read. Free the context in either case.
  */
-int record_parse(const char *line, size_t length, context *out, const char **status, text *message);
+int record_parse(const text *line, context *out, const char **status, text *message);
 
 #endif

@@ -12,61 +12,45 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-void plot_title(plot *self, const char *title)
+static plot_series *series_at(const plot *self, size_t k)
 {
-    free(self->title);
-    self->title = strdup(title);
-    self->short_memory = self->short_memory || self->title == NULL;
+    return (plot_series *)self->series.items + k;
 }
 
 plot_series *plot_find(plot *self, const char *name)
 {
-    for (size_t k = 0; k < self->count; k++) {
-        if (strcmp(self->series[k].name, name) == 0) {
-            return &self->series[k];
+    for (size_t k = 0; k < self->series.count; k++) {
+        if (strcmp(series_at(self, k)->name, name) == 0) {
+            return series_at(self, k);
         }
-    }
-    if (self->count == self->room) {
-        size_t room = 2 * self->room + 8;
-        plot_series *grown = realloc(self->series, room * sizeof *grown);
-        if (grown == NULL) {
-            self->short_memory = 1;
-            return NULL;
-        }
-        self->series = grown;
-        self->room = room;
     }
     char *copy = strdup(name);
-    if (copy == NULL) {
+    plot_series *made = copy != NULL ? list_add(&self->series, sizeof *made) : NULL;
+    if (made == NULL) {
+        free(copy);
         self->short_memory = 1;
         return NULL;
     }
-    self->series[self->count] = (plot_series){.name = copy};
-    return &self->series[self->count++];
+    made->name = copy;
+    return made;
 }
 
 void plot_add(plot *self, plot_series *series, double x, double y, int style)
 {
-    if (series == NULL) {
-        return;
+    plot_point *made = series != NULL ? list_add(&series->points, sizeof *made) : NULL;
+    if (made != NULL) {
+        *made = (plot_point){x, y, style};
+    } else {
+        self->short_memory = 1;
     }
-    if (series->count == series->room) {
-        size_t room = 2 * series->room + 64;
-        plot_point *grown = realloc(series->points, room * sizeof *grown);
-        if (grown == NULL) {
-            self->short_memory = 1;
-            return;
-        }
-        series->points = grown;
-        series->room = room;
-    }
-    series->points[series->count++] = (plot_point){x, y, style};
 }
 
-int plot_takes(const char *file)
+int plot_file_read(void *into, const char *value, text *expected)
 {
-    size_t length = strlen(file);
-    return length > 4 && strcmp(file + length - 4, ".svg") == 0;
+    size_t length = strlen(value);
+    text_string(expected, "a file name that ends in .svg");
+    *(const char **)into = value;
+    return length > 4 && strcmp(value + length - 4, ".svg") == 0;
 }
 
 /* Text in gnuplot's single quotes, on one line. */
@@ -92,8 +76,9 @@ static int data_block(text *out, const plot_series *series, size_t k, int style)
 {
     int any = 0, open = 0;
     text_format(out, "$s%zu_%d << EOD\n", k, style);
-    for (size_t i = 0; i < series->count; i++) {
-        const plot_point *p = &series->points[i];
+    const plot_point *points = series->points.items;
+    for (size_t i = 0; i < series->points.count; i++) {
+        const plot_point *p = &points[i];
         int mine = p->style == style, finite = isfinite(p->x) && isfinite(p->y);
         /* The first point after a change of style ends the stretch before it. */
         if (finite && (mine || open)) {
@@ -121,9 +106,10 @@ static int extent(const plot *self, int along_y, double *low, double *high)
 {
     *low = INFINITY;
     *high = -INFINITY;
-    for (size_t k = 0; k < self->count; k++) {
-        for (size_t i = 0; i < self->series[k].count; i++) {
-            const plot_point *p = &self->series[k].points[i];
+    for (size_t k = 0; k < self->series.count; k++) {
+        const plot_point *points = series_at(self, k)->points.items;
+        for (size_t i = 0; i < series_at(self, k)->points.count; i++) {
+            const plot_point *p = &points[i];
             if (is_visible(self, p)) {
                 *low = fmin(*low, along_y ? p->y : p->x);
                 *high = fmax(*high, along_y ? p->y : p->x);
@@ -154,41 +140,22 @@ static void logarithmic(const plot *self, int along_y, text *out)
     text_string(out, ")\n");
 }
 
-static void script(const plot *self, text *out)
+/* The data and the command that draws them. */
+static void plot_lines(const plot *self, text *out)
 {
-    text_string(
-        out,
-        "set terminal svg size 900,560 dynamic enhanced font 'Helvetica,16' background '#ffffff'\n"
-        "set encoding utf8");
-    text_string(out,
-                "\nset border 3 lw 1.2\nset tics nomirror out\nset grid lc '#dddddd' lw 0.8 lt 1\n"
-                "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
-    quoted(out, self->x_label);
-    text_string(out, "\nset ylabel ");
-    quoted(out, self->y_label);
-    if (self->title != NULL && self->title[0] != '\0') {
-        text_string(out, "\nset title ");
-        quoted(out, self->title);
-        text_string(out, " noenhanced");
-    }
-    text_string(out, "\nset autoscale fix\nset offsets graph 0, graph 0, graph 0.04, graph 0.04\n");
-    for (int along_y = 0; along_y < 2; along_y++) {
-        if (along_y ? self->log_y : self->log_x) {
-            logarithmic(self, along_y, out);
-        }
-    }
     text lines = {0};
     int dashed = 0;
-    for (size_t k = 0; k < self->count; k++) {
+    for (size_t k = 0; k < self->series.count; k++) {
+        const plot_series *series = series_at(self, k);
         const char *colour = COLOURS[k % COLOUR_COUNT];
-        if (data_block(out, &self->series[k], k, PLOT_STABLE)) {
+        if (data_block(out, series, k, PLOT_STABLE)) {
             text_format(&lines, "%s$s%zu_%d with %s lc '%s' lw 2.5 title ",
                         lines.length > 0 ? ", " : "", k, PLOT_STABLE,
                         self->markers ? "linespoints pt 7 ps 0.5" : "lines", colour);
-            quoted(&lines, self->series[k].name);
+            quoted(&lines, series->name);
             text_string(&lines, self->plain_names ? " noenhanced" : "");
         }
-        if (data_block(out, &self->series[k], k, PLOT_UNSTABLE)) {
+        if (data_block(out, series, k, PLOT_UNSTABLE)) {
             text_format(&lines, "%s$s%zu_%d with lines lc '%s' lw 2.5 dt 2 notitle",
                         lines.length > 0 ? ", " : "", k, PLOT_UNSTABLE, colour);
             dashed = 1;
@@ -197,11 +164,28 @@ static void script(const plot *self, text *out)
     if (dashed) {
         text_string(&lines, ", NaN with lines lc '#555555' lw 2.5 dt 2 title 'unstable'");
     }
-    text_string(out, "plot ");
-    text_string(out, lines.bytes != NULL ? lines.bytes : "");
-    text_string(out, "\n");
+    text_format(out, "plot %s\n", lines.bytes != NULL ? lines.bytes : "");
     out->failed = out->failed || lines.failed;
     text_free(&lines);
+}
+
+static void script(const plot *self, text *out)
+{
+    text_string(out,
+                "set terminal svg size 900,560 dynamic enhanced font 'Helvetica,16' background "
+                "'#ffffff'\nset encoding utf8\nset border 3 lw 1.2\nset tics nomirror out\nset "
+                "grid lc '#dddddd' lw 0.8 lt 1\n"
+                "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
+    quoted(out, self->x_label);
+    text_string(out, "\nset ylabel ");
+    quoted(out, self->y_label);
+    text_string(out, "\nset autoscale fix\nset offsets graph 0, graph 0, graph 0.04, graph 0.04\n");
+    for (int along_y = 0; along_y < 2; along_y++) {
+        if (along_y ? self->log_y : self->log_x) {
+            logarithmic(self, along_y, out);
+        }
+    }
+    plot_lines(self, out);
 }
 
 /* Starts gnuplot with its ends of two files as standard input and output. Returns an error number.
@@ -345,11 +329,9 @@ int plot_write(const plot *self, const char *file, text *wrong)
 
 void plot_free(plot *self)
 {
-    for (size_t k = 0; k < self->count; k++) {
-        free(self->series[k].name);
-        free(self->series[k].points);
+    for (size_t k = 0; k < self->series.count; k++) {
+        free(series_at(self, k)->name);
+        list_free(&series_at(self, k)->points);
     }
-    free(self->series);
-    free(self->title);
-    memset(self, 0, sizeof *self);
+    list_free(&self->series);
 }

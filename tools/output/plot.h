@@ -2,8 +2,7 @@
 #ifndef GPA_PLOT_H
 #define GPA_PLOT_H
 
-#include <stddef.h>
-
+#include "base/list.h"
 #include "base/text.h"
 
 /* Lines through points: solid where stable, dashed where not. */
@@ -16,21 +15,17 @@ typedef struct plot_point {
 
 typedef struct plot_series {
     char *name;
-    plot_point *points;
-    size_t count, room, cursor; /* cursor: for whoever fills the series */
+    list points;   /* of plot_point */
+    size_t cursor; /* for whoever fills the series */
 } plot_series;
 
 typedef struct plot {
-    char *title;
     const char *x_label, *y_label; /* gnuplot's enhanced text */
     int log_x, log_y, markers;     /* markers: points are drawn as well */
     int plain_names;               /* names of series are users' text, not gnuplot's */
-    plot_series *series;
-    size_t count, room;
+    list series;                   /* of plot_series */
     int short_memory;
 } plot;
-
-void plot_title(plot *self, const char *title);
 
 /* The series of a name, made when there is none. NULL on short memory. */
 plot_series *plot_find(plot *self, const char *name);
@@ -46,8 +41,8 @@ int plot_check(const char *file, text *wrong);
  * it was before. A plot without a visible point is not written. */
 int plot_write(const plot *self, const char *file, text *wrong);
 
-/* Whether a name is one that plot_write takes. */
-int plot_takes(const char *file);
+/* Reads the name of a file that plot_write takes, as a parameter is read. */
+int plot_file_read(void *into, const char *value, text *expected);
 
 void plot_free(plot *self);
 

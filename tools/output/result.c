@@ -1,6 +1,5 @@
 #include "output/result.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,35 +7,71 @@
 #include <grpoalign/experimental.h>
 
 #include "base/number.h"
-#include "output/words.h"
-#include "output/write.h"
 
-/* The status of the library for a host without memory. */
-static grpoalign_status short_memory(grpoalign_error *error)
+static const char *expectation_word(int32_t expectation)
 {
-    (void)snprintf(error->message, sizeof error->message, "out of memory");
-    return GRPOALIGN_ERR_MEMORY;
+    return expectation != GRPOALIGN_EXPECTATION_AUTO ? grpoalign_expectation_name(expectation)
+                                                     : NULL;
 }
 
-static int take_vector(double **vector, int64_t n)
+#define AT(member)     .at = offsetof(result, member)
+#define REPORT(member) .at = offsetof(result, report.member)
+
+/* clang-format off: tables */
+const field RESULT_FIELDS[] = {
+    {"policy", FIELD_NUMBERS, AT(policy), .style = 'g', .precision = 6},
+    {"advantage", FIELD_NUMBERS, AT(advantage), .style = 'g', .precision = 5},
+    {"normaliser", FIELD_NUMBER, REPORT(normaliser)},
+    {"residual", FIELD_NUMBER, REPORT(residual), .title = "residual", .style = 'e', .precision = 1},
+    {"policy_error", FIELD_NUMBER, REPORT(policy_error)},
+    {"iterations", FIELD_COUNT, REPORT(iterations)},
+    {"factorizations", FIELD_COUNT, REPORT(factorizations)},
+    {"method", FIELD_NAME, REPORT(method), .word = grpoalign_method_name},
+    {"expectation", FIELD_NAME, REPORT(expectation), OPTIONAL, .word = expectation_word},
+    {"stable", FIELD_TRUTH, REPORT(stable), .title = "attracts training"},
+    {"unique", FIELD_TRUTH, REPORT(unique)},
+    {"rate", FIELD_NUMBER, REPORT(rate), OPTIONAL, .title = "rate", .style = 'g', .precision = 4},
+    {"expected_reward", FIELD_NUMBER, REPORT(expected_reward), .title = "expected reward",
+     .style = 'g', .precision = 6},
+    {"expected_reward_reference", FIELD_NUMBER, REPORT(expected_reward_reference)},
+    {"kl_ref_policy", FIELD_NUMBER, REPORT(kl_ref_policy), .title = "KL(pi_ref||pi)", .style = 'g',
+     .precision = 6},
+    {"kl_policy_ref", FIELD_NUMBER, REPORT(kl_policy_ref), .title = "KL(pi||pi_ref)", .style = 'g',
+     .precision = 6},
+    {"entropy", FIELD_NUMBER, REPORT(entropy), .title = "entropy", .unit = " nats", .style = 'g',
+     .precision = 6},
+    {.name = NULL}};
+const field RESULT_REFERENCE[] = {
+    {"reference", FIELD_NUMBERS, AT(reference), .style = 'g', .precision = 6}, {.name = NULL}};
+const field BATCH_FIELDS[] = {{"batch_contexts", FIELD_INTEGER, AT(contexts)},
+                              {"batch_std", FIELD_NUMBER, AT(std)},
+                              {"batch_beta", FIELD_NUMBER, AT(beta)},
+                              {.name = NULL}};
+const field CONTEXT_LABELS[] = {
+    {"outcomes", FIELD_LABELS, .at = offsetof(context, labels), OPTIONAL}, {.name = NULL}};
+const field CONTEXT_LABEL[] = {{"outcome", FIELD_LABELS, .at = offsetof(context, labels)},
+                               {.name = NULL}};
+/* clang-format on */
+
+static int make(double **vector, int64_t n)
 {
     *vector = *vector != NULL ? *vector : malloc((size_t)n * sizeof **vector);
     return *vector != NULL;
 }
 
-grpoalign_status result_take(result *self, const grpoalign_solution *solution,
-                             const grpoalign_reference *reference, int64_t n,
+grpoalign_status result_take(result *self, const problem *from, const grpoalign_solution *solution,
                              grpoalign_error *error)
 {
-    if (!take_vector(&self->policy, n) || !take_vector(&self->advantage, n) ||
-        !take_vector(&self->reference, n)) {
-        return short_memory(error);
+    int64_t n = from->outcomes;
+    if (!make(&self->policy, n) || !make(&self->advantage, n) || !make(&self->reference, n)) {
+        (void)snprintf(error->message, sizeof error->message, "out of memory");
+        return GRPOALIGN_ERR_MEMORY;
     }
     self->report.struct_size = sizeof self->report;
-    grpoalign_status got[] = {
+    const grpoalign_status got[] = {
         grpoalign_solution_policy(solution, self->policy, n, error),
         grpoalign_solution_advantage(solution, self->advantage, n, error),
-        grpoalign_reference_probabilities(reference, self->reference, n, error),
+        grpoalign_reference_probabilities(from->reference, self->reference, n, error),
         grpoalign_solution_report(solution, &self->report, error)};
     for (size_t i = 0; i < sizeof got / sizeof *got; i++) {
         if (got[i] < 0) {
@@ -48,17 +83,17 @@ grpoalign_status result_take(result *self, const grpoalign_solution *solution,
 
 grpoalign_status result_solve(result *self, const context *c, grpoalign_error *error)
 {
-    handles h;
+    problem p;
     grpoalign_solution *solution = NULL;
-    grpoalign_status status = handles_open(c, &h, error);
+    grpoalign_status status = problem_open(&p, c, error);
     if (status >= 0) {
-        status = grpoalign_solve(h.problem, c->settings.beta, NULL, &solution, error);
+        status = grpoalign_solve(p.handle, p.beta, NULL, &solution, error);
     }
     if (status >= 0) {
-        status = result_take(self, solution, h.reference, c->outcomes, error);
+        status = result_take(self, &p, solution, error);
     }
     grpoalign_solution_free(solution);
-    handles_close(&h);
+    problem_close(&p);
     return status;
 }
 
@@ -70,20 +105,38 @@ void result_free(result *self)
     memset(self, 0, sizeof *self);
 }
 
-int quantity_parse(const char *value, quantity *out)
+void json_result(text *out, const result *self, int64_t n)
 {
-    static const char *const names[][2] = {{"expected_reward", "expected reward"},
-                                           {"kl_ref_policy", "KL(π_{ref}‖π), nats"},
-                                           {"kl_policy_ref", "KL(π‖π_{ref}), nats"},
-                                           {"entropy", "entropy, nats"}};
-    for (int k = 0; k < SHOW_OUTCOME; k++) {
-        if (strcmp(value, names[k][0]) == 0) {
-            out->kind = k;
-            (void)snprintf(out->label, sizeof out->label, "%s", names[k][1]);
+    json_fields(out, RESULT_FIELDS, self, n);
+    if (self->contexts > 0) {
+        json_fields(out, BATCH_FIELDS, self, n);
+    }
+}
+
+/* ---- quantities ------------------------------------------------------------------------------ */
+
+static const quantity QUANTITIES[] = {
+    {.name = "expected_reward", .label = "expected reward"},
+    {.name = "kl_ref_policy", .label = "KL(π_{ref}‖π), nats", .logarithmic = 1},
+    {.name = "kl_policy_ref", .label = "KL(π‖π_{ref}), nats", .logarithmic = 1},
+    {.name = "entropy", .label = "entropy, nats"}};
+
+quantity quantity_default(void)
+{
+    return QUANTITIES[0];
+}
+
+int quantity_read(void *into, const char *value, text *expected)
+{
+    quantity *out = into;
+    text_string(expected, "expected_reward, kl_ref_policy, kl_policy_ref, entropy or policy:K");
+    for (size_t k = 0; k < sizeof QUANTITIES / sizeof *QUANTITIES; k++) {
+        if (strcmp(value, QUANTITIES[k].name) == 0) {
+            *out = QUANTITIES[k];
             return 1;
         }
     }
-    out->kind = SHOW_OUTCOME;
+    memset(out, 0, sizeof *out);
     if (strncmp(value, "policy:", 7) != 0 || !parse_integer(value + 7, &out->outcome) ||
         out->outcome < 0) {
         return 0;
@@ -93,155 +146,23 @@ int quantity_parse(const char *value, quantity *out)
     return 1;
 }
 
-double quantity_of(const quantity *self, const double measures[4], const double *policy)
+double quantity_of(const quantity *self, const field *fields, const void *from,
+                   const double *policy)
 {
-    return self->kind == SHOW_OUTCOME ? policy[self->outcome] : measures[self->kind];
-}
-
-int quantity_is_logarithmic(const quantity *self)
-{
-    return self->kind == SHOW_REF_POLICY || self->kind == SHOW_POLICY_REF;
+    return self->name == NULL
+               ? policy[self->outcome]
+               : field_number(field_find(fields, self->name, strlen(self->name)), from, 0);
 }
 
 const char *quantity_lacks(const quantity *self, const context *c)
 {
-    if (self->kind == SHOW_REWARD && c->rewards == NULL && c->support == NULL) {
+    int of_reward = self->name != NULL && strcmp(self->name, "expected_reward") == 0;
+    if (of_reward && c->rewards == NULL && c->support == NULL) {
         return "--show expected_reward: margins have no reward to show; expected kl_ref_policy, "
-               "kl_policy_ref, entropy "
-               "or policy:K";
+               "kl_policy_ref, entropy or policy:K";
     }
-    if (self->kind == SHOW_OUTCOME && self->outcome >= c->outcomes) {
+    if (self->name == NULL && self->outcome >= c->outcomes) {
         return "--show names an outcome that the context does not have";
     }
     return NULL;
-}
-
-void json_result(text *out, const result *self, int64_t n)
-{
-    const grpoalign_report *report = &self->report;
-    json_array(out, "policy", self->policy, n);
-    json_array(out, "advantage", self->advantage, n);
-    json_number(out, "normaliser", report->normaliser);
-    json_number(out, "residual", report->residual);
-    json_number(out, "policy_error", report->policy_error);
-    text_format(out, ", \"iterations\": %d, \"factorizations\": %d, \"method\": \"%s\"",
-                (int)report->iterations, (int)report->factorizations,
-                grpoalign_method_name(report->method));
-    if (report->expectation != GRPOALIGN_EXPECTATION_AUTO) {
-        text_format(out, ", \"expectation\": \"%s\"",
-                    grpoalign_expectation_name(report->expectation));
-    }
-    text_format(out, ", \"stable\": %s, \"unique\": %s", json_truth(report->stable),
-                json_truth(report->unique));
-    if (!isnan(report->rate)) {
-        json_number(out, "rate", report->rate);
-    }
-    json_number(out, "expected_reward", report->expected_reward);
-    json_number(out, "expected_reward_reference", report->expected_reward_reference);
-    json_number(out, "kl_ref_policy", report->kl_ref_policy);
-    json_number(out, "kl_policy_ref", report->kl_policy_ref);
-    json_number(out, "entropy", report->entropy);
-    json_batch(out, self);
-}
-
-void json_batch(text *out, const result *self)
-{
-    if (self->contexts > 0) {
-        text_format(out, ", \"batch_contexts\": %lld", (long long)self->contexts);
-        json_number(out, "batch_std", self->std);
-        json_number(out, "batch_beta", isnan(self->std) ? NAN : self->report.beta);
-    }
-}
-
-void json_labels(text *out, const context *c)
-{
-    if (c->labels != NULL) {
-        text_string(out, ", \"outcomes\": [");
-        for (int64_t o = 0; o < c->outcomes; o++) {
-            text_string(out, o > 0 ? ", " : "");
-            text_quoted(out, c->labels[o]);
-        }
-        text_string(out, "]");
-    }
-}
-
-void csv_label(text *out, const context *c, int64_t outcome)
-{
-    if (c->labels != NULL) {
-        csv_text(out, c->labels[outcome]);
-    } else {
-        csv_integer(out, outcome);
-    }
-}
-
-void table_heading(text *out, const context *c)
-{
-    static const char *const models[] = {"", "pairwise", "group", "limit"};
-    const settings *s = &c->settings;
-    text_format(out, "%s%s%s%s", c->id != NULL ? "context " : "context", c->id != NULL ? c->id : "",
-                ": ", models[s->model]);
-    if (s->model == MODEL_GROUP) {
-        text_format(out, " of %lld", (long long)s->group_size);
-    }
-    if (s->model != MODEL_PAIRWISE) {
-        text_string(out, ", ");
-        text_advantage(out, s);
-    }
-    if (has_effect(s)) {
-        text_format(out, ", beta %g x %s", s->beta, penalty_symbol(s->penalty));
-    } else {
-        text_string(out, ", no penalty");
-    }
-    if (s->penalty == GRPOALIGN_PENALTY_ALPHA) {
-        text_format(out, ", alpha %g", s->alpha);
-    }
-    text_string(out, "\n\n");
-}
-
-void table_batch(text *out, const result *self)
-{
-    if (self->contexts == 0) {
-        return;
-    }
-    text_format(out, "  std of the batch     over %lld contexts: ", (long long)self->contexts);
-    if (isnan(self->std)) {
-        text_string(out, "without effect under this penalty\n");
-    } else {
-        text_format(out, "%.6g; each as if unscaled with beta %.6g\n", self->std,
-                    self->report.beta);
-    }
-}
-
-enum { WIDEST_LABEL = 40 };
-
-/* One column per character, whatever its bytes. */
-static int starts_character(char byte)
-{
-    return ((unsigned char)byte & 0xc0) != 0x80;
-}
-
-int label_width(const context *c, int64_t outcome)
-{
-    int width = 0;
-    for (const char *label = c->labels != NULL ? c->labels[outcome] : ""; *label != '\0'; label++) {
-        width += starts_character(*label);
-    }
-    return width < WIDEST_LABEL ? width : WIDEST_LABEL;
-}
-
-void table_label(text *out, const context *c, int64_t outcome, int width)
-{
-    if (c->labels == NULL) {
-        text_format(out, "  %-*lld", width, (long long)outcome);
-        return;
-    }
-    int used = 0;
-    text_string(out, "  ");
-    for (const char *label = c->labels[outcome];
-         *label != '\0' && (used < width || !starts_character(*label)); label++) {
-        used += starts_character(*label);
-        char byte = (unsigned char)*label < 0x20 ? ' ' : *label;
-        text_add(out, &byte, 1);
-    }
-    text_format(out, "%*s", width - used, "");
 }

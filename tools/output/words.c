@@ -1,52 +1,49 @@
 #include "output/words.h"
 
+static const char *divisor(const settings *s)
+{
+    switch (s->scale) {
+    case SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES:
+        return "std(advantages of the batch)";
+    case SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_REWARDS:
+        return "std(rewards of the batch)";
+    case GRPOALIGN_SCALE_MEAN:
+        return "mean";
+    case GRPOALIGN_SCALE_STD_OF_OTHERS:
+        return s->model == MODEL_LIMIT ? "sigma" : "std(others)";
+    default:
+        return s->model == MODEL_LIMIT ? "sigma" : s->ddof == 1 ? "std1" : "std0";
+    }
+}
+
 void text_advantage(text *out, const settings *s)
 {
-    int32_t scale = s->has_scale ? s->scale : GRPOALIGN_SCALE_STD;
-    int others = s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
-    double epsilon = s->has_epsilon ? s->epsilon : 0.0;
-    int inside =
-        epsilon > 0.0 && s->has_epsilon_place && s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
-    int limit = s->has_model && s->model == MODEL_LIMIT;
-    text_string(out, others && !limit ? "(r - mean of others)" : "(r - mean)");
-    if (scale != GRPOALIGN_SCALE_NONE) {
-        text_string(out, inside ? " / sqrt(" : epsilon > 0.0 ? " / (" : " / ");
-        if (is_in_batch(s)) {
-            text_string(out, scale == SCALE_BATCH + GRPOALIGN_BATCH_STD_OF_ADVANTAGES
-                                 ? "std(advantages of the batch)"
-                                 : "std(rewards of the batch)");
-        } else if (scale == GRPOALIGN_SCALE_MEAN) {
-            text_string(out, "mean");
-        } else if (limit) {
-            text_string(out, "sigma");
-        } else {
-            text_string(out, scale == GRPOALIGN_SCALE_STD_OF_OTHERS ? "std(others)"
-                             : s->has_ddof && s->ddof == 1          ? "std1"
-                                                                    : "std0");
-        }
-        text_string(out, inside ? "^2" : "");
-        if (epsilon > 0.0) {
-            text_format(out, " + %g)", epsilon);
+    int others = s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT && s->model != MODEL_LIMIT;
+    int inside = s->epsilon > 0.0 && s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
+    text_string(out, others ? "(r - mean of others)" : "(r - mean)");
+    if (s->scale != GRPOALIGN_SCALE_NONE) {
+        text_format(out, "%s%s%s",
+                    inside             ? " / sqrt("
+                    : s->epsilon > 0.0 ? " / ("
+                                       : " / ",
+                    divisor(s), inside ? "^2" : "");
+        if (s->epsilon > 0.0) {
+            text_format(out, " + %g)", s->epsilon);
         }
     }
-    if (s->has_zero_variance && s->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP) {
+    if (s->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP) {
         text_string(out, ", equal groups dropped");
     }
 }
 
-/* Whether the advantages are the rewards but for a factor that is known. */
-static int is_unscaled(const settings *s)
-{
-    return s->has_scale && s->scale == GRPOALIGN_SCALE_NONE && s->model != MODEL_PAIRWISE;
-}
-
 void text_stationary(text *out, const settings *s)
 {
-    int limit = s->has_model && s->model == MODEL_LIMIT;
-    int others = limit || (s->has_baseline && s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT);
-    int dropping = s->has_zero_variance && s->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
-    const char *u = !is_unscaled(s) ? "u" : others ? "r" : "(1-1/G) r";
-    const char *centred = !is_unscaled(s) ? "u" : others ? "(r - Er)" : "(1-1/G) (r - Er)";
+    /* Without a scale the advantages are the rewards but for a factor that is known. */
+    int unscaled = s->scale == GRPOALIGN_SCALE_NONE && s->model != MODEL_PAIRWISE;
+    int others = s->model == MODEL_LIMIT || s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
+    int dropping = s->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
+    const char *u = !unscaled ? "u" : others ? "r" : "(1-1/G) r";
+    const char *centred = !unscaled ? "u" : others ? "(r - Er)" : "(1-1/G) (r - Er)";
     const char *beta = dropping ? "(beta kept)" : "beta";
     switch (s->penalty) {
     case GRPOALIGN_PENALTY_REVERSE_KL:

@@ -2,8 +2,8 @@
 #ifndef GPA_WORDS_H
 #define GPA_WORDS_H
 
-#include "input/context.h"
 #include "base/text.h"
+#include "input/settings.h"
 
 /* The advantage of a member: "(r - mean) / (std1 + 1e-06)"; std0 and std1 tell the ddof. */
 void text_advantage(text *out, const settings *self);

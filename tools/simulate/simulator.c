@@ -4,108 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- random numbers: xoshiro256++ (Blackman and Vigna), seeded by splitmix64
- * ------------------------------------------ */
-
-typedef struct generator {
-    uint64_t s[4];
-} generator;
-
-static uint64_t next_seed(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static uint64_t rotate(uint64_t x, int k)
-{
-    return (x << k) | (x >> (64 - k));
-}
-
-static uint64_t next_bits(generator *g)
-{
-    uint64_t *s = g->s, result = rotate(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotate(s[3], 45);
-    return result;
-}
-
-static double next_uniform(generator *g)
-{
-    return (double)(next_bits(g) >> 11) * 0x1p-53;
-}
-
-/* ---- drawing from a table: Walker's alias method
- * ------------------------------------------------------------------------ */
-
-typedef struct alias {
-    int64_t n;
-    double *keep;
-    int64_t *other, *stack;
-} alias;
-
-static int alias_new(alias *self, int64_t n)
-{
-    self->n = n;
-    self->keep = malloc((size_t)n * sizeof *self->keep);
-    self->other = malloc((size_t)n * sizeof *self->other);
-    self->stack = malloc((size_t)n * sizeof *self->stack);
-    return self->keep != NULL && self->other != NULL && self->stack != NULL;
-}
-
-static void alias_free(alias *self)
-{
-    free(self->keep);
-    free(self->other);
-    free(self->stack);
-}
-
-static void alias_set(alias *self, const double *probability)
-{
-    int64_t n = self->n, small = 0, large = n;
-    for (int64_t i = 0; i < n; i++) {
-        self->keep[i] = probability[i] * (double)n;
-        self->other[i] = i;
-        if (self->keep[i] < 1.0) {
-            self->stack[small++] = i;
-        } else {
-            self->stack[--large] = i;
-        }
-    }
-    while (small > 0 && large < n) {
-        int64_t less = self->stack[--small], more = self->stack[large];
-        self->other[less] = more;
-        self->keep[more] -= 1.0 - self->keep[less];
-        if (self->keep[more] < 1.0) {
-            large++;
-            self->stack[small++] = more;
-        }
-    }
-    /* What rounding leaves on either stack is whole. */
-    while (small > 0) {
-        self->keep[self->stack[--small]] = 1.0;
-    }
-    for (; large < n; large++) {
-        self->keep[self->stack[large]] = 1.0;
-    }
-}
-
-static int64_t alias_draw(const alias *self, generator *g)
-{
-    double place = next_uniform(g) * (double)self->n;
-    int64_t cell = (int64_t)place;
-    return place - (double)cell < self->keep[cell] ? cell : self->other[cell];
-}
-
-/* ---- one run
- * --------------------------------------------------------------------------------------------------------------
- */
+#include "simulate/advantages.h"
+#include "simulate/random.h"
 
 typedef struct trainer {
     const sim_task *task;
@@ -156,96 +56,6 @@ static double compare(trainer *t, int64_t first, int64_t second)
     }
     return (double)((task->rewards[first] > task->rewards[second]) -
                     (task->rewards[first] < task->rewards[second]));
-}
-
-typedef struct moments {
-    double least, factor; /* rewards are taken less the least of them, and times a power of two
-                             where squares need it */
-    double mean, squares; /* of those; squares: the sum of squared deviations */
-    int spread;
-} moments;
-
-/* Ranges whose squares are far from the ends of doubles. */
-static const double SMALL_RANGE = 1e-100, LARGE_RANGE = 1e100;
-
-/* A reward as moments have it. Differences are halved where they could overflow. */
-static double measured(const moments *m, double reward)
-{
-    if (m->factor == 1.0) {
-        return reward - m->least;
-    }
-    return m->factor < 1.0 ? reward * m->factor - m->least * m->factor
-                           : (reward - m->least) * m->factor;
-}
-
-/* Of a group's rewards, without member `but` (-1: of all). */
-static moments moments_of(const double *rewards, int64_t size, int64_t but)
-{
-    int64_t first = but == 0 ? 1 : 0;
-    double count = (double)(but < 0 ? size : size - 1), most = rewards[first];
-    moments m = {.least = rewards[first], .factor = 1.0};
-    for (int64_t i = 0; i < size; i++) {
-        m.least = i != but && rewards[i] < m.least ? rewards[i] : m.least;
-        most = i != but && rewards[i] > most ? rewards[i] : most;
-    }
-    m.spread = most > m.least;
-    if (!m.spread) {
-        return m;
-    }
-    if (!(most - m.least > SMALL_RANGE && most - m.least < LARGE_RANGE)) {
-        int exponent = -1023; /* the half of the least double is none */
-        double half = 0.5 * most - 0.5 * m.least;
-        if (half > 0.0) {
-            (void)frexp(half, &exponent);
-        }
-        m.factor = ldexp(1.0, exponent > -1023 ? -exponent : 1023);
-    }
-    for (int64_t i = 0; i < size; i++) {
-        m.mean += i != but ? measured(&m, rewards[i]) / count : 0.0;
-    }
-    for (int64_t i = 0; i < size; i++) {
-        double d = measured(&m, rewards[i]) - m.mean;
-        m.squares += i != but ? d * d : 0.0;
-    }
-    return m;
-}
-
-/* A centred reward over the divisor that its moments give; epsilon is in units of the reward, or of
- * its square. */
-static double over_std(const sim_recipe *recipe, const moments *m, double centred, double count)
-{
-    double std = sqrt(m->squares / count);
-    return recipe->inside ? centred / sqrt(std * std + recipe->epsilon * m->factor * m->factor)
-                          : centred / (std + recipe->epsilon * m->factor);
-}
-
-/* Advantages of one group from its rewards, as the trainers' documentation has them. Returns
- * whether the rewards differ. */
-static int normalise(const sim_recipe *recipe, const double *rewards, double *advantages)
-{
-    int64_t size = recipe->group_size;
-    double members = (double)size;
-    moments all = moments_of(rewards, size, -1);
-    for (int64_t i = 0; i < size; i++) {
-        if (recipe->scale == OVER_STD_OF_OTHERS) {
-            moments others = moments_of(rewards, size, i);
-            double centred = measured(&others, rewards[i]) - others.mean;
-            /* Two others have the sample std; one alone, or equal ones, divide by nothing. */
-            advantages[i] = others.spread ? over_std(recipe, &others, centred, members - 2.0)
-                                          : centred / others.factor;
-            continue;
-        }
-        double reward = measured(&all, rewards[i]), centred = reward - all.mean;
-        if (recipe->leave_one_out) {
-            centred = reward - (all.mean * members - reward) / (members - 1.0);
-        }
-        advantages[i] = !all.spread                     ? 0.0
-                        : recipe->scale == OVER_NOTHING ? centred / all.factor
-                        : recipe->scale == OVER_MEAN
-                            ? centred / (all.mean + (all.least + recipe->epsilon) * all.factor)
-                            : over_std(recipe, &all, centred, members - (double)recipe->ddof);
-    }
-    return all.spread;
 }
 
 static int is_clamped(const sim_recipe *recipe, double estimate)
@@ -390,10 +200,7 @@ static int trainer_new(trainer *t, const sim_task *task, const sim_recipe *recip
     memset(t, 0, sizeof *t);
     t->task = task;
     t->recipe = recipe;
-    uint64_t seed = recipe->seed;
-    for (int i = 0; i < 4; i++) {
-        t->random.s[i] = next_seed(&seed);
-    }
+    t->random = generator_new(recipe->seed);
     double **vectors[] = {&t->logits, &t->policy, &t->old_policy, &t->log_ratio, &t->gradient,
                           &t->drawn,  &t->gain,   &t->loss,       &t->gains,     &t->losses};
     int good = 1;

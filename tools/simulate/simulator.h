@@ -46,7 +46,7 @@ typedef struct sim_recipe {
     double clamp;               /* of the estimate; no gradient beyond */
     int64_t steps, inner_steps; /* batches; gradient steps on each */
     double learning_rate, clip;
-    int schedule;
+    int32_t schedule;
     double average_from; /* share of the steps after which policies are averaged */
     uint64_t seed;
 } sim_recipe;
