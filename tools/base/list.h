@@ -9,8 +9,8 @@ typedef struct list {
     size_t count, room;
 } list;
 
-/* Adds an item of `size` bytes, all zeros, and gives it back; NULL when memory is short. Pointers to
- * earlier items end. */
+/* Adds an item of `size` bytes, all zeros, and gives it back; NULL when memory is short. Pointers
+ * to earlier items are then no longer valid. */
 void *list_add(list *self, size_t size);
 
 void list_free(list *self);

@@ -123,6 +123,13 @@ void text_quoted(text *self, const char *string)
     text_string(self, "\"");
 }
 
+void text_dashes(text *self)
+{
+    for (size_t i = 0; i < self->length; i++) {
+        self->bytes[i] = self->bytes[i] == '_' ? '-' : self->bytes[i];
+    }
+}
+
 void text_clear(text *self)
 {
     self->length = 0;

@@ -21,6 +21,8 @@ void text_arguments(text *self, const char *format, va_list arguments)
 void text_number(text *self, double value);
 /* A JSON string. Bytes that are not UTF-8 become U+FFFD. */
 void text_quoted(text *self, const char *string);
+/* Puts - for every _. */
+void text_dashes(text *self);
 void text_clear(text *self);
 void text_free(text *self);
 

@@ -165,7 +165,7 @@ typedef struct explanation {
     double beta;
 } explanation;
 
-/* clang-format off: tables */
+/* clang-format off */
 static const field EXPLANATION_FIELDS[] = {
     {"advantage", FIELD_TEXT, .at = offsetof(explanation, advantage_text)},
     {"penalty", FIELD_TEXT, .at = offsetof(explanation, penalty)},

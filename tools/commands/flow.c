@@ -106,15 +106,16 @@ typedef struct step {
     const double *policy;
 } step;
 
-/* clang-format off: tables */
+/* clang-format off */
 #define STATE(member) .at = offsetof(grpoalign_flow_state, member)
-static const field STATE_FIELDS[] = {{"time", FIELD_NUMBER, STATE(time)},
-                                     {"expected_reward", FIELD_NUMBER, STATE(expected_reward)},
-                                     {"kl_ref_policy", FIELD_NUMBER, STATE(kl_ref_policy)},
-                                     {"kl_policy_ref", FIELD_NUMBER, STATE(kl_policy_ref)},
-                                     {"entropy", FIELD_NUMBER, STATE(entropy)},
-                                     {"speed", FIELD_NUMBER, STATE(speed)},
-                                     {.name = NULL}};
+static const field STATE_FIELDS[] = {
+    {"time", FIELD_NUMBER, STATE(time)},
+    {"expected_reward", FIELD_NUMBER, STATE(expected_reward)},
+    {"kl_ref_policy", FIELD_NUMBER, STATE(kl_ref_policy)},
+    {"kl_policy_ref", FIELD_NUMBER, STATE(kl_policy_ref)},
+    {"entropy", FIELD_NUMBER, STATE(entropy)},
+    {"speed", FIELD_NUMBER, STATE(speed)},
+    {.name = NULL}};
 static const field STEP_FIELDS[] = {
     {"id", FIELD_ID, .at = offsetof(step, id)},
     {"status", FIELD_NAME, .at = offsetof(step, status), .word = grpoalign_status_name},

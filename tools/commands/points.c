@@ -190,7 +190,7 @@ static const char *end_name(int32_t end)
     return end == END_POINT ? "point" : end == END_COLLAPSE ? "collapse" : "unknown";
 }
 
-/* clang-format off: tables */
+/* clang-format off */
 static const field POINT_FIELDS[] = {
     {"status", FIELD_NAME, .at = offsetof(point, result.report.status),
      .word = grpoalign_status_name},
@@ -202,11 +202,13 @@ static const field ALL_FIELDS[] = {
     {"training_ends", FIELD_NAME, .at = offsetof(findings, end), .word = end_name},
     {"critical_beta", FIELD_NUMBER, .at = offsetof(findings, critical_beta)},
     {.name = NULL}};
-static const field FOLD_FIELDS[] = {{"beta", FIELD_NUMBER, .at = offsetof(result, report.beta)},
-                                    {"policy", FIELD_NUMBERS, .at = offsetof(result, policy)},
-                                    {.name = NULL}};
+static const field FOLD_FIELDS[] = {
+    {"beta", FIELD_NUMBER, .at = offsetof(result, report.beta)},
+    {"policy", FIELD_NUMBERS, .at = offsetof(result, policy)},
+    {.name = NULL}};
 static const field FOLDS_COMPLETE[] = {
-    {"folds_complete", FIELD_TRUTH, .at = offsetof(findings, folds_complete)}, {.name = NULL}};
+    {"folds_complete", FIELD_TRUTH, .at = offsetof(findings, folds_complete)},
+    {.name = NULL}};
 /* clang-format on */
 
 static void write_json(const points_options *options, const context *c, const findings *found,

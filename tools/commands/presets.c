@@ -44,7 +44,7 @@ static const char *zero_variance_word(int32_t zero_variance)
     return setting_word_of(SETTING_ZERO_VARIANCE, zero_variance);
 }
 
-/* clang-format off: a table */
+/* clang-format off */
 #define PRESET(member) .at = offsetof(row, preset.member)
 static const field FIELDS[] = {
     {"name", FIELD_TEXT, PRESET(name)},

@@ -319,7 +319,7 @@ static FILE *open_input(const char *name)
     return file;
 }
 
-/* Every file is opened before any is read: a misspelt name costs no hour. Returns the exit status. */
+/* Opens every file before any is read: a misspelt name costs no hour. Returns the exit status. */
 static int open_all(run *self, const char *const *names, int count, FILE **files)
 {
     struct stat about;

@@ -18,7 +18,7 @@ typedef struct action {
     /* Checks the options together and appends what comes before all results (for CSV the header);
      * may be NULL. Returns 0 with a reason when the options do not fit. */
     int (*begin)(void *user, int format, text *out, text *wrong);
-    /* Sets what a context lacks and the command itself brings, before it is checked; may be NULL. */
+    /* Sets what the command itself brings to a context, before it is checked; may be NULL. */
     void (*prepare)(void *user, settings *self);
     /* Acts on a context whose settings are complete and consistent, on any thread, and writes the
      * answer or an error. Returns 1 when it went well. NULL: the context is solved and `answer`

@@ -378,26 +378,27 @@ typedef struct outcome {
     double level;
 } outcome;
 
-/* clang-format off: a table */
+/* clang-format off */
 #define AT(member) .at = offsetof(outcome, member)
 static const field ERROR_FIELDS[] = {{"error", FIELD_TEXT, AT(error), OPTIONAL}, {.name = NULL}};
-static const field FIELDS[] = {{"estimator", FIELD_TEXT, AT(estimator)},
-                               {"placement", FIELD_TEXT, AT(placement)},
-                               {"predicted_penalty", FIELD_TEXT, AT(penalty)},
-                               {"predicted", FIELD_NUMBERS, AT(predicted)},
-                               {"reached", FIELD_NUMBERS, AT(simulation.reached)},
-                               {"low", FIELD_NUMBERS, AT(simulation.low)},
-                               {"high", FIELD_NUMBERS, AT(simulation.high)},
-                               {"inside", FIELD_INTEGER, AT(inside)},
-                               {"level", FIELD_NUMBER, AT(level)},
-                               {"repetitions", FIELD_INTEGER, AT(repetitions)},
-                               {"steps", FIELD_INTEGER, AT(simulation.recipe.steps)},
-                               {"completions", FIELD_INTEGER, AT(completions)},
-                               {"foldings", FIELD_NUMBER, AT(simulation.foldings)},
-                               {"diverged", FIELD_INTEGER, AT(simulation.diverged)},
-                               {"clipped", FIELD_NUMBER, AT(simulation.clipped)},
-                               {"silent_groups", FIELD_NUMBER, AT(simulation.silent)},
-                               {.name = NULL}};
+static const field FIELDS[] = {
+    {"estimator", FIELD_TEXT, AT(estimator)},
+    {"placement", FIELD_TEXT, AT(placement)},
+    {"predicted_penalty", FIELD_TEXT, AT(penalty)},
+    {"predicted", FIELD_NUMBERS, AT(predicted)},
+    {"reached", FIELD_NUMBERS, AT(simulation.reached)},
+    {"low", FIELD_NUMBERS, AT(simulation.low)},
+    {"high", FIELD_NUMBERS, AT(simulation.high)},
+    {"inside", FIELD_INTEGER, AT(inside)},
+    {"level", FIELD_NUMBER, AT(level)},
+    {"repetitions", FIELD_INTEGER, AT(repetitions)},
+    {"steps", FIELD_INTEGER, AT(simulation.recipe.steps)},
+    {"completions", FIELD_INTEGER, AT(completions)},
+    {"foldings", FIELD_NUMBER, AT(simulation.foldings)},
+    {"diverged", FIELD_INTEGER, AT(simulation.diverged)},
+    {"clipped", FIELD_NUMBER, AT(simulation.clipped)},
+    {"silent_groups", FIELD_NUMBER, AT(simulation.silent)},
+    {.name = NULL}};
 /* clang-format on */
 
 static void write_json(const simulate_options *options, const context *c, const simulation *self,
@@ -585,7 +586,7 @@ int command_simulate(int argc, char **argv)
                                        {"cosine", SCHEDULE_COSINE},
                                        {"inverse", SCHEDULE_INVERSE},
                                        {NULL, 0}};
-    /* clang-format off: a table */
+    /* clang-format off */
 #define OPTION(member) .field = offsetof(simulate_options, member)
     static const parameter options[] = {
         {"estimator", SET_WORD, OPTION(estimator), .choices = ESTIMATORS},

@@ -156,12 +156,15 @@ static int x_axis(const sweep *self)
 /* ---- cells ----------------------------------------------------------------------------------- */
 
 /* A combination of everything but beta: a context of its own, with parts borrowed from the one it
- * comes from. */
+ * comes from. Below it, what is told of each of its solutions; numbers below 0 are left out. */
 typedef struct cell {
     context context;
     double reference[2], margins[4];
     double reference_probability, margin; /* NaN where not on an axis */
-    int64_t number;
+    int64_t number, group_size;
+    const char *model, *scale, *penalty; /* in words */
+    int64_t point, points;               /* which of how many at its beta; -1: not counted */
+    int32_t from_reference, complete;
 } cell;
 
 /* A reason why the axes do not fit the context, or NULL. */
@@ -254,21 +257,17 @@ static void make_cell(const sweep *self, const context *from, int64_t number, ce
             setting_give(&out->context.settings, AXIS[axis].setting, value);
         }
     }
+    const settings *s = &out->context.settings;
+    out->model = setting_word(s, SETTING_MODEL);
+    out->scale = setting_word(s, SETTING_SCALE);
+    out->penalty = setting_word(s, SETTING_PENALTY);
+    out->group_size = s->model == MODEL_GROUP ? s->group_size : -1;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* One solution of a cell, as a row tells it. Below 0: it has none such, or is not known. */
-typedef struct solved {
-    const char *id, *model, *scale, *penalty;
-    char **labels;
-    double reference_probability, margin;
-    int64_t group_size, point, points; /* points: -1 where they were not counted */
-    int32_t from_reference, complete;
-} solved;
-
-/* clang-format off: a table */
-#define AT(member) .at = offsetof(solved, member)
+/* clang-format off */
+#define AT(member) .at = offsetof(cell, member)
 static const field CELL_FIELDS[] = {
     {"model", FIELD_TEXT, AT(model)},
     {"group_size", FIELD_INTEGER, AT(group_size), OPTIONAL},
@@ -277,16 +276,18 @@ static const field CELL_FIELDS[] = {
     {"reference_probability", FIELD_NUMBER, AT(reference_probability), OPTIONAL},
     {"margin", FIELD_NUMBER, AT(margin), OPTIONAL},
     {.name = NULL}};
-static const field SOLUTION_FIELDS[] = {{"beta", FIELD_NUMBER, .at = offsetof(result, report.beta)},
-                                        {.name = NULL}};
-static const field POINT_FIELDS[] = {{"point", FIELD_INTEGER, AT(point), OPTIONAL},
-                                     {"from_reference", FIELD_TRUTH, AT(from_reference)},
-                                     {"points", FIELD_INTEGER, AT(points), OPTIONAL},
-                                     {"complete", FIELD_TRUTH, AT(complete), OPTIONAL},
-                                     {"outcomes", FIELD_LABELS, AT(labels), OPTIONAL},
-                                     {.name = NULL}};
+static const field SOLUTION_FIELDS[] = {
+    {"beta", FIELD_NUMBER, .at = offsetof(result, report.beta)},
+    {.name = NULL}};
+static const field POINT_FIELDS[] = {
+    {"point", FIELD_INTEGER, AT(point), OPTIONAL},
+    {"from_reference", FIELD_TRUTH, AT(from_reference)},
+    {"points", FIELD_INTEGER, AT(points), OPTIONAL},
+    {"complete", FIELD_TRUTH, AT(complete), OPTIONAL},
+    {"outcomes", FIELD_LABELS, AT(context.labels), OPTIONAL},
+    {.name = NULL}};
 /* What CSV has beside these. */
-static const field ID_FIELDS[] = {{"id", FIELD_ID, AT(id)}, {.name = NULL}};
+static const field ID_FIELDS[] = {{"id", FIELD_ID, AT(context.id)}, {.name = NULL}};
 static const field STATUS_FIELDS[] = {
     {"status", FIELD_NAME, .at = offsetof(result, report.status), .word = grpoalign_status_name},
     {.name = NULL}};
@@ -298,9 +299,10 @@ static const char CSV_HEADER[] =
     "entropy,residual,policy_error";
 static const char CSV_OUTCOME[] = "outcome,reference,policy,advantage";
 
-static void write_json(const solved *at, const result *r, int64_t outcomes, text *out)
+static void write_json(const cell *at, const result *r, text *out)
 {
-    json_start(out, at->id, grpoalign_status_name(r->report.status));
+    int64_t outcomes = at->context.outcomes;
+    json_start(out, at->context.id, grpoalign_status_name(r->report.status));
     json_fields(out, CELL_FIELDS, at, outcomes);
     json_fields(out, SOLUTION_FIELDS, r, outcomes);
     json_fields(out, POINT_FIELDS, at, outcomes);
@@ -308,16 +310,15 @@ static void write_json(const solved *at, const result *r, int64_t outcomes, text
     text_string(out, "}\n");
 }
 
-static void write_csv(const sweep *self, const solved *at, const result *r, const context *c,
-                      text *out)
+static void write_csv(const sweep *self, const cell *at, const result *r, text *out)
 {
-    const part parts[] = {{ID_FIELDS, at},       {STATUS_FIELDS, r}, {CELL_FIELDS, at},
-                          {SOLUTION_FIELDS, r},  {POINT_FIELDS, at}, {RESULT_FIELDS, r},
-                          {RESULT_REFERENCE, r}, {CONTEXT_LABEL, c}};
+    const part parts[] = {{ID_FIELDS, at},       {STATUS_FIELDS, r},           {CELL_FIELDS, at},
+                          {SOLUTION_FIELDS, r},  {POINT_FIELDS, at},           {RESULT_FIELDS, r},
+                          {RESULT_REFERENCE, r}, {CONTEXT_LABEL, &at->context}};
     enum { PARTS = sizeof parts / sizeof *parts };
     text row = {0};
     csv_cells(&row, CSV_HEADER, parts, PARTS, 0);
-    for (int64_t o = 0; o < (self->summary ? 1 : c->outcomes); o++) {
+    for (int64_t o = 0; o < (self->summary ? 1 : at->context.outcomes); o++) {
         text_add(out, row.bytes != NULL ? row.bytes : "", row.length);
         if (!self->summary) {
             text_string(out, ",");
@@ -458,47 +459,24 @@ static int finish(void *user, int whole, text *wrong)
 typedef struct work {
     const sweep *sweep;
     const problem *problem;
-    const cell *cell;
+    cell *cell;
     const reply *to;
     grpoalign_error *error;
     int grid_is_drawn; /* the solutions of the grid are what is drawn */
 } work;
 
-/* Which of the points at a beta a solution is. */
-typedef struct place_in_cell {
-    int64_t point, points;
-    int32_t from_reference, complete;
-} place_in_cell;
-
-static grpoalign_status write_solution(const work *self, const grpoalign_solution *solution,
-                                       place_in_cell place)
+static grpoalign_status write_solution(const work *self, const grpoalign_solution *solution)
 {
     const cell *here = self->cell;
-    const context *c = &here->context;
-    const settings *s = &c->settings;
-    const solved at = {.id = c->id,
-                       .model = setting_word(s, SETTING_MODEL),
-                       .scale = setting_word(s, SETTING_SCALE),
-                       .penalty = setting_word(s, SETTING_PENALTY),
-                       .labels = c->labels,
-                       .reference_probability = here->reference_probability,
-                       .margin = here->margin,
-                       .group_size = s->model == MODEL_GROUP ? s->group_size : -1,
-                       .point = place.point,
-                       .points = place.points,
-                       .from_reference = place.from_reference,
-                       .complete = place.complete};
     result r = {0};
     grpoalign_status status = result_take(&r, self->problem, solution, self->error);
-    if (status >= 0) {
-        if (self->to->how->format == FORMAT_CSV) {
-            write_csv(self->sweep, &at, &r, c, self->to->out);
-        } else {
-            write_json(&at, &r, c->outcomes, self->to->out);
-        }
-        if (self->grid_is_drawn && at.from_reference) {
-            put_aside(self->sweep, here, &r, 0, self->to->aside);
-        }
+    if (status >= 0 && self->to->how->format == FORMAT_CSV) {
+        write_csv(self->sweep, here, &r, self->to->out);
+    } else if (status >= 0) {
+        write_json(here, &r, self->to->out);
+    }
+    if (status >= 0 && self->grid_is_drawn && here->from_reference) {
+        put_aside(self->sweep, here, &r, 0, self->to->aside);
     }
     result_free(&r);
     return status;
@@ -509,22 +487,24 @@ static grpoalign_status along_path(const work *self, const double *betas, int64_
     grpoalign_points *path = NULL;
     grpoalign_status status =
         grpoalign_points_new_path(self->problem->handle, betas, count, NULL, &path, self->error);
+    self->cell->points = self->cell->complete = -1;
+    self->cell->from_reference = 1;
     for (int64_t k = 0; status >= 0 && k < count; k++) {
-        const place_in_cell place = {0, -1, 1, -1};
-        status = write_solution(self, grpoalign_points_solution(path, k), place);
+        status = write_solution(self, grpoalign_points_solution(path, k));
     }
     grpoalign_points_free(path);
     return status;
 }
 
 /* Where there is no stationary policy: what training ends in. */
-static grpoalign_status write_end(const work *self, double beta, int32_t complete)
+static grpoalign_status write_end(const work *self, double beta)
 {
-    const place_in_cell place = {-1, 0, 1, complete};
     grpoalign_solution *end = NULL;
     grpoalign_status status = grpoalign_solve(self->problem->handle, beta, NULL, &end, self->error);
+    self->cell->point = -1;
+    self->cell->from_reference = 1;
     if (status >= 0) {
-        status = write_solution(self, end, place);
+        status = write_solution(self, end);
     }
     grpoalign_solution_free(end);
     return status;
@@ -535,16 +515,16 @@ static grpoalign_status all_points(const work *self, const double *betas, int64_
     grpoalign_status status = GRPOALIGN_OK;
     for (int64_t i = 0; status >= 0 && i < count; i++) {
         grpoalign_points *points = NULL;
+        cell *here = self->cell;
         status = grpoalign_points_new(self->problem->handle, betas[i], NULL, &points, self->error);
-        int64_t found = grpoalign_points_count(points);
-        int32_t complete = grpoalign_points_complete(points);
-        for (int64_t k = 0; status >= 0 && k < found; k++) {
-            const place_in_cell place = {k, found, k == grpoalign_points_from_reference(points),
-                                         complete};
-            status = write_solution(self, grpoalign_points_solution(points, k), place);
+        here->points = grpoalign_points_count(points);
+        here->complete = grpoalign_points_complete(points);
+        for (here->point = 0; status >= 0 && here->point < here->points; here->point++) {
+            here->from_reference = here->point == grpoalign_points_from_reference(points);
+            status = write_solution(self, grpoalign_points_solution(points, here->point));
         }
-        if (status >= 0 && found == 0) {
-            status = write_end(self, betas[i], complete);
+        if (status >= 0 && here->points == 0) {
+            status = write_end(self, betas[i]);
         }
         grpoalign_points_free(points);
     }
@@ -578,7 +558,7 @@ static grpoalign_status curve(const work *self, const grid *betas)
 }
 
 /* Solves and writes a cell at all its betas, which one problem serves. */
-static grpoalign_status do_cell(const sweep *what, const cell *here, const reply *to,
+static grpoalign_status do_cell(const sweep *what, cell *here, const reply *to,
                                 grpoalign_error *error)
 {
     const grid *betas = &what->axes[AXIS_BETA].grid;

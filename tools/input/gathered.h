@@ -24,8 +24,8 @@ typedef struct gathered {
     fault wrong;  /* why the context cannot be built, if anything */
 } gathered;
 
-/* Fills in the data and the labels of a context. Returns 0 when something is wrong, which is said to
- * be on the line. */
+/* Fills in the data and the labels of a context. Returns 0 when something is wrong; `line` is then
+ * where it is said to be. */
 int gathered_battles(gathered *self, long line, context *out);
 int gathered_rollouts(gathered *self, int given, long line, context *out);
 

@@ -72,16 +72,17 @@ static int goes_with_epsilon(const settings *s, const grpoalign_convention *p)
                                   p->epsilon_place == GRPOALIGN_EPSILON_OUTSIDE);
 }
 
-static int goes_with_beta(const settings *s, const grpoalign_convention *p)
+static int has_beta(const settings *s, const grpoalign_convention *p)
 {
-    return p->beta > 0.0 && has_effect(s);
+    (void)s;
+    return p->beta > 0.0;
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define BIT(number) (1U << (unsigned)(number))
 
-/* Models and scales, as bits. */
+/* Models, scales and penalties, as bits. */
 enum {
     PAIRS = 1 << MODEL_PAIRWISE,
     GROUPS = 1 << MODEL_GROUP,
@@ -90,103 +91,81 @@ enum {
     UNSCALED = 1 << GRPOALIGN_SCALE_NONE,
     OTHERS = 1 << GRPOALIGN_SCALE_STD_OF_OTHERS,
     MEAN = 1 << GRPOALIGN_SCALE_MEAN,
-    BATCH = 3 << SCALE_BATCH
+    BATCH = 3 << SCALE_BATCH,
+    NO_PENALTY = 1 << GRPOALIGN_PENALTY_NONE,
+    ALPHA = 1 << GRPOALIGN_PENALTY_ALPHA
 };
 
 #define FIELD(name)     .field = offsetof(settings, name)
 #define IN_PRESET(name) .preset = offsetof(grpoalign_convention, name)
 
 typedef struct setting {
-    parameter read;     /* key, values, field of the settings */
-    int models, scales; /* that it belongs to; 0: all */
-    int one_in_batch;   /* contexts that share their std share it too */
-    size_t preset;      /* the field of a preset; 0: none */
-    int (*goes)(const settings *s, const grpoalign_convention *p); /* the preset's with what is
-                           given; NULL: always */
-    const char *value, *help; /* of the option; lines of the help end with \n; NULL: another's help
-                                 says it */
+    parameter read;                /* key, values, field of the settings */
+    int models, scales, penalties; /* that it belongs to; 0: all */
+    int one_in_batch;              /* contexts that share their std share it too */
+    size_t preset;                 /* the field of a preset; 0: none */
+    /* Whether the preset's goes with what is given; NULL: always. */
+    int (*goes)(const settings *s, const grpoalign_convention *p);
+    const char *value, *help; /* of the option; NULL: another's help says it */
 } setting;
 
 /* Presets fill the settings in this order: what `goes` asks of others is above. */
-/* clang-format off: a table */
+/* clang-format off */
 static const setting TABLE[SETTINGS] = {
-    [SETTING_MODEL] = {{"model", SET_WORD, FIELD(model), .choices = MODELS},
-                       .value = "pairwise|group|limit",
-                       .help = "the preference model"},
-    [SETTING_GROUP_SIZE] = {{"group_size", SET_INTEGER, FIELD(group_size), .least = 2,
-                             .most = INT32_MAX},
-                            .models = GROUPS,
-                            IN_PRESET(group_size),
-                            .goes = goes_with_group_size,
-                            .value = "G",
-                            .help = "members of a group (group)"},
-    [SETTING_SCALE] =
-        {{"scale", SET_WORD, FIELD(scale), .choices = SCALES},
-         .models = GROUPS | LIMITS,
-         .one_in_batch = 1,
-         IN_PRESET(scale),
-         .value = "std|none|std-of-others|mean",
-         .help = "what the centred reward is divided by (default std); batch-std or\n"
-                 "batch-std-of-advantages: the std of all contexts of a file (solve, explain)"},
-    [SETTING_BASELINE] =
-        {{"baseline", SET_WORD, FIELD(baseline), .choices = BASELINES},
-         .models = GROUPS | LIMITS,
-         IN_PRESET(baseline),
-         .goes = goes_with_baseline,
-         .value = "mean|leave-one-out",
-         .help = "what the reward is compared with (default mean, of the whole group)"},
-    [SETTING_EPSILON] = {{"epsilon", SET_NUMBER, FIELD(epsilon), .high = INFINITY,
-                          .expected = "a number >= 0"},
-                         .models = GROUPS | LIMITS,
-                         .scales = ~UNSCALED,
-                         .one_in_batch = 1,
-                         IN_PRESET(epsilon),
-                         .goes = goes_with_epsilon,
-                         .value = "E",
-                         .help = "added to the std, or the mean (default 0)"},
-    [SETTING_EPSILON_PLACE] = {{"epsilon_place", SET_WORD, FIELD(epsilon_place), .choices = PLACES},
-                               .models = GROUPS | LIMITS,
-                               .scales = STD,
-                               IN_PRESET(epsilon_place),
-                               .goes = has_scale_of,
-                               .value = "outside|inside",
-                               .help = "inside: sqrt(variance + epsilon) (default outside)"},
-    [SETTING_DDOF] = {{"ddof", SET_INTEGER, FIELD(ddof), .most = 1, .expected = "0 or 1"},
-                      .models = GROUPS,
-                      .scales = STD,
-                      IN_PRESET(ddof),
-                      .goes = has_scale_of,
-                      .value = "0|1",
-                      .help = "the variance is divided by G - ddof (default 0)"},
-    [SETTING_ZERO_VARIANCE] =
-        {{"zero_variance", SET_WORD, FIELD(zero_variance), .choices = ZERO_VARIANCES},
-         .models = GROUPS,
-         .scales = ~BATCH,
-         IN_PRESET(zero_variance),
-         .value = "keep|drop",
-         .help = "groups whose rewards are all equal, and their penalty (default keep)"},
-    [SETTING_PENALTY] = {{"penalty", SET_OTHER, FIELD(penalty), .read = read_penalty},
-                         .one_in_batch = 1,
-                         IN_PRESET(penalty),
-                         .value = "NAME",
-                         .help = "" /* the library's names */},
-    [SETTING_ALPHA] = {{"alpha", SET_NUMBER, FIELD(alpha), .high = 2.0,
-                        .expected = "a number from 0 to 2"},
-                       .one_in_batch = 1},
-    [SETTING_BETA] = {{"beta", SET_NUMBER, FIELD(beta), .low = ABOVE_ZERO, .high = INFINITY,
-                       .expected = "a number > 0 (for none, the penalty none)"},
-                      .one_in_batch = 1,
-                      IN_PRESET(beta),
-                      .goes = goes_with_beta,
-                      .value = "B",
-                      .help = "regularisation constant, > 0"},
-    [SETTING_PRESET] =
-        {{"preset", SET_OTHER, FIELD(preset), .read = read_preset,
-          .expected = "the name of a preset (grpoalign presets lists them)"},
-         .value = "NAME",
-         .help = "all of these as a trainer has them, where nothing else says otherwise;\n"
-                 "\"grpoalign presets\" lists the names"},
-};
+[SETTING_MODEL] = {
+    {"model", SET_WORD, FIELD(model), .choices = MODELS},
+    .value = "pairwise|group|limit", .help = "the preference model"},
+[SETTING_GROUP_SIZE] = {
+    {"group_size", SET_INTEGER, FIELD(group_size), .least = 2, .most = INT32_MAX},
+    .models = GROUPS, IN_PRESET(group_size), .goes = goes_with_group_size,
+    .value = "G", .help = "members of a group (group)"},
+[SETTING_SCALE] = {
+    {"scale", SET_WORD, FIELD(scale), .choices = SCALES},
+    .models = GROUPS | LIMITS, .one_in_batch = 1, IN_PRESET(scale),
+    .value = "std|none|std-of-others|mean",
+    .help = "what the centred reward is divided by (default std); batch-std or\n"
+            "batch-std-of-advantages: the std of all contexts of a file (solve, explain)"},
+[SETTING_BASELINE] = {
+    {"baseline", SET_WORD, FIELD(baseline), .choices = BASELINES},
+    .models = GROUPS | LIMITS, IN_PRESET(baseline), .goes = goes_with_baseline,
+    .value = "mean|leave-one-out",
+    .help = "what the reward is compared with (default mean, of the whole group)"},
+[SETTING_EPSILON] = {
+    {"epsilon", SET_NUMBER, FIELD(epsilon), .high = INFINITY, .expected = "a number >= 0"},
+    .models = GROUPS | LIMITS, .scales = ~UNSCALED, .one_in_batch = 1,
+    IN_PRESET(epsilon), .goes = goes_with_epsilon,
+    .value = "E", .help = "added to the std, or the mean (default 0)"},
+[SETTING_EPSILON_PLACE] = {
+    {"epsilon_place", SET_WORD, FIELD(epsilon_place), .choices = PLACES},
+    .models = GROUPS | LIMITS, .scales = STD, IN_PRESET(epsilon_place), .goes = has_scale_of,
+    .value = "outside|inside", .help = "inside: sqrt(variance + epsilon) (default outside)"},
+[SETTING_DDOF] = {
+    {"ddof", SET_INTEGER, FIELD(ddof), .most = 1, .expected = "0 or 1"},
+    .models = GROUPS, .scales = STD, IN_PRESET(ddof), .goes = has_scale_of,
+    .value = "0|1", .help = "the variance is divided by G - ddof (default 0)"},
+[SETTING_ZERO_VARIANCE] = {
+    {"zero_variance", SET_WORD, FIELD(zero_variance), .choices = ZERO_VARIANCES},
+    .models = GROUPS, .scales = ~BATCH, IN_PRESET(zero_variance),
+    .value = "keep|drop",
+    .help = "groups whose rewards are all equal, and their penalty (default keep)"},
+[SETTING_PENALTY] = {
+    {"penalty", SET_OTHER, FIELD(penalty), .read = read_penalty},
+    .one_in_batch = 1, IN_PRESET(penalty),
+    .value = "NAME", .help = "" /* the library's names are filled in */},
+[SETTING_ALPHA] = {
+    {"alpha", SET_NUMBER, FIELD(alpha), .high = 2.0, .expected = "a number from 0 to 2"},
+    .penalties = ALPHA, .one_in_batch = 1},
+[SETTING_BETA] = {
+    {"beta", SET_NUMBER, FIELD(beta), .low = ABOVE_ZERO, .high = INFINITY,
+     .expected = "a number > 0 (for none, the penalty none)"},
+    .penalties = ~NO_PENALTY, .one_in_batch = 1, IN_PRESET(beta), .goes = has_beta,
+    .value = "B", .help = "regularisation constant, > 0"},
+[SETTING_PRESET] = {
+    {"preset", SET_OTHER, FIELD(preset), .read = read_preset,
+     .expected = "the name of a preset (grpoalign presets lists them)"},
+    .value = "NAME",
+    .help = "all of these as a trainer has them, where nothing else says otherwise;\n"
+            "\"grpoalign presets\" lists the names"}};
 /* clang-format on */
 
 const parameter *setting_parameter(setting_id id)
@@ -215,9 +194,7 @@ static void list_penalties(text *out)
     for (int k = 0, kind; (kind = grpoalign_penalty_kind_at(k)) != 0; k++) {
         text_clear(&item);
         text_string(&item, grpoalign_penalty_name(kind));
-        for (char *c = item.bytes; c != NULL && *c != '\0'; c++) {
-            *c = *c == '_' ? '-' : *c;
-        }
+        text_dashes(&item);
         if (kind == GRPOALIGN_PENALTY_REVERSE_KL || kind == GRPOALIGN_PENALTY_DIRECT_KL) {
             text_format(&item, ", %s", grpoalign_penalty_formula(kind));
         } else if (kind == GRPOALIGN_PENALTY_ALPHA) {
@@ -243,9 +220,7 @@ void settings_help(text *out)
             continue;
         }
         text_format(&option, "  --%s", row->read.name);
-        for (char *c = option.bytes; c != NULL && *c != '\0'; c++) {
-            *c = *c == '_' ? '-' : *c;
-        }
+        text_dashes(&option);
         text_format(&option, " %s", row->value);
         text_format(out, option.length < HELP_COLUMN ? "%-*s" : "%*s   ", HELP_COLUMN,
                     option.bytes != NULL ? option.bytes : "");
@@ -381,6 +356,7 @@ void settings_fill_preset(settings *self, int has_margins)
         const setting *row = &TABLE[id];
         const void *field = (const char *)&preset + row->preset;
         if (row->preset != 0 && !is_given(self, id) && is_in(row->models, self->model) &&
+            is_in(row->penalties, self->penalty) &&
             (row->goes == NULL || row->goes(self, &preset))) {
             setting_give(self, id,
                          row->read.kind == SET_NUMBER ? *(const double *)field
@@ -415,7 +391,7 @@ void settings_rescale(settings *self, int32_t scale)
 const char *settings_differ(const settings *left, const settings *right)
 {
     for (int id = 0; id < SETTINGS; id++) {
-        if (TABLE[id].one_in_batch && (id != SETTING_BETA || has_effect(left)) &&
+        if (TABLE[id].one_in_batch && is_in(TABLE[id].penalties, left->penalty) &&
             setting_value(left, id) != setting_value(right, id)) {
             return TABLE[id].read.name;
         }
@@ -471,7 +447,6 @@ static const char *first_that_holds(const rule *rules, const settings *s)
 
 const char *settings_lack(const settings *self)
 {
-    enum { NONE = 1 << GRPOALIGN_PENALTY_NONE, ALPHA = 1 << GRPOALIGN_PENALTY_ALPHA };
     static const rule rules[] = {
         {BIT(SETTING_MODEL), MISSING,
          .message =
@@ -479,7 +454,7 @@ const char *settings_lack(const settings *self)
         {BIT(SETTING_PENALTY), MISSING,
          .message = "penalty is missing: expected reverse_kl, direct_kl or another in the record "
                     "or as --penalty"},
-        {BIT(SETTING_BETA), MISSING, .penalties = ~NONE,
+        {BIT(SETTING_BETA), MISSING, .penalties = ~NO_PENALTY,
          .message = "beta is missing: expected a number > 0 in the record or as --beta"},
         {BIT(SETTING_ALPHA), GIVEN, .penalties = ~ALPHA,
          .message = "alpha belongs to the penalty alpha: expected none here"},

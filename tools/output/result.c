@@ -17,7 +17,7 @@ static const char *expectation_word(int32_t expectation)
 #define AT(member)     .at = offsetof(result, member)
 #define REPORT(member) .at = offsetof(result, report.member)
 
-/* clang-format off: tables */
+/* clang-format off */
 const field RESULT_FIELDS[] = {
     {"policy", FIELD_NUMBERS, AT(policy), .style = 'g', .precision = 6},
     {"advantage", FIELD_NUMBERS, AT(advantage), .style = 'g', .precision = 5},
@@ -42,15 +42,19 @@ const field RESULT_FIELDS[] = {
      .precision = 6},
     {.name = NULL}};
 const field RESULT_REFERENCE[] = {
-    {"reference", FIELD_NUMBERS, AT(reference), .style = 'g', .precision = 6}, {.name = NULL}};
-const field BATCH_FIELDS[] = {{"batch_contexts", FIELD_INTEGER, AT(contexts)},
-                              {"batch_std", FIELD_NUMBER, AT(std)},
-                              {"batch_beta", FIELD_NUMBER, AT(beta)},
-                              {.name = NULL}};
+    {"reference", FIELD_NUMBERS, AT(reference), .style = 'g', .precision = 6},
+    {.name = NULL}};
+const field BATCH_FIELDS[] = {
+    {"batch_contexts", FIELD_INTEGER, AT(contexts)},
+    {"batch_std", FIELD_NUMBER, AT(std)},
+    {"batch_beta", FIELD_NUMBER, AT(beta)},
+    {.name = NULL}};
 const field CONTEXT_LABELS[] = {
-    {"outcomes", FIELD_LABELS, .at = offsetof(context, labels), OPTIONAL}, {.name = NULL}};
-const field CONTEXT_LABEL[] = {{"outcome", FIELD_LABELS, .at = offsetof(context, labels)},
-                               {.name = NULL}};
+    {"outcomes", FIELD_LABELS, .at = offsetof(context, labels), OPTIONAL},
+    {.name = NULL}};
+const field CONTEXT_LABEL[] = {
+    {"outcome", FIELD_LABELS, .at = offsetof(context, labels)},
+    {.name = NULL}};
 /* clang-format on */
 
 static int make(double **vector, int64_t n)
