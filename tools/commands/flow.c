@@ -157,24 +157,12 @@ static void write_json(const flow_options *options, const context *c, const cour
 
 static void write_csv(const flow_options *options, const context *c, const course *way, text *out)
 {
-    text row = {0};
     for (int64_t k = 0; k < way->count; k++) {
         const step at = {c->id, way->status, way->policies + k * c->outcomes};
         const part parts[] = {
             {STEP_FIELDS, &at}, {STATE_FIELDS, &way->states[k]}, {CONTEXT_LABEL, c}};
-        text_clear(&row);
-        csv_cells(&row, CSV_HEADER, parts, 3, 0);
-        for (int64_t o = 0; o < (options->policies ? c->outcomes : 1); o++) {
-            text_add(out, row.bytes != NULL ? row.bytes : "", row.length);
-            if (options->policies) {
-                text_string(out, ",");
-                csv_cells(out, CSV_OUTCOME, parts, 3, o);
-            }
-            text_string(out, "\n");
-        }
+        csv_rows(out, CSV_HEADER, options->policies ? CSV_OUTCOME : NULL, parts, 3, c->outcomes);
     }
-    out->failed = out->failed || row.failed;
-    text_free(&row);
 }
 
 /* For `collect`: how many points, the points, the name of the line. */
@@ -238,8 +226,7 @@ static int begin(void *user, int format, text *out, text *wrong)
         return 0;
     }
     if (format == FORMAT_CSV) {
-        text_format(out, "%s%s%s\n", CSV_HEADER, self->policies ? "," : "",
-                    self->policies ? CSV_OUTCOME : "");
+        csv_header(out, CSV_HEADER, self->policies ? CSV_OUTCOME : NULL);
     }
     return 1;
 }

@@ -263,11 +263,7 @@ static void write_points(const context *c, const findings *found, text *out)
     int64_t count = (int64_t)found->points.count;
     int64_t columns = count < TABLE_COLUMNS ? count : TABLE_COLUMNS;
     int64_t rows = c->outcomes < TABLE_ROWS ? c->outcomes : TABLE_ROWS;
-    int width = 18;
-    for (int64_t o = 0; o < rows; o++) {
-        int w = label_width(c, o);
-        width = w > width ? w : width;
-    }
+    int width = labels_width(c, NULL, rows, 18);
     text_format(out, "\n  %-*s", width, "");
     for (int64_t k = 0; k < columns; k++) {
         text_format(out, "%*lld", COLUMN_WIDTH, (long long)k + 1);

@@ -439,11 +439,7 @@ static void write_outcomes(const simulate_options *options, const context *c,
                            const simulation *self, text *out)
 {
     int64_t shown = c->outcomes < TABLE_ROWS ? c->outcomes : TABLE_ROWS;
-    int width = 7;
-    for (int64_t o = 0; o < shown; o++) {
-        int w = label_width(c, o);
-        width = w > width ? w : width;
-    }
+    int width = labels_width(c, NULL, shown, 7);
     text_format(out, "  %-*s%14s%14s%14s   %.4g %% interval\n", width, "outcome", "reference",
                 "predicted", "reached", 100.0 * options->level);
     for (int64_t o = 0; o < shown; o++) {

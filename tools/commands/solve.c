@@ -32,30 +32,22 @@ static void write_json(const context *c, const result *r, text *out)
 /* Outcomes beyond this many are summed up in one line. */
 enum { TABLE_ROWS = 20 };
 
-typedef struct ranked {
-    double policy;
-    int64_t outcome;
-} ranked;
-
-static int by_policy(const void *left, const void *right)
+static int by_policy(const void *left, const void *right, void *policy)
 {
-    const ranked *a = left, *b = right;
-    if (a->policy != b->policy) {
-        return a->policy > b->policy ? -1 : 1;
-    }
-    return (a->outcome > b->outcome) - (a->outcome < b->outcome);
+    int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
+    double more = ((const double *)policy)[b], less = ((const double *)policy)[a];
+    return more != less ? (more > less ? 1 : -1) : (a > b) - (a < b);
 }
 
 /* The outcomes in the order in which a table shows them; NULL when memory is short. */
-static ranked *rank(const result *r, int64_t n)
+static int64_t *rank(const result *r, int64_t n)
 {
-    ranked *order = malloc((size_t)n * sizeof *order);
+    int64_t *order = malloc((size_t)n * sizeof *order);
     for (int64_t o = 0; order != NULL && o < n; o++) {
-        order[o].policy = r->policy[o];
-        order[o].outcome = o;
+        order[o] = o;
     }
     if (order != NULL && n > TABLE_ROWS) {
-        qsort(order, (size_t)n, sizeof *order, by_policy);
+        qsort_r(order, (size_t)n, sizeof *order, by_policy, r->policy);
     }
     return order;
 }
@@ -77,26 +69,22 @@ static void write_outcome(const context *c, const result *r, int64_t o, int widt
     text_string(out, "\n");
 }
 
-static void write_outcomes(const context *c, const result *r, const ranked *order, text *out)
+static void write_outcomes(const context *c, const result *r, const int64_t *order, text *out)
 {
     int64_t shown = c->outcomes < TABLE_ROWS ? c->outcomes : TABLE_ROWS;
     double rest = 0.0, rest_reference = 0.0;
-    int width = 7;
-    for (int64_t i = 0; i < shown; i++) {
-        int w = label_width(c, order[i].outcome);
-        width = w > width ? w : width;
-    }
+    int width = labels_width(c, order, shown, 7);
     text_format(out, "  %-*s", width, "outcome");
     if (c->rewards != NULL) {
         text_format(out, "%12s", "reward");
     }
     text_format(out, "%14s%14s%12s%13s\n", "reference", "policy", "ratio", "advantage");
     for (int64_t i = 0; i < shown; i++) {
-        write_outcome(c, r, order[i].outcome, width, out);
+        write_outcome(c, r, order[i], width, out);
     }
     for (int64_t i = shown; i < c->outcomes; i++) {
-        rest += r->policy[order[i].outcome];
-        rest_reference += r->reference[order[i].outcome];
+        rest += r->policy[order[i]];
+        rest_reference += r->reference[order[i]];
     }
     if (shown < c->outcomes) {
         text_format(out, "  and %lld more: reference %.6g, policy %.6g\n",
@@ -108,7 +96,7 @@ static void write_outcomes(const context *c, const result *r, const ranked *orde
 static void write_table(const context *c, const result *r, text *out)
 {
     const grpoalign_report *report = &r->report;
-    ranked *order = rank(r, c->outcomes);
+    int64_t *order = rank(r, c->outcomes);
     table_heading(out, c);
     if (order == NULL) {
         out->failed = 1;

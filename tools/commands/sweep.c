@@ -316,18 +316,8 @@ static void write_csv(const sweep *self, const cell *at, const result *r, text *
                           {SOLUTION_FIELDS, r},  {POINT_FIELDS, at},           {RESULT_FIELDS, r},
                           {RESULT_REFERENCE, r}, {CONTEXT_LABEL, &at->context}};
     enum { PARTS = sizeof parts / sizeof *parts };
-    text row = {0};
-    csv_cells(&row, CSV_HEADER, parts, PARTS, 0);
-    for (int64_t o = 0; o < (self->summary ? 1 : at->context.outcomes); o++) {
-        text_add(out, row.bytes != NULL ? row.bytes : "", row.length);
-        if (!self->summary) {
-            text_string(out, ",");
-            csv_cells(out, CSV_OUTCOME, parts, PARTS, o);
-        }
-        text_string(out, "\n");
-    }
-    out->failed = out->failed || row.failed;
-    text_free(&row);
+    csv_rows(out, CSV_HEADER, self->summary ? NULL : CSV_OUTCOME, parts, PARTS,
+             at->context.outcomes);
 }
 
 /* ---- drawing --------------------------------------------------------------------------------- */
@@ -625,8 +615,7 @@ static int begin(void *user, int format, text *out, text *wrong)
         self->plot.log_y = self->show.logarithmic;
     }
     if (format == FORMAT_CSV) {
-        text_format(out, "%s%s%s\n", CSV_HEADER, self->summary ? "" : ",",
-                    self->summary ? "" : CSV_OUTCOME);
+        csv_header(out, CSV_HEADER, self->summary ? NULL : CSV_OUTCOME);
     }
     return 1;
 }

@@ -66,9 +66,6 @@ static told value_of(const field *self, const void *from, int64_t outcome)
     }
     v.number = v.is_integer && v.integer >= 0 ? (double)v.integer : v.number;
     v.is_none = v.text == NULL && (v.is_integer ? v.integer < 0 : !isfinite(v.number));
-    if (self->kind == FIELD_TRUTH) {
-        v.is_none = v.text == NULL;
-    }
     return v;
 }
 
@@ -196,6 +193,15 @@ void csv_cell(text *out, const char *value, size_t length)
     text_string(out, "\"");
 }
 
+void csv_id(text *out, const char *id)
+{
+    text bare = {0};
+    text_id(&bare, id);
+    csv_cell(out, bare.bytes != NULL ? bare.bytes : "", bare.length);
+    out->failed = out->failed || bare.failed;
+    text_free(&bare);
+}
+
 static void csv_field(text *out, const field *self, const void *from, int64_t outcome)
 {
     told v = value_of(self, from, outcome);
@@ -203,11 +209,7 @@ static void csv_field(text *out, const field *self, const void *from, int64_t ou
         return;
     }
     if (self->kind == FIELD_ID) {
-        text bare = {0};
-        text_id(&bare, v.text);
-        csv_cell(out, bare.bytes != NULL ? bare.bytes : "", bare.length);
-        out->failed = out->failed || bare.failed;
-        text_free(&bare);
+        csv_id(out, v.text);
     } else if (v.text != NULL) {
         csv_cell(out, v.text, strlen(v.text));
     } else {
@@ -215,22 +217,63 @@ static void csv_field(text *out, const field *self, const void *from, int64_t ou
     }
 }
 
-void csv_cells(text *out, const char *header, const part *parts, int count, int64_t outcome)
+/* The fields that a header names, with their structs; a name that no part has is an empty cell. */
+enum { MOST_CELLS = 64 };
+typedef struct cells {
+    struct {
+        const field *field; /* or NULL */
+        const void *from;
+    } items[MOST_CELLS];
+    int count;
+} cells;
+
+static void find_cells(cells *self, const char *header, const part *parts, int count)
 {
-    for (size_t length; *header != '\0'; header += length) {
+    self->count = 0;
+    for (size_t length; *header != '\0' && self->count < MOST_CELLS; header += length) {
         length = strcspn(header, ",");
-        for (int k = 0; k < count; k++) {
-            const field *found = field_find(parts[k].fields, header, length);
-            if (found != NULL) {
-                csv_field(out, found, parts[k].from, outcome);
-                break;
-            }
+        const field *found = NULL;
+        for (int k = 0; k < count && found == NULL; k++) {
+            found = field_find(parts[k].fields, header, length);
+            self->items[self->count].from = parts[k].from;
         }
-        if (header[length] == ',') {
-            text_string(out, ",");
-            length++;
+        self->items[self->count++].field = found;
+        length += header[length] == ',';
+    }
+}
+
+static void write_cells(text *out, const cells *self, int64_t outcome)
+{
+    for (int k = 0; k < self->count; k++) {
+        text_add(out, ",", k > 0);
+        if (self->items[k].field != NULL) {
+            csv_field(out, self->items[k].field, self->items[k].from, outcome);
         }
     }
+}
+
+void csv_rows(text *out, const char *header, const char *outcome, const part *parts, int count,
+              int64_t n)
+{
+    cells found;
+    text row = {0};
+    find_cells(&found, header, parts, count);
+    write_cells(&row, &found, 0);
+    text_add(&row, ",", outcome != NULL);
+    find_cells(&found, outcome != NULL ? outcome : "", parts, count);
+    for (int64_t o = 0; o < (outcome != NULL ? n : 1); o++) {
+        text_add(out, row.bytes != NULL ? row.bytes : "", row.length);
+        write_cells(out, &found, o);
+        text_add(out, "\n", 1);
+    }
+    out->failed = out->failed || row.failed;
+    text_free(&row);
+}
+
+void csv_header(text *out, const char *header, const char *outcome)
+{
+    text_format(out, "%s%s%s\n", header, outcome != NULL ? "," : "",
+                outcome != NULL ? outcome : "");
 }
 
 /* ---- tables for people ----------------------------------------------------------------------- */

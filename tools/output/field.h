@@ -62,11 +62,14 @@ void json_series(text *out, const field *self, const void *from, size_t size, in
 
 /* ---- CSV: cells as a header names them ------------------------------------------------------- */
 
-/* The cells that `header` names, with commas between them; of arrays the entry of the outcome. A
- * name that no part has is an empty cell. */
-void csv_cells(text *out, const char *header, const part *parts, int count, int64_t outcome);
+/* Rows: the cells that `header` names, then those that `outcome` names, once for each of n outcomes;
+ * one row without these where `outcome` is NULL. And the header of such rows. */
+void csv_rows(text *out, const char *header, const char *outcome, const part *parts, int count,
+              int64_t n);
+void csv_header(text *out, const char *header, const char *outcome);
 
-/* A cell, quoted where it holds a comma, a quote or a line's end. */
+/* An id, JSON text or NULL, and text as cells, quoted where they must be. */
+void csv_id(text *out, const char *id);
 void csv_cell(text *out, const char *value, size_t length);
 
 /* ---- tables for people ----------------------------------------------------------------------- */

@@ -48,13 +48,17 @@ static int starts_character(char byte)
     return ((unsigned char)byte & 0xc0) != 0x80;
 }
 
-int label_width(const context *c, int64_t outcome)
+int labels_width(const context *c, const int64_t *order, int64_t count, int least)
 {
-    int width = 0;
-    for (const char *label = c->labels != NULL ? c->labels[outcome] : ""; *label != '\0'; label++) {
-        width += starts_character(*label);
+    int widest = least;
+    for (int64_t i = 0; c->labels != NULL && i < count; i++) {
+        int width = 0;
+        for (const char *at = c->labels[order != NULL ? order[i] : i]; *at != '\0'; at++) {
+            width += starts_character(*at);
+        }
+        widest = width > widest ? width : widest;
     }
-    return width < WIDEST_LABEL ? width : WIDEST_LABEL;
+    return widest < WIDEST_LABEL ? widest : WIDEST_LABEL;
 }
 
 void table_label(text *out, const context *c, int64_t outcome, int width)

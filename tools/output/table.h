@@ -11,8 +11,9 @@ void table_heading(text *out, const context *c);
 /* A line on what contexts in a batch share, where they do. */
 void table_batch(text *out, const result *self);
 
-/* The name of an outcome, padded to the width; and the width it takes, 40 at most. */
+/* The name of an outcome, padded to the width; and the width that the names of the first `count` in
+ * an order take (NULL: as they are), at least `least` and at most 40. */
 void table_label(text *out, const context *c, int64_t outcome, int width);
-int label_width(const context *c, int64_t outcome);
+int labels_width(const context *c, const int64_t *order, int64_t count, int least);
 
 #endif

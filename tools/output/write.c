@@ -13,8 +13,6 @@ void json_start(text *out, const char *id, const char *status)
 
 static void put_error(const reply *to, const char *id, const char *status, const char *message)
 {
-    static const field columns[] = {{"id", FIELD_ID, .at = 0}, {.name = NULL}};
-    const part row = {columns, &id};
     text all = {0};
     text_format(&all, "%s: %s", to->place, message);
     const char *reason = all.bytes != NULL ? all.bytes : "";
@@ -22,7 +20,7 @@ static void put_error(const reply *to, const char *id, const char *status, const
         text_format(to->out, "%s%s: %s (%s)\n\n  %s\n\n", id != NULL ? "context " : "error",
                     id != NULL ? id : "", status, to->place, message);
     } else if (to->how->format == FORMAT_CSV) {
-        csv_cells(to->out, "id", &row, 1, 0);
+        csv_id(to->out, id);
         text_format(to->out, ",%s,", status);
         csv_cell(to->out, reason, all.length);
         for (int k = 3; k < to->how->columns; k++) {
