@@ -214,7 +214,6 @@ static double value_on(const sweep *self, int64_t number, int axis)
 static void prepare(void *user, settings *s)
 {
     const sweep *self = user;
-    int pairs = is_given(s, SETTING_MODEL) && s->model == MODEL_PAIRWISE;
     for (int axis = 0; axis < AXES; axis++) {
         const grid *values = &self->axes[axis].grid;
         if (values->count > 0 && AXIS[axis].setting < SETTINGS && axis != AXIS_SCALE) {
@@ -223,7 +222,7 @@ static void prepare(void *user, settings *s)
     }
     /* Every setting goes with the std; each cell takes its own scale, and what goes with that. */
     const grid *scales = &self->axes[AXIS_SCALE].grid;
-    if (scales->count == 1 || (scales->count > 1 && !pairs)) {
+    if (scales->count == 1 || (scales->count > 1 && s->model != MODEL_PAIRWISE)) {
         settings_rescale(s, scales->count > 1 ? GRPOALIGN_SCALE_STD : (int32_t)scales->values[0]);
     }
 }

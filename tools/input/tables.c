@@ -215,9 +215,7 @@ static int build(table *self, gathered *g, context *out)
                 : self->reference >= 0 ? GIVEN_REFERENCE
                                        : GIVEN_NOTHING;
     if (self->source->battles) {
-        int other =
-            is_given(&out->settings, SETTING_MODEL) && out->settings.model != MODEL_PAIRWISE;
-        if (other) {
+        if (out->settings.model != MODEL_NONE && out->settings.model != MODEL_PAIRWISE) {
             fault_add(&g->wrong, line, "contradiction",
                       "battles are pairwise preferences: expected no other --model");
         }

@@ -62,8 +62,8 @@ void json_series(text *out, const field *self, const void *from, size_t size, in
 
 /* ---- CSV: cells as a header names them ------------------------------------------------------- */
 
-/* Rows: the cells that `header` names, then those that `outcome` names, once for each of n outcomes;
- * one row without these where `outcome` is NULL. And the header of such rows. */
+/* Rows: the cells that `header` names, then those that `outcome` names, for each of n outcomes; one
+ * row without these where `outcome` is NULL. And the header of such rows. */
 void csv_rows(text *out, const char *header, const char *outcome, const part *parts, int count,
               int64_t n);
 void csv_header(text *out, const char *header, const char *outcome);
