@@ -32,6 +32,37 @@ static const char SHARED_HELP[] =
     "\n"
     "Exit status: 0 all solved; 1 some record was bad (see its \"error\"); 2 wrong usage.\n";
 
+/* ---- formats --------------------------------------------------------------------------------- */
+
+/* The formats of a command, and by default tables for people, when it has them and a person may be
+ * looking; else the first. */
+static format_choice formats_of(const action *what)
+{
+    static const int usual[] = {FORMAT_JSONL, FORMAT_TABLE, -1};
+    format_choice made = {.formats = what->formats != NULL ? what->formats : usual};
+    made.format = made.formats[0];
+    for (const int *format = made.formats; isatty(STDOUT_FILENO) && *format >= 0; format++) {
+        made.format = *format == FORMAT_TABLE ? FORMAT_TABLE : made.format;
+    }
+    return made;
+}
+
+static int read_format(void *into, const char *value, text *expected)
+{
+    static const char *const names[] = {"jsonl", "table", "csv"};
+    format_choice *self = into;
+    text_format(expected, "%s or %s", names[self->formats[0]], names[self->formats[1]]);
+    for (const int *format = self->formats; *format >= 0; format++) {
+        if (strcmp(names[*format], value) == 0) {
+            self->format = *format;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- the options ----------------------------------------------------------------------------- */
+
 #define FIELD(member) .field = offsetof(run_options, member)
 
 /* Beside the settings. */
@@ -44,7 +75,7 @@ static const parameter SHARED[] = {{"rollouts", SET_TEXT, FIELD(rollouts)},
                                    {"count", SET_TEXT, FIELD(columns.count)},
                                    {"reference", SET_TEXT, FIELD(columns.reference)},
                                    {"weight", SET_TEXT, FIELD(columns.weight)},
-                                   {"format", SET_TEXT, FIELD(format_name)},
+                                   {"format", SET_OTHER, FIELD(format), .read = read_format},
                                    {"threads", SET_INTEGER, FIELD(threads), .least = 1,
                                     .most = 1024, .expected = "a number from 1 to 1024"},
                                    {"strict", SET_FLAG, FIELD(strict)},
@@ -63,46 +94,12 @@ int usage_error(const action *what, const char *format, ...)
     return 2;
 }
 
-/* ---- formats --------------------------------------------------------------------------------- */
-
-static const char *const FORMAT_NAMES[] = {"jsonl", "table", "csv"};
-
-static const int *formats_of(const action *what)
-{
-    static const int usual[] = {FORMAT_JSONL, FORMAT_TABLE, -1};
-    return what->formats != NULL ? what->formats : usual;
-}
-
-/* Tables for people, when the command has them and a person may be looking; else the first format.
- */
-static int default_format(const action *what)
-{
-    const int *formats = formats_of(what);
-    for (int i = 0; isatty(STDOUT_FILENO) && formats[i] >= 0; i++) {
-        if (formats[i] == FORMAT_TABLE) {
-            return FORMAT_TABLE;
-        }
-    }
-    return formats[0];
-}
-
-/* The format of a name, -1 when the command has no such. */
-static int find_format(const action *what, const char *name)
-{
-    for (const int *format = formats_of(what); *format >= 0; format++) {
-        if (strcmp(FORMAT_NAMES[*format], name) == 0) {
-            return *format;
-        }
-    }
-    return -1;
-}
-
 /* ---- the command line ------------------------------------------------------------------------ */
 
 /* As many options as a command may add. */
 enum { MOST_OWN = 32, MOST = MOST_OWN + SETTINGS + SHARED_COUNT };
 
-/* What the command line may hold: the command's own options, the settings, and what is shared. */
+/* What the command line may hold: the settings, what is shared, and the command's own options. */
 typedef struct known {
     struct option options[MOST + 1];
     char names[MOST][32];
@@ -114,41 +111,51 @@ typedef struct known {
     int count;
 } known;
 
-enum { FIRST = 256 }; /* above all characters */
+/* What getopt gives for an option, above all characters. An abbreviation that fits several of one
+ * kind means the first. */
+enum { A_SETTING = 256, A_COLUMN, AN_OWN_ONE, OTHERS };
 
-/* Adds an option, unless there is one of that name. */
-static void add_option(known *self, const parameter *added, void *target, int setting)
+static int is_column(const parameter *p)
 {
-    for (int k = 0; k < self->count; k++) {
-        if (same_name(self->rows[k].parameter->name, added->name)) {
-            return;
-        }
+    return p->kind == SET_TEXT && p->field < offsetof(run_options, columns) + sizeof(columns) &&
+           p->field >= offsetof(run_options, columns);
+}
+
+/* Adds an option; one that has the name of another takes its place. */
+static void add_option(known *self, const parameter *added, void *target, int setting, int kind)
+{
+    int k = 0;
+    while (k < self->count && !same_name(self->rows[k].parameter->name, added->name)) {
+        k++;
     }
-    int k = self->count++;
-    (void)snprintf(self->names[k], sizeof self->names[k], "%s", added->name);
-    for (char *c = self->names[k]; *c != '\0'; c++) {
-        *c = *c == '_' ? '-' : *c;
+    if (k == self->count) {
+        self->count++;
+        (void)snprintf(self->names[k], sizeof self->names[k], "%s", added->name);
+        for (char *c = self->names[k]; *c != '\0'; c++) {
+            *c = *c == '_' ? '-' : *c;
+        }
+        self->options[k].name = self->names[k];
+        self->options[k].has_arg = added->kind == SET_FLAG ? no_argument : required_argument;
+        self->options[k].val = kind;
     }
     self->rows[k].parameter = added;
     self->rows[k].target = target;
     self->rows[k].setting = setting;
-    self->options[k].name = self->names[k];
-    self->options[k].has_arg = added->kind == SET_FLAG ? no_argument : required_argument;
-    self->options[k].val = FIRST + k;
 }
 
 static void add_options(known *self, run_options *options, const action *what)
 {
     memset(self, 0, sizeof *self);
-    for (const parameter *own = what->options;
-         own != NULL && own->name != NULL && self->count < MOST_OWN; own++) {
-        add_option(self, own, what->user, SETTINGS);
-    }
     for (int id = 0; id < SETTINGS; id++) {
-        add_option(self, setting_parameter((setting_id)id), &options->settings, id);
+        add_option(self, setting_parameter((setting_id)id), &options->settings, id, A_SETTING);
     }
     for (int k = 0; k < SHARED_COUNT; k++) {
-        add_option(self, &SHARED[k], options, SETTINGS);
+        add_option(self, &SHARED[k], options, SETTINGS,
+                   is_column(&SHARED[k]) ? A_COLUMN : OTHERS + k);
+    }
+    for (const parameter *own = what->options;
+         own != NULL && own->name != NULL && self->count < MOST; own++) {
+        add_option(self, own, what->user, SETTINGS, AN_OWN_ONE);
     }
 }
 
@@ -167,16 +174,16 @@ static void print_help(const action *what)
 static int take_options(known *self, const action *what, int argc, char **argv)
 {
     opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, ":h", self->options, NULL)) != -1;) {
-        int k = option - FIRST, good = 1;
+    for (int option, k; (option = getopt_long(argc, argv, ":h", self->options, &k)) != -1;) {
+        int good = 1;
         if (option == ':') {
             return 1 + usage_error(what, "%s needs a value", argv[optind - 1]);
         }
-        if (option == 'h' || (k >= 0 && strcmp(self->names[k], "help") == 0)) {
+        if (option == 'h' || (option >= A_SETTING && strcmp(self->names[k], "help") == 0)) {
             print_help(what);
             return 1;
         }
-        if (k < 0) {
+        if (option < A_SETTING) {
             return 1 + usage_error(what, "unknown option \"%s\"", argv[optind - 1]);
         }
         text expected = {0};
@@ -232,19 +239,11 @@ int options_read(run_options *self, const action *what, int argc, char **argv)
     known all;
     memset(self, 0, sizeof *self);
     self->threads = 1;
-    self->format = default_format(what);
+    self->format = formats_of(what);
     add_options(&all, self, what);
     int over = take_options(&all, what, argc, argv);
     if (over != 0) {
         return over;
-    }
-    if (self->format_name != NULL) {
-        const int *formats = formats_of(what);
-        self->format = find_format(what, self->format_name);
-        if (self->format < 0) {
-            return 1 + usage_error(what, "--format is \"%s\": expected %s or %s", self->format_name,
-                                   FORMAT_NAMES[formats[0]], FORMAT_NAMES[formats[1]]);
-        }
     }
     self->progress = self->progress && isatty(STDERR_FILENO);
     int status = check_options(self, what, argc - optind);

@@ -5,11 +5,17 @@
 #include "commands/run.h"
 #include "input/tables.h"
 
+/* The FORMAT_* of a command, as its action lists them, and the one chosen. */
+typedef struct format_choice {
+    const int *formats;
+    int format;
+} format_choice;
+
 typedef struct run_options {
     settings settings;
     columns columns;
-    const char *rollouts, *battles, *format_name;
-    int format;
+    const char *rollouts, *battles;
+    format_choice format;
     int64_t threads;
     int strict, progress;
 } run_options;

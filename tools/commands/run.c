@@ -438,7 +438,7 @@ int run_contexts(const action *what, int argc, char **argv)
     if (over != 0) {
         return over - 1;
     }
-    self.style.format = self.options.format;
+    self.style.format = self.options.format.format;
     int status = begin(&self);
     if (status != 0) {
         return status;
