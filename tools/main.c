@@ -6,7 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include <grpoalign/grpoalign.h>
+
+#include "commands/commands.h"
+
+#ifndef COMMAND_VERSION
+#define COMMAND_VERSION "unknown"
+#endif
 
 static const struct {
     const char *name, *summary;

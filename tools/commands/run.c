@@ -1,0 +1,466 @@
+/* Contexts from files, options and standard input, one after the other or side by side. */
+#include "commands/run.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/queue.h"
+#include "commands/batch.h"
+#include "commands/options.h"
+#include "input/lines.h"
+#include "input/record.h"
+#include "input/tables.h"
+
+typedef struct run {
+    const action *action;
+    run_options options;
+    style style;
+    int flush; /* somebody may be waiting for each result */
+    queue *queue;
+    list batch;       /* of the file at hand */
+    int cut_short;    /* not all of that could be read */
+    int bad;          /* some record was bad */
+    int stopped;      /* not all results went out */
+    int output_error; /* errno of standard output */
+    /* progress */
+    long long bytes_all, records;
+    FILE *file;
+    int percent;
+} run;
+
+/* ---- one context ----------------------------------------------------------------------------- */
+
+typedef struct task {
+    run *run;
+    context context; /* from a table */
+    text line;       /* a record, or empty */
+    text place;
+    const char *status; /* what is wrong already, or NULL */
+    text error;
+    int joins; /* it is solved with the others of its file */
+} task;
+
+static task *task_new(run *self, const char *name, long line)
+{
+    task *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        fputs("grpoalign: out of memory\n", stderr);
+        self->bad = self->cut_short = 1;
+        return NULL;
+    }
+    made->run = self;
+    if (line > 0) {
+        text_format(&made->place, "%s:%ld", name, line);
+    } else {
+        text_string(&made->place, name);
+    }
+    return made;
+}
+
+static void task_free(void *work)
+{
+    task *self = work;
+    context_free(&self->context);
+    text_free(&self->line);
+    text_free(&self->place);
+    text_free(&self->error);
+    free(self);
+}
+
+/* Solves a context and has it written. Returns 1 when it went well. */
+static int solve_alone(const action *what, const context *c, const reply *to)
+{
+    grpoalign_error error;
+    result found = {.contexts = 0};
+    grpoalign_status status = result_solve(&found, c, &error);
+    if (status < 0) {
+        write_library_error(to, c->id, status, error.message);
+    } else {
+        what->answer(c, &found, to);
+    }
+    result_free(&found);
+    return status >= 0;
+}
+
+/* Completes a context and acts on it. Returns 1 when it went well. */
+static int act_on(task *self, const reply *to)
+{
+    const action *what = self->run->action;
+    context *c = &self->context;
+    if (what->prepare != NULL) {
+        what->prepare(what->user, &c->settings);
+    }
+    settings_fill_preset(&c->settings, c->margins != NULL);
+    const char *wrong = context_contradiction(c);
+    if (wrong != NULL) {
+        write_error(to, c->id, "contradiction", "%s", wrong);
+        return 0;
+    }
+    if (!is_in_batch(&c->settings)) {
+        return what->act != NULL ? what->act(what->user, c, to) : solve_alone(what, c, to);
+    }
+    self->joins = what->answer != NULL;
+    if (!self->joins) {
+        write_error(to, c->id, "unsupported",
+                    "the std of a batch couples the contexts of a file: expected grpoalign solve "
+                    "or explain");
+    }
+    return self->joins;
+}
+
+/* Parses, fills up, solves and writes one context. */
+static int do_task(job *under_way)
+{
+    task *self = under_way->work;
+    const reply to = {.how = &self->run->style,
+                      .place = self->place.bytes != NULL ? self->place.bytes : "?",
+                      .out = &under_way->output,
+                      .aside = &under_way->aside};
+    if (self->line.length > 0 && self->status == NULL &&
+        record_parse(&self->line, &self->context, &self->status, &self->error)) {
+        settings_fill(&self->context.settings, &self->run->options.settings);
+    }
+    if (self->status != NULL) {
+        write_error(&to, self->context.id, self->status, "%s",
+                    self->error.bytes != NULL ? self->error.bytes : "out of memory");
+        return 0;
+    }
+    return act_on(self, &to);
+}
+
+/* ---- results in order ------------------------------------------------------------------------ */
+
+static void show_progress(run *self)
+{
+    int percent = -1;
+    self->records++;
+    if (!self->options.progress) {
+        return;
+    }
+    if (self->bytes_all > 0 && self->file != NULL) {
+        long at = ftell(self->file);
+        percent = at >= 0 ? (int)(100.0 * (double)at / (double)self->bytes_all) : -1;
+    }
+    if (percent < 0 && self->records % 100 == 0) {
+        fprintf(stderr, "\r%lld contexts", self->records);
+    } else if (percent > self->percent) {
+        self->percent = percent;
+        fprintf(stderr, "\r[%-40.*s] %3d %%  %lld contexts", percent * 40 / 100,
+                "########################################", percent, self->records);
+    }
+}
+
+/* main says so, with the errno of now. */
+static int output_failed(run *self)
+{
+    self->output_error = errno;
+    self->bad = self->stopped = 1;
+    return 0;
+}
+
+/* Writes a result. Returns 0 to stop. */
+static int deliver(run *self, const text *output, int solved)
+{
+    if (output->failed) {
+        fputs("grpoalign: out of memory for a result\n", stderr);
+        solved = 0;
+    } else if (output->length > 0 &&
+               fwrite(output->bytes, 1, output->length, stdout) < output->length) {
+        return output_failed(self);
+    }
+    if (self->flush && fflush(stdout) != 0) {
+        return output_failed(self);
+    }
+    self->bad = self->bad || !solved;
+    self->stopped = self->stopped || (self->options.strict && !solved);
+    return !self->stopped;
+}
+
+/* Writes what is held back, as far as there is something to write, and forgets it. Returns 0 to
+ * stop. */
+static int deliver_batch(run *self)
+{
+    const held *items = self->batch.items;
+    int more = 1;
+    for (size_t k = 0; more && k < self->batch.count; k++) {
+        more = deliver(self, &items[k].output, items[k].solved);
+    }
+    batch_free(&self->batch);
+    return more;
+}
+
+static int on_done(void *user, job *finished)
+{
+    run *self = user;
+    task *done = finished->work;
+    int more = 1;
+    if (self->action->collect != NULL && !finished->aside.failed) {
+        self->action->collect(self->action->user, &finished->aside);
+    }
+    if (self->options.strict && !finished->solved && !deliver_batch(self)) {
+        return 0;
+    }
+    if (!done->joins && self->batch.count == 0) {
+        more = deliver(self, &finished->output, finished->solved);
+    } else if (!batch_hold(&self->batch, done->joins ? &done->context : NULL, &done->place,
+                           &finished->output, finished->solved)) {
+        fputs("grpoalign: out of memory for a batch\n", stderr);
+        self->bad = self->stopped = 1;
+        more = 0;
+    }
+    show_progress(self);
+    return more;
+}
+
+/* Solves the batch of a file and writes all that it has held back. Returns 0 to stop. */
+static int finish_batch(run *self)
+{
+    if (self->cut_short) {
+        batch_refuse(&self->batch, &self->style, "read",
+                     "the batch is not whole: its file could not be read to the end");
+    } else {
+        batch_solve(&self->batch, self->action, &self->style, self->options.strict);
+    }
+    return deliver_batch(self);
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* Hands a line on as a task; `found` tells how it was read. Returns 0 to stop. */
+static int submit_line(run *self, const char *name, long number, int found, text *line)
+{
+    task *made = task_new(self, name, number);
+    if (made == NULL) {
+        return 0;
+    }
+    if (found == LINE_READ) {
+        made->line = *line;
+        memset(line, 0, sizeof *line);
+    } else {
+        made->status = found == LINE_TOO_LONG ? "too_large" : "memory";
+        text_format(&made->error,
+                    found == LINE_TOO_LONG ? "the line is longer than %zu MiB"
+                                           : "out of memory (%zu MiB)",
+                    RECORD_MOST_BYTES >> 20);
+        text_free(line);
+    }
+    return queue_submit(self->queue, made);
+}
+
+/* Returns 0 to stop. */
+static int read_records(run *self, FILE *file, const char *name)
+{
+    long number = 0, records = 0;
+    int found, more = 1;
+    text line = {0};
+    self->file = file;
+    while (more && (found = next_line(file, RECORD_MOST_BYTES, &line)) != LINE_END) {
+        size_t mark = ++number == 1 ? byte_order_mark(line.bytes, line.length) : 0;
+        if (mark > 0) {
+            line.length -= mark;
+            memmove(line.bytes, line.bytes + mark, line.length + 1);
+        }
+        if (found != LINE_READ || !is_blank(&line)) {
+            records++;
+            more = submit_line(self, name, number, found, &line);
+        }
+    }
+    text_free(&line);
+    if (more && ferror(file)) {
+        fprintf(stderr, "grpoalign: %s cannot be read: %s\n", name, strerror(errno));
+        self->bad = self->cut_short = 1;
+    } else if (more && records == 0) {
+        task *made = task_new(self, name, 1);
+        if (made != NULL) {
+            made->status = "empty";
+            text_string(&made->error, "there is no record: expected one JSON object per line");
+            more = queue_submit(self->queue, made);
+        }
+    }
+    return more;
+}
+
+/* Takes a context of a table. Returns 0 to stop. */
+static int on_context(void *user, context *built, const char *place, const char *status,
+                      const char *message)
+{
+    run *self = user;
+    task *made = task_new(self, place, 0);
+    if (made == NULL) {
+        return 0;
+    }
+    made->context = *built;
+    memset(built, 0, sizeof *built);
+    if (status != NULL) {
+        made->status = status;
+        text_string(&made->error, message != NULL ? message : "out of memory");
+    }
+    return queue_submit(self->queue, made);
+}
+
+static FILE *open_input(const char *name)
+{
+    if (strcmp(name, "-") == 0) {
+        return stdin;
+    }
+    FILE *file = fopen(name, "rb");
+    struct stat about;
+    if (file != NULL && fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
+        (void)fclose(file);
+        file = NULL;
+        errno = EISDIR;
+    }
+    return file;
+}
+
+/* Opens every file before any is read: a misspelt name costs no hour. Returns the exit status. */
+static int open_all(run *self, const char *const *names, int count, FILE **files)
+{
+    struct stat about;
+    for (int i = 0; i < count; i++) {
+        files[i] = open_input(names[i]);
+        if (files[i] == NULL) {
+            fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
+                    strerror(errno));
+            return 2;
+        }
+    }
+    if (count == 1 && fstat(fileno(files[0]), &about) == 0 && S_ISREG(about.st_mode)) {
+        self->bytes_all = about.st_size;
+    }
+    return 0;
+}
+
+/* Returns 0 to stop. */
+static int read_file(run *self, FILE *file, const char *path)
+{
+    const run_options *options = &self->options;
+    const char *name = strcmp(path, "-") == 0 ? "(standard input)" : path;
+    const table_source source = {.battles = options->battles != NULL,
+                                 .name = name,
+                                 .wanted = &options->columns,
+                                 .defaults = &options->settings,
+                                 .sink = on_context,
+                                 .user = self};
+    int is_table = options->rollouts != NULL || options->battles != NULL;
+    int more = is_table ? read_table(file, &source) : read_records(self, file, name);
+    more = queue_wait(self->queue) && finish_batch(self) && more;
+    self->cut_short = 0;
+    return more;
+}
+
+/* Returns the exit status. */
+static int read_files(run *self, const char *const *names, int count)
+{
+    static const char *const standard_input[] = {"-"};
+    const char *const table =
+        self->options.rollouts != NULL ? self->options.rollouts : self->options.battles;
+    if (table != NULL || count == 0) {
+        names = table != NULL ? &table : standard_input;
+        count = 1;
+    }
+    FILE **files = calloc((size_t)count, sizeof *files);
+    int status = files != NULL ? open_all(self, names, count, files) : 1;
+    for (int i = 0, more = 1; status == 0 && more && i < count; i++) {
+        more = read_file(self, files[i], names[i]);
+    }
+    for (int i = 0; files != NULL && i < count; i++) {
+        if (files[i] != NULL && files[i] != stdin) {
+            (void)fclose(files[i]);
+        }
+    }
+    self->file = NULL;
+    free(files);
+    return status;
+}
+
+/* ---- a command ------------------------------------------------------------------------------- */
+
+/* Contexts are small and many: threads inside the BLAS library would mostly wait for each other.
+ * --threads sets contexts side by side instead. The library leaves this choice to its host, which
+ * is this program. */
+static void quiet_blas(void)
+{
+    void (*set_threads)(int);
+    void *found = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
+    if (found != NULL) {
+        memcpy(&set_threads, &found, sizeof set_threads);
+        set_threads(1);
+    }
+}
+
+/* Has the command check its options, and writes what comes first. Returns the exit status. */
+static int begin(run *self)
+{
+    const action *what = self->action;
+    text before = {0}, wrong = {0};
+    int status = 0;
+    if (what->begin != NULL && !what->begin(what->user, self->style.format, &before, &wrong)) {
+        status = usage_error(what, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
+    } else if (before.length > 0 &&
+               fwrite(before.bytes, 1, before.length, stdout) < before.length) {
+        status = 1; /* main says why */
+    }
+    self->style.columns = 1;
+    for (size_t i = 0; i < before.length; i++) {
+        self->style.columns += before.bytes[i] == ',';
+    }
+    text_free(&before);
+    text_free(&wrong);
+    return status;
+}
+
+/* Lets the command do what comes last. */
+static void finish(run *self)
+{
+    const action *what = self->action;
+    text wrong = {0};
+    if (what->finish != NULL && !what->finish(what->user, !self->stopped, &wrong)) {
+        fprintf(stderr, "grpoalign %s: %s\n", what->command,
+                wrong.bytes != NULL ? wrong.bytes : "out of memory");
+        self->bad = 1;
+    }
+    text_free(&wrong);
+}
+
+int run_contexts(const action *what, int argc, char **argv)
+{
+    run self = {.action = what};
+    struct stat about;
+    self.flush = fstat(STDOUT_FILENO, &about) != 0 || !S_ISREG(about.st_mode);
+    int over = options_read(&self.options, what, argc, argv);
+    if (over != 0) {
+        return over - 1;
+    }
+    self.style.format = self.options.format.format;
+    int status = begin(&self);
+    if (status != 0) {
+        return status;
+    }
+    quiet_blas();
+    self.queue = queue_new((int)self.options.threads, do_task, on_done, task_free, &self);
+    if (self.queue == NULL) {
+        fputs("grpoalign: out of memory\n", stderr);
+        return 1;
+    }
+    status = read_files(&self, (const char *const *)(argv + optind), argc - optind);
+    (void)queue_finish(self.queue);
+    batch_free(&self.batch);
+    if (self.options.progress) {
+        fputs("\n", stderr);
+    }
+    if (!self.stopped && fflush(stdout) != 0) {
+        (void)output_failed(&self);
+    }
+    if (status == 0) {
+        finish(&self);
+    }
+    errno = self.output_error;
+    return status != 0 ? status : self.bad;
+}

@@ -1,0 +1,65 @@
+#include "input/context.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void context_free(context *self)
+{
+    double *arrays[] = {self->reference,   self->reference_logprobs, self->margins,
+                        self->rewards,     self->reward_variances,   self->support,
+                        self->distribution};
+    for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
+        free(self->labels[o]);
+    }
+    for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) {
+        free(arrays[k]);
+    }
+    free(self->labels);
+    free(self->id);
+    memset(self, 0, sizeof *self);
+}
+
+/* What is wrong with the data, for the model. */
+static const char *data_clash(const context *c)
+{
+    int32_t model = c->settings.model;
+    if (c->reference != NULL && c->reference_logprobs != NULL) {
+        return "reference and reference_logprobs contradict each other: expected one of them";
+    }
+    if (c->margins != NULL && (c->rewards != NULL || c->support != NULL)) {
+        return "margins (or wins) and rewards contradict each other: expected one of them";
+    }
+    if (c->rewards != NULL && c->support != NULL) {
+        return "rewards and support contradict each other: expected one of them";
+    }
+    if (model != MODEL_PAIRWISE && c->margins != NULL) {
+        return "margins (or wins) belong to the pairwise model: expected rewards";
+    }
+    if (model != MODEL_GROUP && c->support != NULL) {
+        return "support and distribution belong to the group model";
+    }
+    if (model != MODEL_LIMIT && c->reward_variances != NULL) {
+        return "reward_variances belong to the limit model";
+    }
+    return NULL;
+}
+
+static const char *data_lack(const context *c)
+{
+    static const char *const expected[] = {
+        [MODEL_PAIRWISE] = "nothing to solve: the pairwise model expects margins, wins or rewards",
+        [MODEL_GROUP] =
+            "nothing to solve: the group model expects rewards, or support and distribution",
+        [MODEL_LIMIT] = "nothing to solve: the limit model expects rewards"};
+    return c->margins == NULL && c->rewards == NULL && c->support == NULL
+               ? expected[c->settings.model]
+               : NULL;
+}
+
+const char *context_contradiction(const context *self)
+{
+    const char *wrong = settings_lack(&self->settings);
+    wrong = wrong != NULL ? wrong : data_clash(self);
+    wrong = wrong != NULL ? wrong : settings_clash(&self->settings);
+    return wrong != NULL ? wrong : data_lack(self);
+}

@@ -1,0 +1,28 @@
+/*
+ * One context as a user states it: settings, filled up from options, and data.
+ */
+#ifndef GPA_CONTEXT_H
+#define GPA_CONTEXT_H
+
+#include <stdint.h>
+
+#include "input/settings.h"
+
+typedef struct context {
+    char *id; /* JSON text, or NULL */
+    settings settings;
+    int64_t outcomes;
+    char **labels; /* outcomes names, or NULL */
+    double *reference, *reference_logprobs;
+    double *margins;                    /* outcomes x outcomes */
+    double *rewards, *reward_variances; /* outcomes */
+    double *support, *distribution;     /* levels; outcomes x levels */
+    int64_t levels;
+} context;
+
+void context_free(context *self);
+
+/* What contradicts what, or is missing; NULL when all is well. */
+const char *context_contradiction(const context *self);
+
+#endif

@@ -1,0 +1,78 @@
+#include "input/problem.h"
+
+#include <string.h>
+
+static grpoalign_status open_model(const context *c, grpoalign_model **model,
+                                   grpoalign_error *error)
+{
+    const settings *s = &c->settings;
+    grpoalign_reward_options options;
+    grpoalign_reward_options_init(&options, sizeof options);
+    options.scale = s->scale;
+    options.epsilon = s->epsilon;
+    options.ddof = (int32_t)s->ddof;
+    options.baseline = s->baseline;
+    options.epsilon_place = s->epsilon_place;
+    options.zero_variance = s->zero_variance;
+    if (c->margins != NULL) {
+        return grpoalign_model_new_pairwise(c->margins, c->outcomes, c->outcomes, NULL, model,
+                                            error);
+    }
+    if (s->model == MODEL_PAIRWISE) {
+        return grpoalign_model_new_ranked(c->rewards, c->outcomes, NULL, model, error);
+    }
+    if (s->model == MODEL_LIMIT) {
+        return grpoalign_model_new_limit(c->rewards, c->reward_variances, c->outcomes, &options,
+                                         model, error);
+    }
+    if (c->support != NULL) {
+        return grpoalign_model_new_group_random(c->support, c->levels, c->distribution, c->outcomes,
+                                                c->levels, s->group_size, &options, model, error);
+    }
+    return grpoalign_model_new_group(c->rewards, c->outcomes, s->group_size, &options, model,
+                                     error);
+}
+
+static grpoalign_status open_reference(const context *c, grpoalign_reference **reference,
+                                       grpoalign_error *error)
+{
+    if (c->reference_logprobs != NULL) {
+        return grpoalign_reference_new_log(c->reference_logprobs, c->outcomes, NULL, reference,
+                                           error);
+    }
+    if (c->reference != NULL) {
+        return grpoalign_reference_new(c->reference, c->outcomes, NULL, reference, error);
+    }
+    return grpoalign_reference_new_uniform(c->outcomes, NULL, reference, error);
+}
+
+grpoalign_status problem_open(problem *self, const context *c, grpoalign_error *error)
+{
+    grpoalign_model *model = NULL;
+    grpoalign_penalty *penalty = NULL;
+    grpoalign_penalty_options options = GRPOALIGN_PENALTY_OPTIONS_INIT;
+    options.alpha = c->settings.penalty == GRPOALIGN_PENALTY_ALPHA ? c->settings.alpha : 0.0;
+    memset(self, 0, sizeof *self);
+    self->outcomes = c->outcomes;
+    self->beta = c->settings.beta;
+    grpoalign_status status = open_reference(c, &self->reference, error);
+    if (status >= 0) {
+        status = open_model(c, &model, error);
+    }
+    if (status >= 0) {
+        status = grpoalign_penalty_new(c->settings.penalty, &options, &penalty, error);
+    }
+    if (status >= 0) {
+        status = grpoalign_problem_new(model, penalty, self->reference, NULL, &self->handle, error);
+    }
+    grpoalign_penalty_free(penalty);
+    grpoalign_model_free(model);
+    return status;
+}
+
+void problem_close(problem *self)
+{
+    grpoalign_problem_free(self->handle);
+    grpoalign_reference_free(self->reference);
+    memset(self, 0, sizeof *self);
+}

@@ -1,0 +1,351 @@
+#include "input/record.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+typedef struct reader {
+    context *context;
+    const char **status;
+    text *message;
+} reader;
+
+/* Fails with a reason; returns 0. */
+#define FAIL(r, name, ...)                                                                         \
+    (*(r)->status = (name), text_clear((r)->message), text_format((r)->message, __VA_ARGS__), 0)
+
+static const char *kind_of(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "true or false";
+    case JSON_NULL:
+    default:
+        return "null";
+    }
+}
+
+static double *allocate(size_t count)
+{
+    return count <= SIZE_MAX / sizeof(double) ? malloc((count > 0 ? count : 1) * sizeof(double))
+                                              : NULL;
+}
+
+/* An array of numbers into a new vector. */
+static int read_vector(reader *r, const char *key, const json_t *value, double **out,
+                       int64_t *count)
+{
+    if (!json_is_array(value)) {
+        return FAIL(r, "shape", "%s is %s: expected an array of numbers", key, kind_of(value));
+    }
+    size_t n = json_array_size(value);
+    double *numbers = allocate(n);
+    if (numbers == NULL) {
+        return FAIL(r, "memory", "out of memory");
+    }
+    *out = numbers;
+    *count = (int64_t)n;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *item = json_array_get(value, i);
+        if (!json_is_number(item)) {
+            return FAIL(r, "shape", "%s[%zu] is %s: expected a number", key, i, kind_of(item));
+        }
+        numbers[i] = json_number_value(item);
+    }
+    return 1;
+}
+
+/* An array of equally long arrays of numbers into a new row-major matrix. */
+static int read_matrix(reader *r, const char *key, const json_t *value, double **out, int64_t *rows,
+                       int64_t *columns)
+{
+    if (!json_is_array(value)) {
+        return FAIL(r, "shape", "%s is %s: expected an array of rows", key, kind_of(value));
+    }
+    size_t n = json_array_size(value), m = n > 0 ? json_array_size(json_array_get(value, 0)) : 0;
+    double *numbers = n == 0 || m <= SIZE_MAX / n ? allocate(n * m) : NULL;
+    if (numbers == NULL) {
+        return FAIL(r, "memory", "out of memory");
+    }
+    *out = numbers;
+    *rows = (int64_t)n;
+    *columns = (int64_t)m;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *row = json_array_get(value, i);
+        if (!json_is_array(row)) {
+            return FAIL(r, "shape", "%s[%zu] is %s: expected a row of numbers", key, i,
+                        kind_of(row));
+        }
+        if (json_array_size(row) != m) {
+            return FAIL(r, "shape", "%s[%zu] has %zu entries: expected %zu as in row 0", key, i,
+                        json_array_size(row), m);
+        }
+        for (size_t j = 0; j < m; j++) {
+            const json_t *item = json_array_get(row, j);
+            if (!json_is_number(item)) {
+                return FAIL(r, "shape", "%s[%zu][%zu] is %s: expected a number", key, i, j,
+                            kind_of(item));
+            }
+            numbers[i * m + j] = json_number_value(item);
+        }
+    }
+    return 1;
+}
+
+static int read_id(reader *r, const json_t *value)
+{
+    text id = {0};
+    if (json_is_string(value)) {
+        text_quoted(&id, json_string_value(value));
+    } else if (json_is_integer(value)) {
+        text_format(&id, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else if (json_is_real(value)) {
+        text_number(&id, json_real_value(value));
+    } else if (!json_is_null(value)) {
+        return FAIL(r, "shape", "id is %s: expected a string or a number", kind_of(value));
+    }
+    r->context->id = id.bytes;
+    return 1;
+}
+
+static int read_setting(reader *r, setting_id id, const char *key, const json_t *value)
+{
+    int kind = setting_parameter(id)->kind, fits = json_is_string(value);
+    text shown = {0}, expected = {0};
+    if (kind == SET_INTEGER || kind == SET_NUMBER) {
+        fits = json_is_number(value);
+        double number = json_number_value(value);
+        if (number == floor(number) && fabs(number) < 1e15) {
+            text_format(&shown, "%.0f", number);
+        } else {
+            text_number(&shown, number);
+        }
+    } else if (fits) {
+        text_string(&shown, json_string_value(value));
+    }
+    int good = setting_read(&r->context->settings, id,
+                            fits && shown.bytes != NULL ? shown.bytes : "", &expected) &&
+               fits;
+    if (!good) {
+        char *dumped = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        (void)FAIL(r, "value", "%s is %.60s: expected %s", key, dumped != NULL ? dumped : "?",
+                   expected.bytes != NULL ? expected.bytes : "another value");
+        free(dumped);
+    }
+    text_free(&shown);
+    text_free(&expected);
+    return good;
+}
+
+/* wins[i][j] = how often i beat j, into margins. */
+static int margins_from_wins(reader *r, double *wins, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            if (!(wins[i * n + j] >= 0.0)) {
+                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0",
+                            (long long)i, (long long)j, wins[i * n + j]);
+            }
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        wins[i * n + i] = 0.0;
+        for (int64_t j = 0; j < i; j++) {
+            double up = wins[i * n + j], down = wins[j * n + i];
+            /* Halves, so that the largest counts do not overflow. */
+            double played = 0.5 * up + 0.5 * down;
+            double margin = played > 0.0 ? (0.5 * up - 0.5 * down) / played : 0.0;
+            wins[i * n + j] = margin;
+            wins[j * n + i] = -margin;
+        }
+    }
+    return 1;
+}
+
+/* ---- data ------------------------------------------------------------------------------------ */
+
+enum { OUTCOMES_LONG = 1, SQUARE, LEVELS_LONG, OUTCOMES_X_LEVELS };
+
+/* The keys of data, in the order in which their shapes are checked. */
+static const struct {
+    const char *key;
+    int shape;
+    size_t field; /* of the context */
+} DATA[] = {{"margins", SQUARE, offsetof(context, margins)},
+            {"wins", SQUARE, offsetof(context, margins)},
+            {"support", LEVELS_LONG, offsetof(context, support)},
+            {"rewards", OUTCOMES_LONG, offsetof(context, rewards)},
+            {"distribution", OUTCOMES_X_LEVELS, offsetof(context, distribution)},
+            {"reward_variances", OUTCOMES_LONG, offsetof(context, reward_variances)},
+            {"reference", OUTCOMES_LONG, offsetof(context, reference)},
+            {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)}};
+enum { MARGINS, WINS, SUPPORT, REWARDS, DISTRIBUTION, DATA_COUNT = sizeof DATA / sizeof *DATA };
+
+/* What a key held. */
+typedef struct datum {
+    double *numbers; /* NULL: it is absent */
+    int64_t rows, columns;
+} datum;
+
+static int has_rows(int shape)
+{
+    return shape == SQUARE || shape == OUTCOMES_X_LEVELS;
+}
+
+/* Checks a datum's number of outcomes against those before it. */
+static int agree(reader *r, int which, const datum *d)
+{
+    int64_t *outcomes = &r->context->outcomes;
+    const char *key = DATA[which].key, *what = has_rows(DATA[which].shape) ? "rows" : "numbers";
+    if (d->numbers == NULL || which == SUPPORT) {
+        return 1;
+    }
+    if (d->rows == 0) {
+        return FAIL(r, "shape", "%s is empty: expected at least one %s", key, what);
+    }
+    if (*outcomes > 0 && d->rows != *outcomes) {
+        return FAIL(r, "shape", "%s has %lld %s: expected %lld, as many as there are outcomes", key,
+                    (long long)d->rows, what, (long long)*outcomes);
+    }
+    *outcomes = d->rows;
+    return 1;
+}
+
+static int check_shapes(reader *r, const datum *data)
+{
+    const datum *support = &data[SUPPORT], *distribution = &data[DISTRIBUTION];
+    if (data[MARGINS].numbers != NULL && data[WINS].numbers != NULL) {
+        return FAIL(r, "contradiction",
+                    "margins and wins contradict each other: expected one of them");
+    }
+    if ((support->numbers != NULL) != (distribution->numbers != NULL)) {
+        return FAIL(r, "contradiction", "support and distribution belong together: %s is missing",
+                    support->numbers != NULL ? "distribution" : "support");
+    }
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (DATA[k].shape == SQUARE && data[k].rows != data[k].columns) {
+            return FAIL(r, "shape", "%s is %lld x %lld: expected a square matrix", DATA[k].key,
+                        (long long)data[k].rows, (long long)data[k].columns);
+        }
+    }
+    if (support->numbers != NULL &&
+        (support->rows == 0 || support->rows != distribution->columns)) {
+        return FAIL(r, "shape",
+                    "distribution has %lld columns and support %lld levels: expected the same, > 0",
+                    (long long)distribution->columns, (long long)support->rows);
+    }
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (!agree(r, k, &data[k])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Checks the data and hands them to the context. */
+static int take_data(reader *r, datum *data)
+{
+    context *c = r->context;
+    if (!check_shapes(r, data) ||
+        (data[WINS].numbers != NULL && !margins_from_wins(r, data[WINS].numbers, c->outcomes))) {
+        return 0;
+    }
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (data[k].numbers != NULL) {
+            *(double **)((char *)c + DATA[k].field) = data[k].numbers;
+            data[k].numbers = NULL;
+        }
+    }
+    c->levels = data[SUPPORT].rows;
+    return 1;
+}
+
+/* ---- a record -------------------------------------------------------------------------------- */
+
+/* Keys that hold answers, as in a file of golden cases, and the id, which is read first. */
+static int is_passed_over(const char *key)
+{
+    static const char *const keys[] = {"id",     "policy",   "advantage",
+                                       "points", "complete", "critical_beta"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (strcmp(key, keys[i]) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int read_key(reader *r, const char *key, const json_t *value, datum *data)
+{
+    for (int k = 0; k < DATA_COUNT; k++) {
+        if (strcmp(key, DATA[k].key) == 0) {
+            datum *d = &data[k];
+            return has_rows(DATA[k].shape)
+                       ? read_matrix(r, key, value, &d->numbers, &d->rows, &d->columns)
+                       : read_vector(r, key, value, &d->numbers, &d->rows);
+        }
+    }
+    setting_id id = strchr(key, '-') == NULL ? setting_find(key) : SETTINGS;
+    return id < SETTINGS ? read_setting(r, id, key, value)
+                         : FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
+}
+
+static int read_object(reader *r, json_t *object)
+{
+    datum data[DATA_COUNT] = {{NULL, 0, 0}};
+    const char *key;
+    json_t *value;
+    const json_t *id = json_object_get(object, "id");
+    int good = id == NULL || read_id(r, id);
+    json_object_foreach(object, key, value)
+    {
+        good = good && (is_passed_over(key) || read_key(r, key, value, data));
+    }
+    good = good && take_data(r, data);
+    for (int k = 0; k < DATA_COUNT; k++) {
+        free(data[k].numbers);
+    }
+    return good;
+}
+
+int record_parse(const text *line, context *out, const char **status, text *message)
+{
+    reader r = {out, status, message};
+    json_error_t error;
+    size_t values = 1;
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < line->length; i++) {
+        values += line->bytes[i] == ',';
+    }
+    if (values > RECORD_MOST_VALUES) {
+        return FAIL(&r, "too_large", "the record has more than %zu values", RECORD_MOST_VALUES);
+    }
+    json_t *object = json_loadb(line->bytes, line->length, JSON_REJECT_DUPLICATES, &error);
+    if (object == NULL && strstr(error.text, "too big integer") != NULL) {
+        /* Integers beyond 64 bits are numbers all the same. */
+        object = json_loadb(line->bytes, line->length,
+                            JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+    }
+    if (object == NULL) {
+        return FAIL(&r, "json", "not a JSON object, at character %d: %s", error.position,
+                    error.text);
+    }
+    int good = json_is_object(object)
+                   ? read_object(&r, object)
+                   : FAIL(&r, "json", "the record is %s: expected an object", kind_of(object));
+    json_decref(object);
+    return good;
+}

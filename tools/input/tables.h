@@ -1,0 +1,37 @@
+/* Long tables in CSV: rollouts and battles. */
+#ifndef GPA_TABLES_H
+#define GPA_TABLES_H
+
+#include <stdio.h>
+
+#include "input/context.h"
+
+/* Names of columns; NULL where not given. */
+typedef struct columns {
+    const char *prompt, *reward, *logprob, *outcome, *count, *reference, *weight;
+} columns;
+
+/* Receives each context in the order of its first row; or a status and a message about one that
+ * could not be built (context->id is then the only thing set). `place` is file:line. Returns 0 to
+ * stop. */
+typedef int (*context_sink)(void *user, context *context, const char *place, const char *status,
+                            const char *message);
+
+/* What a table holds, and where it goes. */
+typedef struct table_source {
+    int battles; /* else rollouts */
+    const char *name;
+    const columns *wanted;
+    const settings *defaults;
+    context_sink sink;
+    void *user;
+} table_source;
+
+/*
+ * Reads a whole table and hands on its contexts, which the sink may keep the contents of (they are
+ * freed afterwards otherwise). Returns 0 when the table itself could not be read; the sink was then
+ * told why.
+ */
+int read_table(FILE *file, const table_source *source);
+
+#endif
