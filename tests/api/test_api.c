@@ -429,5 +429,5 @@ int main(void)
         cmocka_unit_test(sized_structs), cmocka_unit_test(presets), cmocka_unit_test(conventions),
         cmocka_unit_test(names),
     };
-    return cmocka_run_group_tests_name("api", tests, NULL, NULL);
+    return run_chosen(tests);
 }

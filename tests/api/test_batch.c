@@ -900,5 +900,5 @@ int main(void)
         cmocka_unit_test(test_points_of_the_limit),
         cmocka_unit_test(test_critical_beta),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_chosen(tests);
 }

@@ -442,5 +442,5 @@ int main(void)
         cmocka_unit_test(near_collapse),
         cmocka_unit_test(bad_arguments),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_chosen(tests);
 }

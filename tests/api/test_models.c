@@ -230,5 +230,5 @@ int main(void)
         cmocka_unit_test(corners),
         cmocka_unit_test(known_numbers),
     };
-    return cmocka_run_group_tests_name("models", tests, NULL, NULL);
+    return run_chosen(tests);
 }

@@ -268,5 +268,5 @@ int main(void)
         cmocka_unit_test(known_games),
         cmocka_unit_test(degenerate),
     };
-    return cmocka_run_group_tests_name("pairwise", tests, NULL, NULL);
+    return run_chosen(tests);
 }

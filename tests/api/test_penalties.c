@@ -272,5 +272,5 @@ int main(void)
         cmocka_unit_test(hostile_responses), cmocka_unit_test(names),
         cmocka_unit_test(clamped_direct_kl),
     };
-    return cmocka_run_group_tests_name("penalties", tests, NULL, NULL);
+    return run_chosen(tests);
 }

@@ -325,7 +325,7 @@ static void search_against_proof(void **state)
     (void)state;
     randomness r = random_start(63);
     int missed = 0, wanted = 0, found_folds = 0, all_folds = 0;
-    for (int i = 0; i < 40 * test_scale(); i++) {
+    for (int i = 0; i < 24 * test_scale(); i++) {
         double p = pow(10.0, random_between(&r, -4.0, -0.5)),
                log_reference[2] = {log1p(-p), log(p)};
         double beta = pow(10.0, random_between(&r, -0.6, 0.3));
@@ -422,7 +422,7 @@ static void games(void **state)
 static void games_with_several(void **state)
 {
     (void)state;
-    enum { N = 3, STARTS = 40, GAMES = 16 };
+    enum { N = 3, STARTS = 40, GAMES = 10 };
     randomness r = random_start(66);
     int several = 0, listed = 0;
     for (int i = 0; i < GAMES * test_scale(); i++) {
@@ -596,7 +596,7 @@ static void curves(void **state)
     (void)state;
     enum { N = 4 };
     randomness r = random_start(67);
-    for (int i = 0; i < 16 * test_scale(); i++) {
+    for (int i = 0; i < 4 * test_scale(); i++) {
         double rewards[N], log_reference[N], margins[N * N];
         for (int64_t o = 0; o < N; o++) {
             rewards[o] = random_uniform(&r);
@@ -765,5 +765,5 @@ int main(void)
         cmocka_unit_test(stability_with_underflow),
         cmocka_unit_test(bad_arguments),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_chosen(tests);
 }

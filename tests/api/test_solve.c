@@ -673,5 +673,5 @@ int main(void)
         cmocka_unit_test(near_the_pole),
         cmocka_unit_test(small_best_references),
     };
-    return cmocka_run_group_tests_name("solve", tests, NULL, NULL);
+    return run_chosen(tests);
 }

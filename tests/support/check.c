@@ -1,5 +1,13 @@
 #include "check.h"
 
+void choose_tests(void)
+{
+    const char *chosen = getenv("GRPOALIGN_TEST");
+    if (chosen != NULL && chosen[0] != '\0') {
+        cmocka_set_test_filter(chosen);
+    }
+}
+
 static uint64_t seed_of_run(void)
 {
     const char *given = getenv("GRPOALIGN_TEST_SEED");
@@ -317,6 +325,118 @@ double plain_residual(const plain_context *c, int32_t penalty, double beta,
     }
     free(u);
     return worst;
+}
+
+/* g(l) of a penalty with a smooth one. */
+static long double plain_g(int32_t penalty, long double alpha, long double l)
+{
+    switch (penalty) {
+    case GRPOALIGN_PENALTY_REVERSE_KL:
+        return -expm1l(-l);
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+        return expl(-l) - 1.0L + l <= 10.0L ? -expm1l(-l) : 0.0L;
+    case GRPOALIGN_PENALTY_DIRECT_KL:
+    case GRPOALIGN_PENALTY_KL_IN_REWARD:
+        return l;
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
+        return expl(-l) - 1.0L + l <= 10.0L ? l : 0.0L;
+    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
+        return l + 0.5L * l * l;
+    case GRPOALIGN_PENALTY_CHI_SQUARED:
+        return expm1l(l);
+    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
+        return l > -30.0L ? -0.5L * log1pl(0.5L * expm1l(-l)) : 0.5L * (l + logl(2.0L));
+    case GRPOALIGN_PENALTY_ALPHA:
+        return alpha == 1.0L ? l : expm1l((alpha - 1.0L) * l) / (alpha - 1.0L);
+    default:
+        return 0.0L;
+    }
+}
+
+/* What g is at least, where an outcome has no probability: minus infinity for most. */
+static long double plain_g_of_nothing(int32_t penalty, long double alpha)
+{
+    switch (penalty) {
+    case GRPOALIGN_PENALTY_CHI_SQUARED:
+        return -1.0L;
+    case GRPOALIGN_PENALTY_ALPHA:
+        return alpha > 1.0L ? -1.0L / (alpha - 1.0L) : -INFINITY;
+    case GRPOALIGN_PENALTY_NONE:
+        return 0.0L;
+    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
+        return -1.0L;
+    default:
+        return -INFINITY;
+    }
+}
+
+static int plain_lets_go(int32_t penalty)
+{
+    return penalty == GRPOALIGN_PENALTY_SQUARED_LOG_RATIO ||
+           penalty == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED ||
+           penalty == GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED;
+}
+
+/* The distance from u - lambda to beta times the step of total variation. */
+static long double plain_off_step(long double l, long double due, long double beta)
+{
+    const long double at_reference = 1e-12L;
+    if (l > at_reference) {
+        return due - beta;
+    }
+    if (l < -at_reference) {
+        return due + beta;
+    }
+    return fmaxl(0.0L, fabsl(due) - beta);
+}
+
+double plain_violation(const plain_context *c, int32_t penalty, double alpha, double beta,
+                       const double *log_reference, const double *policy, const double *log_policy)
+{
+    int64_t n = c->n;
+    long double *u = malloc((size_t)n * sizeof *u),
+                b = penalty == GRPOALIGN_PENALTY_NONE ? 0.0L : beta;
+    long double lambda = 0.0L, total = 0.0L, top = -INFINITY, worst = 0.0L;
+    int steps = penalty == GRPOALIGN_PENALTY_TOTAL_VARIATION;
+    plain_advantage(c, policy, u);
+    for (int64_t o = 0; o < n; o++) {
+        u[o] = penalty == GRPOALIGN_PENALTY_KL_IN_REWARD ? (long double)c->rewards[o] : u[o];
+        top = fmaxl(top, (long double)log_reference[o]);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        total += expl((long double)log_reference[o] - top);
+    }
+    long double shift = top + logl(total), most = -INFINITY, least = INFINITY;
+    int gained = 0;
+    for (int64_t o = 0; o < n; o++) {
+        long double l = (long double)log_policy[o] - ((long double)log_reference[o] - shift);
+        if (policy[o] > 0.0 && !steps) {
+            lambda += (long double)policy[o] * (u[o] - b * plain_g(penalty, alpha, l));
+        }
+        if (policy[o] > 0.0) {
+            most = fmaxl(most, u[o]);
+            least = fminl(least, u[o]);
+            gained = gained || l > 1e-12L;
+        }
+    }
+    if (steps) { /* what gains gives lambda; else any that holds what stands at the reference */
+        lambda = gained ? most - b : 0.5L * (most + least);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        long double l = (long double)log_policy[o] - ((long double)log_reference[o] - shift);
+        long double due = u[o] - lambda, off;
+        if (policy[o] == 0.0) {
+            long double floor = plain_g_of_nothing(penalty, alpha);
+            off = plain_lets_go(penalty) || isinf(floor) ? 0.0L : fmaxl(0.0L, due - b * floor);
+        } else if (steps) {
+            off = (long double)policy[o] * fabsl(plain_off_step(l, due, b));
+        } else {
+            off = (long double)policy[o] * fabsl(due - b * plain_g(penalty, alpha, l));
+        }
+        worst = fmaxl(worst, off);
+    }
+    free(u);
+    return (double)(worst / fmaxl(1.0L, b));
 }
 
 grpoalign_model *make_model(const plain_context *c)

@@ -18,6 +18,11 @@
 
 #include "parts.h"
 
+/* Runs a table of tests: all, or those that GRPOALIGN_TEST names (with * and ? as in file names). */
+#define run_chosen(tests) (choose_tests(), cmocka_run_group_tests(tests, NULL, NULL))
+
+void choose_tests(void);
+
 /* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE
  * multiplies the work ---- */
 
@@ -88,6 +93,16 @@ void plain_advantage(const plain_context *context, const double *policy, long do
  * direct |log(pi/ref) - u/beta + log Z| over outcomes with pi > 1e-250. */
 double plain_residual(const plain_context *context, int32_t penalty, double beta,
                       const double *log_reference, const double *policy);
+
+/*
+ * How far a policy is from stationary under any penalty, by its definition in <grpoalign/penalty.h>:
+ * the largest pi_o |u_o - beta g(l_o) - lambda| / max(1, beta), lambda being their mean under pi, l
+ * = log_policy - log_reference. An outcome without probability counts by what it is due: where a
+ * penalty holds every outcome it must not want to come back. With the KL inside the reward u are the
+ * rewards.
+ */
+double plain_violation(const plain_context *context, int32_t penalty, double alpha, double beta,
+                       const double *log_reference, const double *policy, const double *log_policy);
 
 /* ---- the library in one call ---- */
 

@@ -590,5 +590,5 @@ int main(void)
         cmocka_unit_test(the_gap_over_the_mean_falls),
         cmocka_unit_test(choices),
     };
-    return cmocka_run_group_tests_name("expectation", tests, NULL, NULL);
+    return run_chosen(tests);
 }

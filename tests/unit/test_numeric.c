@@ -129,5 +129,5 @@ int main(void)
         cmocka_unit_test(sums),
         cmocka_unit_test(arenas),
     };
-    return cmocka_run_group_tests_name("numeric", tests, NULL, NULL);
+    return run_chosen(tests);
 }

@@ -496,5 +496,5 @@ int main(void)
         cmocka_unit_test(one_class),   cmocka_unit_test(paths),
         cmocka_unit_test(divergences), cmocka_unit_test(properties),
     };
-    return cmocka_run_group_tests_name("penalty", tests, NULL, NULL);
+    return run_chosen(tests);
 }
