@@ -77,7 +77,7 @@ def describe(record):
 
 
 def problems(command):
-    """Random problems that settle within MOST batches, with what each needs; and how many were left out."""
+    """Random problems that come to rest within MOST batches, with what each needs; and how many were left out."""
     rng, found, left_out = random.Random(2502), [], 0
     while len(found) < PROBLEMS:
         record = random_problem(rng, len(found) + 1)
@@ -150,21 +150,25 @@ def table_of_estimators(command):
 
 PAGE = """# Evidence: training ends where the library says
 
-`grpoalign simulate` trains a tabular softmax policy by sampled GRPO the way trainers do: groups drawn from the old policy, rewards normalised
-within the group, clipped policy-gradient steps, a KL estimator in the loss or in the reward. It shares no code with the library: no
-expectation over groups, no stationarity condition. Below, the policy it reaches is put beside the one predicted. `sh ./dev evidence` makes
-this page anew (several minutes).
+`grpoalign simulate` trains a tabular softmax policy by sampled GRPO the way trainers do: groups are
+drawn from the old policy, rewards are normalised within the group, steps are clipped
+policy-gradient steps, and a KL estimator stands in the loss or in the reward. It shares no code
+with the library: no expectation over groups, no stationarity condition. This page puts the policy
+that it reaches beside the one predicted. `sh ./dev evidence` makes the page anew (several minutes).
 
 ## Random problems
 
-%(count)d random problems: 2 to 5 outcomes, groups of 2 to 16, rewards fixed and random, comparisons, std and none, epsilon and ddof, β from
-0.2 to 1.5, estimators in turn, one or two gradient steps per batch, clip 0.2, 16 independent runs each. A constant learning rate of 0.5 shifts
-the mean policy in proportion to itself; every run is therefore done with the rate and with half of it, and the linear part taken off.
-%(left_out)d problems were left out because their slowest outcome would have needed more than %(most)d batches to settle. In all %(completions).1e
-completions were drawn.
+%(count)d random problems: 2 to 5 outcomes, groups of 2 to 16, rewards fixed and random, comparisons, std
+and none, epsilon and ddof, β from 0.2 to 1.5, estimators in turn, one or two gradient steps per
+batch, clip 0.2, 16 independent runs each. A constant learning rate of 0.5 shifts the mean policy in
+proportion to the rate. So every run is done with the rate and with half of it, and the linear part
+is taken off. %(left_out)d problems
+were left out because their slowest outcome would have needed more than %(most)d batches to come to
+rest. In all %(completions).1e completions were drawn.
 
-The intervals of a problem hold together with %(level)g %% confidence. **The prediction lies inside them for %(held)d of %(count)d problems
-(%(rate).1f %%)**; at the stated rate %(expected)g are expected, and one run in twenty gives fewer than %(fewest)d.
+The intervals of a problem hold together with %(level)g %% confidence. **The prediction lies inside them for
+%(held)d of %(count)d problems (%(rate).1f %%)**; at the stated rate %(expected)g are expected, and one run in twenty gives fewer
+than %(fewest)d.
 
 | | model | estimator | β | outcomes | largest difference | half of the widest interval | inside |
 |---|---|---|---|---|---|---|---|
@@ -172,16 +176,18 @@ The intervals of a problem hold together with %(level)g %% confidence. **The pre
 
 ## Estimators
 
-The same three estimators of a completion's divergence, l = log π/π_ref – k1 = l, k2 = l²/2, k3 = e^(−l) − 1 + l – lead to different places,
-by where they stand: as a term of the loss, as a term of the loss times the ratio π/π_old with its gradient, or subtracted from the
-normalised advantage. Group of 8, rewards (0, 0.4, 1), reference (0.6, 0.3, 0.1), β = 0.5.
+The same three estimators of a completion's divergence – k1 = l, k2 = l²/2, k3 = e^(−l) − 1 + l,
+with l = log π/π_ref – lead to different places, by where they stand: as a term of the loss, as a
+term of the loss times the ratio π/π_old with its gradient, or subtracted from the normalised
+advantage. Group of 8, rewards (0, 0.4, 1), reference (0.6, 0.3, 0.1), β = 0.5.
 
 | estimator | in the | predicted | reached | half the interval | inside |
 |---|---|---|---|---|---|
 %(estimators)s
 
-k3 in the loss, the classic, is the reverse KL(π_ref‖π); k2 in the loss, k1 in the reward, and k1 or k3 with the ratio are the direct
-KL(π‖π_ref); k1 in the loss has a gradient of mean zero and does nothing but add noise.
+k3 in the loss, the classic, is the reverse KL(π_ref‖π). k2 in the loss, k1 in the reward, and k1 or
+k3 with the ratio are the direct KL(π‖π_ref). k1 in the loss has a gradient of mean zero and does
+nothing but add noise.
 """
 
 
