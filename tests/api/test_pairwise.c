@@ -99,9 +99,10 @@ static void thousands_of_outcomes(void **state)
             assert_int_equal(s.status, GRPOALIGN_OK);
             assert_true(s.report.factorizations <= MOST_FACTORIZATIONS[p]);
             assert_true(s.report.policy_error < 1e-12);
-            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n", (int)n,
-                          MARGINS_NAMES[cases[i].kind], grpoalign_penalty_name(PENALTIES[p]),
-                          cases[i].beta, s.report.factorizations, s.report.residual);
+            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n",
+                          (int)n, MARGINS_NAMES[cases[i].kind],
+                          grpoalign_penalty_name(PENALTIES[p]), cases[i].beta,
+                          s.report.factorizations, s.report.residual);
             assert_near(s.report.residual, 0.0, 1e-11 + 3e-15 / cases[i].beta);
             solved_free(&s);
         }

@@ -128,8 +128,8 @@ static void random_convention(randomness *r, plain_context *c, double *rewards, 
 
 static void random_trial(randomness *r, trial *t, int64_t kind)
 {
-    static const char *const KINDS[] = {"margins", "ranked", "group", "random",
-                                        "filter",  "limit",  "limit with variances"};
+    static const char *const KINDS[] = {
+        "margins", "ranked", "group", "random", "filter", "limit", "limit with variances"};
     static const int REWARDS[] = {REWARDS_UNIFORM, REWARDS_INTEGER, REWARDS_GEOMETRIC};
     plain_context *c = &t->context;
     memset(t, 0, sizeof *t);
@@ -315,8 +315,8 @@ static void every_solved_policy_is_stationary_by_definition(void **state)
                 solved_count++;
             }
             if (is_none && s.status >= 0) { /* stationary too where it collapses or circles */
-                plain_balance b = plain_put_back(&t.context, t.penalty, 0.0, 0.0, t.logs, s.policy,
-                                                 s.log_policy);
+                plain_balance b =
+                    plain_put_back(&t.context, t.penalty, 0.0, 0.0, t.logs, s.policy, s.log_policy);
                 double most = s.status == GRPOALIGN_UNSETTLED ? 1e-8 : 1e-11;
                 check_small(fmax(b.off, b.returns), most * b.size, "what is off", &t);
             }

@@ -377,8 +377,8 @@ static void balance_steps(const state *self, plain_balance *out)
     out->relative = (double)relative;
     out->returns = (double)returns;
     /* Of the numbers that fit, the one that the header names. */
-    out->lambda = (double)(most - least > 2.0L * self->beta ? most - self->beta
-                                                            : 0.5L * (most + least));
+    out->lambda =
+        (double)(most - least > 2.0L * self->beta ? most - self->beta : 0.5L * (most + least));
 }
 
 static void balance_slopes(const state *self, plain_balance *out)
@@ -451,8 +451,7 @@ plain_balance plain_put_back(const plain_context *c, int32_t penalty, double alp
 double plain_violation(const plain_context *c, int32_t penalty, double alpha, double beta,
                        const double *log_reference, const double *policy, const double *log_policy)
 {
-    plain_balance b =
-        plain_put_back(c, penalty, alpha, beta, log_reference, policy, log_policy);
+    plain_balance b = plain_put_back(c, penalty, alpha, beta, log_reference, policy, log_policy);
     double unit = penalty == GRPOALIGN_PENALTY_NONE ? 1.0 : fmax(1.0, beta);
     return fmax(fmax(b.off, b.returns) / unit, b.beyond);
 }
