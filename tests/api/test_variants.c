@@ -125,7 +125,7 @@ static const char *describe(const inputs *in, variant v, double beta)
     return text;
 }
 
-static void every_penalty_and_model(void **state)
+static void every_penalty_is_solved_with_every_model(void **state)
 {
     (void)state;
     randomness r = random_start(90);
@@ -193,7 +193,7 @@ static void every_penalty_and_model(void **state)
 
 /* A model over the std of others keeps its levels when a penalty loses classes: what is left is
  * stationary all the same. */
-static void losing_over_the_std_of_others(void **state)
+static void losing_outcomes_over_the_std_of_others_stays_stationary(void **state)
 {
     (void)state;
     double support[] = {0.0, 0.5, 1.0}, rewards[] = {0.0, 0.5, 0.8, 1.0};
@@ -222,7 +222,7 @@ static void losing_over_the_std_of_others(void **state)
 
 /* In the limit without a scale a policy is a softmax of rewards: inside the clamp, without what
  * would leave it below, and refused above. */
-static void direct_kl_at_the_clamp(void **state)
+static void direct_kl_at_the_clamp_is_a_softmax_or_refused(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0, 2.0}, logs[] = {log(0.5), log(0.3), log(0.2)};
@@ -308,9 +308,9 @@ static void the_clamp_is_not_felt_inside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_penalty_and_model),
-        cmocka_unit_test(losing_over_the_std_of_others),
-        cmocka_unit_test(direct_kl_at_the_clamp),
+        cmocka_unit_test(every_penalty_is_solved_with_every_model),
+        cmocka_unit_test(losing_outcomes_over_the_std_of_others_stays_stationary),
+        cmocka_unit_test(direct_kl_at_the_clamp_is_a_softmax_or_refused),
         cmocka_unit_test(the_clamp_is_not_felt_inside),
     };
     return run_chosen(tests);
