@@ -22,7 +22,7 @@ static void expect(grpoalign_status status, const grpoalign_error *error, grpoal
         expect((call), &error, (wanted), (argument), (index), (word), __LINE__);                   \
     } while (0)
 
-static void references(void **state)
+static void bad_references_are_refused_by_argument(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -65,7 +65,7 @@ static void references(void **state)
     grpoalign_reference_free(NULL);
 }
 
-static void models(void **state)
+static void bad_models_are_refused_by_argument(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -175,7 +175,7 @@ static void models(void **state)
     grpoalign_model_free(NULL);
 }
 
-static void solving(void **state)
+static void bad_calls_of_solve_are_refused_by_argument(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -266,7 +266,7 @@ static void solving(void **state)
 
 /* Structs with a size: older, equal and newer callers, and newer ones that use what the library
  * does not know. */
-static void sized_structs(void **state)
+static void structs_of_other_versions_are_understood(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -302,7 +302,7 @@ static void sized_structs(void **state)
     solved_free(&s);
 }
 
-static void presets(void **state)
+static void every_preset_is_filled_and_makes_a_model(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -342,7 +342,7 @@ static void presets(void **state)
     assert_string_equal(c.name, "verl-k3");
 }
 
-static void conventions(void **state)
+static void contradicting_conventions_are_refused(void **state)
 {
     (void)state;
     grpoalign_error error;
@@ -381,7 +381,7 @@ static void conventions(void **state)
            4, -1, "zero_variance");
 }
 
-static void names(void **state)
+static void every_code_has_a_name(void **state)
 {
     (void)state;
     static const int32_t statuses[] = {GRPOALIGN_OK,
@@ -425,9 +425,9 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(references),    cmocka_unit_test(models),  cmocka_unit_test(solving),
-        cmocka_unit_test(sized_structs), cmocka_unit_test(presets), cmocka_unit_test(conventions),
-        cmocka_unit_test(names),
+        cmocka_unit_test(bad_references_are_refused_by_argument),    cmocka_unit_test(bad_models_are_refused_by_argument),  cmocka_unit_test(bad_calls_of_solve_are_refused_by_argument),
+        cmocka_unit_test(structs_of_other_versions_are_understood), cmocka_unit_test(every_preset_is_filled_and_makes_a_model), cmocka_unit_test(contradicting_conventions_are_refused),
+        cmocka_unit_test(every_code_has_a_name),
     };
     return run_chosen(tests);
 }

@@ -183,7 +183,7 @@ static int is_certain(const prompt *p, const solved *o)
     return o->status != GRPOALIGN_COLLAPSED && plain_std(p, policies, 1, 0) < 1e-140;
 }
 
-static void test_one_context_is_the_limit(void **state)
+static void a_batch_of_one_context_is_the_limit(void **state)
 {
     (void)state;
     randomness r = random_start(71);
@@ -255,7 +255,7 @@ static double equation(const prompt *prompts, int64_t count, const grpoalign_pen
     return value;
 }
 
-static void test_definition_and_roots(void **state)
+static void policies_of_a_batch_divide_by_its_own_std(void **state)
 {
     (void)state;
     randomness r = random_start(72);
@@ -344,7 +344,7 @@ static void test_definition_and_roots(void **state)
 
 /* All points of the limit with penalties other than the KLs are found and proved as those of a
  * batch of one: every sign change of the equation along b is one of them. */
-static void test_points_of_the_limit(void **state)
+static void points_of_the_limit_are_found_under_every_penalty(void **state)
 {
     (void)state;
     randomness r = random_start(74);
@@ -409,7 +409,7 @@ static void test_points_of_the_limit(void **state)
 }
 
 /* Below the critical beta training collapses, above it there is a stationary policy. */
-static void test_critical_beta(void **state)
+static void training_collapses_below_the_critical_beta_alone(void **state)
 {
     (void)state;
     static const double REWARDS[] = {0.0, 1.0, 0.4}, LOG_REFERENCE[] = {-0.2, -2.3, -2.3},
@@ -458,7 +458,7 @@ static void test_critical_beta(void **state)
 
 /* Two prompts, one that most policies fail and one that most pass: direct KL has several stationary
  * policies. */
-static void test_several(void **state)
+static void two_prompts_have_several_stationary_policies(void **state)
 {
     (void)state;
     prompt prompts[] = {plain_prompt(2, 1.0, log(0.9), log(0.1), 0.0),
@@ -494,7 +494,7 @@ static void test_several(void **state)
 
 /* Euler steps of the flow d logits = (diag pi - pi pi^T)(u/(sigma + epsilon) - beta g), from near a
  * stable point. */
-static void test_flow_returns(void **state)
+static void stable_points_of_a_batch_draw_the_flow_back(void **state)
 {
     (void)state;
     randomness r = random_start(73);
@@ -596,7 +596,7 @@ static outcome solve_plain(prompt *prompts, int64_t count, double alpha, int32_t
 
 /* What a context in which nothing moves adds to the std counts: without it the first two roots are
  * missed. */
-static void test_spread_that_stays(void **state)
+static void spread_of_a_context_that_does_not_move_counts(void **state)
 {
     (void)state;
     prompt prompts[] = {
@@ -611,7 +611,7 @@ static void test_spread_that_stays(void **state)
 
 /* Where policies are nearly certain at the beginning, where the std ends in nothing, or where
  * numbers do. */
-static void test_far_ends(void **state)
+static void batches_end_where_policies_are_nearly_certain(void **state)
 {
     (void)state;
     /* A reference that gives the better outcome e^-680: sigma is e^-340 at first, and grows. */
@@ -680,7 +680,7 @@ static int32_t stop_at_once(void *user, const grpoalign_progress *progress)
 }
 
 /* A start is not read: contexts have different sizes. And the host may stop the search. */
-static void test_options(void **state)
+static void a_start_is_not_read_and_the_host_may_stop(void **state)
 {
     (void)state;
     int calls = 0;
@@ -715,7 +715,7 @@ static void test_options(void **state)
     grpoalign_penalty_free(penalty);
 }
 
-static void test_weights_and_no_effect(void **state)
+static void weights_count_and_some_penalties_need_no_std(void **state)
 {
     (void)state;
     prompt prompts[3];
@@ -765,7 +765,7 @@ static void expect(grpoalign_status wanted, int argument, int64_t index, const c
     }
 }
 
-static void test_bad_arguments(void **state)
+static void bad_arguments_of_a_batch_are_named(void **state)
 {
     (void)state;
     prompt prompts[] = {plain_prompt(2, 1.0, 0.0, 0.0, 0.0), plain_prompt(2, 1.0, 0.0, 0.0, 0.0)};
@@ -830,7 +830,7 @@ static void test_bad_arguments(void **state)
 
 /* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose do.
  */
-static void test_extremes(void **state)
+static void rewards_of_any_size_and_offset_give_the_same(void **state)
 {
     (void)state;
     grpoalign_penalty *reverse;
@@ -887,18 +887,18 @@ static void test_extremes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_context_is_the_limit),
-        cmocka_unit_test(test_definition_and_roots),
-        cmocka_unit_test(test_several),
-        cmocka_unit_test(test_flow_returns),
-        cmocka_unit_test(test_weights_and_no_effect),
-        cmocka_unit_test(test_bad_arguments),
-        cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_spread_that_stays),
-        cmocka_unit_test(test_far_ends),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_points_of_the_limit),
-        cmocka_unit_test(test_critical_beta),
+        cmocka_unit_test(a_batch_of_one_context_is_the_limit),
+        cmocka_unit_test(policies_of_a_batch_divide_by_its_own_std),
+        cmocka_unit_test(two_prompts_have_several_stationary_policies),
+        cmocka_unit_test(stable_points_of_a_batch_draw_the_flow_back),
+        cmocka_unit_test(weights_count_and_some_penalties_need_no_std),
+        cmocka_unit_test(bad_arguments_of_a_batch_are_named),
+        cmocka_unit_test(rewards_of_any_size_and_offset_give_the_same),
+        cmocka_unit_test(spread_of_a_context_that_does_not_move_counts),
+        cmocka_unit_test(batches_end_where_policies_are_nearly_certain),
+        cmocka_unit_test(a_start_is_not_read_and_the_host_may_stop),
+        cmocka_unit_test(points_of_the_limit_are_found_under_every_penalty),
+        cmocka_unit_test(training_collapses_below_the_critical_beta_alone),
     };
     return run_chosen(tests);
 }

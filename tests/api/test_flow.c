@@ -113,7 +113,7 @@ static plain_context random_context(randomness *r, int kind, double *rewards, do
     return c;
 }
 
-static void against_small_steps(void **state)
+static void the_flow_agrees_with_small_steps(void **state)
 {
     (void)state;
     randomness r = random_start(70);
@@ -151,7 +151,7 @@ static void against_small_steps(void **state)
 }
 
 /* The order of the method: the error falls with the tolerance as its fourth root says. */
-static void order(void **state)
+static void the_error_falls_as_the_order_says(void **state)
 {
     (void)state;
     static const double rewards[3] = {0.0, 0.4, 1.0}, logs[3] = {-0.3, -1.8, -2.7};
@@ -181,7 +181,7 @@ static void order(void **state)
 
 /* Where there is one stationary policy the flow ends there, wherever it starts; its states belong
  * together. */
-static void ends(void **state)
+static void the_flow_ends_at_the_one_stationary_policy(void **state)
 {
     (void)state;
     randomness r = random_start(71);
@@ -242,7 +242,7 @@ static void ends(void **state)
 
 /* Two points attract, one between them repels: which one depends on the start. Below the critical
  * beta all goes. */
-static void several_ends(void **state)
+static void the_start_decides_between_several_ends(void **state)
 {
     (void)state;
     static const double rewards[2] = {0.0, 1.0};
@@ -297,7 +297,7 @@ static void several_ends(void **state)
 /* Where the worse outcomes have nearly gone but a stationary policy keeps them, the flow ends
  * there: the best outcomes have to find their shares first. From near the boundary it comes back.
  */
-static void near_collapse(void **state)
+static void the_flow_ends_where_worse_outcomes_nearly_go(void **state)
 {
     (void)state;
     static const double rewards[5] = {0.0, 0.0, 0.0, 1.0, 1.0};
@@ -338,7 +338,7 @@ static void near_collapse(void **state)
 
 /* Three outcomes, the flow leaves the ray of stationary policies; probabilities far apart;
  * unsupported outcomes stay out. */
-static void stiff(void **state)
+static void a_stiff_flow_ends_at_the_stationary_policy(void **state)
 {
     (void)state;
     static const double rewards[4] = {0.0, 0.5, 1.0, 2.0};
@@ -368,7 +368,7 @@ static int32_t stop_at_five(void *user, const grpoalign_progress *progress)
     return progress->iteration >= 5;
 }
 
-static void bad_arguments(void **state)
+static void bad_arguments_of_a_flow_are_named(void **state)
 {
     (void)state;
     static const double rewards[2] = {0.0, 1.0}, logs[2] = {-1.0, -1.0};
@@ -434,13 +434,13 @@ static void bad_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_small_steps),
-        cmocka_unit_test(order),
-        cmocka_unit_test(ends),
-        cmocka_unit_test(several_ends),
-        cmocka_unit_test(stiff),
-        cmocka_unit_test(near_collapse),
-        cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(the_flow_agrees_with_small_steps),
+        cmocka_unit_test(the_error_falls_as_the_order_says),
+        cmocka_unit_test(the_flow_ends_at_the_one_stationary_policy),
+        cmocka_unit_test(the_start_decides_between_several_ends),
+        cmocka_unit_test(a_stiff_flow_ends_at_the_stationary_policy),
+        cmocka_unit_test(the_flow_ends_where_worse_outcomes_nearly_go),
+        cmocka_unit_test(bad_arguments_of_a_flow_are_named),
     };
     return run_chosen(tests);
 }

@@ -66,7 +66,7 @@ static void random_context(randomness *r, int kind, int64_t n, any_context *out)
     }
 }
 
-static void against_plain_definitions(void **state)
+static void advantages_of_every_model_are_their_definition(void **state)
 {
     (void)state;
     randomness r = random_start(20);
@@ -93,7 +93,7 @@ static void against_plain_definitions(void **state)
 }
 
 /* Slopes along random directions that keep the sum, against Richardson differences. */
-static void slopes_against_differences(void **state)
+static void jacobians_agree_with_differences(void **state)
 {
     (void)state;
     randomness r = random_start(21);
@@ -138,7 +138,7 @@ static void slopes_against_differences(void **state)
 }
 
 /* Shifting rewards changes nothing; scaling them, with epsilon, nothing when divided by the std. */
-static void invariances(void **state)
+static void shifts_and_scales_of_rewards_change_nothing(void **state)
 {
     (void)state;
     randomness r = random_start(22);
@@ -184,7 +184,7 @@ static void invariances(void **state)
 }
 
 /* In-place evaluation, and outcomes without probability. */
-static void corners(void **state)
+static void advantages_may_be_written_in_place_and_nothing_counts_as_nothing(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0, 5.0}, policy[] = {0.5, 0.5, 0.0}, u[3];
@@ -210,7 +210,7 @@ static void corners(void **state)
 
 /* What trainers.md lists for the binary question: P(success) (A+ - A-) p q = D_G(p), here at p =
  * 0.3 and G = 8. */
-static void known_numbers(void **state)
+static void binary_advantages_are_the_published_ones(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0}, policy[] = {0.7, 0.3}, u[2];
@@ -224,11 +224,11 @@ static void known_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_plain_definitions),
-        cmocka_unit_test(slopes_against_differences),
-        cmocka_unit_test(invariances),
-        cmocka_unit_test(corners),
-        cmocka_unit_test(known_numbers),
+        cmocka_unit_test(advantages_of_every_model_are_their_definition),
+        cmocka_unit_test(jacobians_agree_with_differences),
+        cmocka_unit_test(shifts_and_scales_of_rewards_change_nothing),
+        cmocka_unit_test(advantages_may_be_written_in_place_and_nothing_counts_as_nothing),
+        cmocka_unit_test(binary_advantages_are_the_published_ones),
     };
     return run_chosen(tests);
 }

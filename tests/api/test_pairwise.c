@@ -21,7 +21,7 @@ static double lowest(const double *x, int64_t n)
 }
 
 /* A thousand instances of all kinds: margins x reference x size x beta. */
-static void thousand_instances(void **state)
+static void a_thousand_games_are_solved_in_few_factorisations(void **state)
 {
     (void)state;
     randomness r = random_start(50);
@@ -76,29 +76,33 @@ static void thousand_instances(void **state)
     }
 }
 
-static void two_thousand_outcomes(void **state)
+/* A thousand, or two where more work is asked for. */
+static void thousands_of_outcomes_take_few_factorisations(void **state)
 {
     (void)state;
     randomness r = random_start(51);
-    enum { N = 2000 };
-    double *margins = malloc((size_t)N * N * sizeof *margins), *logs = malloc(N * sizeof *logs);
+    enum { LARGEST = 2000 };
+    int64_t n = test_scale() > 1 ? LARGEST : LARGEST / 2;
+    double *margins = malloc((size_t)(n * n) * sizeof *margins);
+    double *logs = malloc((size_t)n * sizeof *logs);
     static const struct {
         int kind, reference;
         double beta;
     } cases[] = {{MARGINS_DENSE, REFERENCE_SKEWED, 1e-6}, {MARGINS_CYCLE, REFERENCE_SKEWED, 1e-2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        random_margins(&r, cases[i].kind, N, margins);
-        random_reference(&r, cases[i].reference, N, logs);
-        plain_context c = {.n = N, .margins = margins};
+        random_margins(&r, cases[i].kind, n, margins);
+        random_reference(&r, cases[i].reference, n, logs);
+        plain_context c = {.n = n, .margins = margins};
         grpoalign_model *model = make_model(&c);
         for (int p = 0; p < 2; p++) {
             solved s = solve_model(model, PENALTIES[p], cases[i].beta, logs, NULL);
             assert_int_equal(s.status, GRPOALIGN_OK);
             assert_true(s.report.factorizations <= MOST_FACTORIZATIONS[p]);
             assert_true(s.report.policy_error < 1e-12);
-            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n", N,
-                          MARGINS_NAMES[cases[i].kind], grpoalign_penalty_name(PENALTIES[p]),
-                          cases[i].beta, s.report.factorizations, s.report.residual);
+            print_message("# %d outcomes, %s, %s, beta %g: %d factorisations, residual %.1e\n",
+                          (int)n, MARGINS_NAMES[cases[i].kind],
+                          grpoalign_penalty_name(PENALTIES[p]), cases[i].beta,
+                          s.report.factorizations, s.report.residual);
             assert_near(s.report.residual, 0.0, 1e-11 + 3e-15 / cases[i].beta);
             solved_free(&s);
         }
@@ -152,7 +156,7 @@ static void lottery(const double *margins, int64_t n, int64_t favour, double *pi
 
 /* As beta -> 0 the policy tends to a maximal lottery, under both penalties. Dense random margins
  * have exactly one. */
-static void small_beta_against_linear_programs(void **state)
+static void small_beta_tends_to_the_maximal_lottery(void **state)
 {
     (void)state;
     randomness r = random_start(52);
@@ -193,7 +197,7 @@ static void small_beta_against_linear_programs(void **state)
 
 /* Rock, paper, scissors and a Condorcet winner; with several lotteries the policy is one of them.
  */
-static void known_games(void **state)
+static void known_games_have_their_known_policies(void **state)
 {
     (void)state;
     double cycle[] = {0, 1, -1, -1, 0, 1, 1, -1, 0}, uniform[] = {1.0 / 3, 1.0 / 3, 1.0 / 3};
@@ -219,7 +223,7 @@ static void known_games(void **state)
 
 /* Degenerate supports, exact ties at beta, references of 1e-300: the policy is right to rounding of
  * its largest entries. */
-static void degenerate(void **state)
+static void degenerate_games_are_right_to_rounding(void **state)
 {
     (void)state;
     double ranked[] = {0, 1, 1, -1, 0, 1, -1, -1, 0}, logs[] = {-685.7432, -1.7495, -0.8298};
@@ -260,13 +264,13 @@ static void degenerate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(thousand_instances),
-        cmocka_unit_test(two_thousand_outcomes),
+        cmocka_unit_test(a_thousand_games_are_solved_in_few_factorisations),
+        cmocka_unit_test(thousands_of_outcomes_take_few_factorisations),
 #ifdef HAVE_GLPK
-        cmocka_unit_test(small_beta_against_linear_programs),
+        cmocka_unit_test(small_beta_tends_to_the_maximal_lottery),
 #endif
-        cmocka_unit_test(known_games),
-        cmocka_unit_test(degenerate),
+        cmocka_unit_test(known_games_have_their_known_policies),
+        cmocka_unit_test(degenerate_games_are_right_to_rounding),
     };
     return run_chosen(tests);
 }

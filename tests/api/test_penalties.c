@@ -4,7 +4,7 @@
 
 enum { MOST = 12 };
 
-static void responses(void **state)
+static void responses_are_policies_with_a_balanced_penalty(void **state)
 {
     (void)state;
     randomness r = random_start(30);
@@ -45,7 +45,7 @@ static void responses(void **state)
     }
 }
 
-static void divergences(void **state)
+static void divergences_are_their_sums(void **state)
 {
     (void)state;
     randomness r = random_start(31);
@@ -91,7 +91,7 @@ static void divergences(void **state)
     }
 }
 
-static void references(void **state)
+static void references_are_normalised_and_keep_zeros(void **state)
 {
     (void)state;
     double p[4], logs[] = {-1e5, -1e5 - 1.0, -INFINITY, -2e5};
@@ -115,7 +115,7 @@ static void references(void **state)
 
 /* Advantages that are enormous beside beta: all goes to the best, and the rest has its power of the
  * gap. */
-static void enormous_prices(void **state)
+static void enormous_advantages_leave_the_best_and_powers_of_the_gap(void **state)
 {
     (void)state;
     static const double ALPHAS[] = {0.0, 0.2, 0.7, 1.0, 1.1, 1.25, 1.3, 1.7, 1.9, 2.0};
@@ -145,7 +145,7 @@ static void enormous_prices(void **state)
 }
 
 /* The least and the greatest that references and advantages may be, by answers of 400 digits. */
-static void hostile_responses(void **state)
+static void responses_at_the_ends_of_doubles_have_their_digits(void **state)
 {
     (void)state;
     static const struct {
@@ -194,7 +194,7 @@ static void hostile_responses(void **state)
 
 /* k3 times the ratio, clamped: a softmax while all log ratios stay inside the clamp, and without
  * the outcomes that would leave it at the lower end; answers of 40 digits. */
-static void clamped_direct_kl(void **state)
+static void clamped_direct_kl_is_a_softmax_without_what_it_loses(void **state)
 {
     (void)state;
     static const double REFERENCE[] = {0.25, 0.25, 0.5};
@@ -233,7 +233,7 @@ static void clamped_direct_kl(void **state)
 }
 
 /* The table of penalties: every kind once, found again by its name. */
-static void names(void **state)
+static void every_penalty_is_found_by_its_name(void **state)
 {
     (void)state;
     int64_t count = 0;
@@ -267,10 +267,10 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses),         cmocka_unit_test(divergences),
-        cmocka_unit_test(references),        cmocka_unit_test(enormous_prices),
-        cmocka_unit_test(hostile_responses), cmocka_unit_test(names),
-        cmocka_unit_test(clamped_direct_kl),
+        cmocka_unit_test(responses_are_policies_with_a_balanced_penalty),         cmocka_unit_test(divergences_are_their_sums),
+        cmocka_unit_test(references_are_normalised_and_keep_zeros),        cmocka_unit_test(enormous_advantages_leave_the_best_and_powers_of_the_gap),
+        cmocka_unit_test(responses_at_the_ends_of_doubles_have_their_digits), cmocka_unit_test(every_penalty_is_found_by_its_name),
+        cmocka_unit_test(clamped_direct_kl_is_a_softmax_without_what_it_loses),
     };
     return run_chosen(tests);
 }

@@ -12,7 +12,7 @@ static double allowed(double beta, double largest)
     return 1e-11 + 1e-14 * largest / beta;
 }
 
-static void every_model_and_penalty(void **state)
+static void both_kls_are_stationary_with_every_model(void **state)
 {
     (void)state;
     randomness r = random_start(40);
@@ -78,7 +78,7 @@ static void every_model_and_penalty(void **state)
 }
 
 /* Binary questions: the paper's (14), (15) and the shift-only forms; trainers.md section 5. */
-static void closed_forms(void **state)
+static void binary_answers_are_their_closed_forms(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0};
@@ -138,7 +138,7 @@ static void closed_forms(void **state)
 }
 
 /* Direct KL can have several stationary policies, or none: theory.md section 3. */
-static void several_and_none(void **state)
+static void several_stationary_policies_and_none_are_said(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0}, logs[] = {log(0.9), log(0.1)};
@@ -199,7 +199,7 @@ static void permuted(const double *x, const int64_t *order, int64_t n, double *o
     }
 }
 
-static void properties(void **state)
+static void order_merging_and_large_beta_change_nothing_else(void **state)
 {
     (void)state;
     randomness r = random_start(41);
@@ -275,7 +275,7 @@ static void properties(void **state)
     }
 }
 
-static void edge_cases(void **state)
+static void single_flat_and_enormous_contexts_are_solved(void **state)
 {
     (void)state;
     double one[] = {3.0}, equal[] = {2.0, 2.0, 2.0}, rewards[] = {0.0, 1.0, 2.0},
@@ -377,7 +377,7 @@ static void edge_cases(void **state)
 }
 
 /* Prices and probabilities beyond the doubles. */
-static void extremes(void **state)
+static void answers_beyond_doubles_have_their_logarithms(void **state)
 {
     (void)state;
     double rewards[] = {0.0, 1.0}, logs[] = {0.0, -5000.0};
@@ -418,7 +418,7 @@ static int32_t watch(void *user, const grpoalign_progress *progress)
     return self->calls == self->stop_at;
 }
 
-static void progress(void **state)
+static void the_host_watches_stops_and_limits_a_solve(void **state)
 {
     (void)state;
     randomness r = random_start(43);
@@ -469,7 +469,7 @@ static void progress(void **state)
 /* Two hundred rewards in groups of sixteen, and a thousand in groups of three: solved, and
  * stationary by the model's own advantages. */
 /* Groups with many rewards under reverse KL: how many factorisations a solve takes. */
-static void effort(void **state)
+static void groups_take_few_factorisations(void **state)
 {
     (void)state;
     enum { N = 48 };
@@ -497,7 +497,7 @@ static void effort(void **state)
     assert_true(worst <= 30);
 }
 
-static void many_levels(void **state)
+static void groups_of_many_levels_are_solved(void **state)
 {
     (void)state;
     randomness r = random_start(44);
@@ -528,7 +528,7 @@ static void many_levels(void **state)
 
 /* Beside a fold, where the branch from pi_ref has just ended, the answer is where training goes on
  * to. */
-static void past_a_fold(void **state)
+static void past_a_fold_the_answer_is_where_training_goes(void **state)
 {
     (void)state;
     static const double rewards[3] = {0.0, 0.024359204216691747, 1.0};
@@ -549,7 +549,7 @@ static void past_a_fold(void **state)
 
 /* References that hold the best outcome nearly alone, or penalties that do: the other's probability
  * is below what the best's distance from 1 can tell. */
-static void nearly_certain(void **state)
+static void nearly_certain_policies_keep_what_is_small(void **state)
 {
     (void)state;
     static const struct {
@@ -602,7 +602,7 @@ static void nearly_certain(void **state)
 
 /* Jensen-Shannon in groups where the best outcome starts with next to nothing: its price is the
  * pole but for a rounding. The answers are from the sum over all groups, to 50 digits. */
-static void near_the_pole(void **state)
+static void answers_beside_the_pole_agree_with_50_digits(void **state)
 {
     (void)state;
     static const double TWO[] = {1.0, 0.0}, THREE[] = {1.0, 0.4, 0.0};
@@ -627,7 +627,7 @@ static void near_the_pole(void **state)
 
 /* Chi-squared in the limit of two outcomes: beta = p q/((x - p) sqrt(x (1 - x))), so that the
  * critical beta is p/0.32475 where p is small. */
-static void small_best_references(void **state)
+static void a_best_outcome_of_any_small_reference_is_solved(void **state)
 {
     (void)state;
     static const double REWARDS[] = {1.0, 0.0};
@@ -659,19 +659,19 @@ static void small_best_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_model_and_penalty),
-        cmocka_unit_test(closed_forms),
-        cmocka_unit_test(several_and_none),
-        cmocka_unit_test(properties),
-        cmocka_unit_test(edge_cases),
-        cmocka_unit_test(extremes),
-        cmocka_unit_test(progress),
-        cmocka_unit_test(many_levels),
-        cmocka_unit_test(effort),
-        cmocka_unit_test(past_a_fold),
-        cmocka_unit_test(nearly_certain),
-        cmocka_unit_test(near_the_pole),
-        cmocka_unit_test(small_best_references),
+        cmocka_unit_test(both_kls_are_stationary_with_every_model),
+        cmocka_unit_test(binary_answers_are_their_closed_forms),
+        cmocka_unit_test(several_stationary_policies_and_none_are_said),
+        cmocka_unit_test(order_merging_and_large_beta_change_nothing_else),
+        cmocka_unit_test(single_flat_and_enormous_contexts_are_solved),
+        cmocka_unit_test(answers_beyond_doubles_have_their_logarithms),
+        cmocka_unit_test(the_host_watches_stops_and_limits_a_solve),
+        cmocka_unit_test(groups_of_many_levels_are_solved),
+        cmocka_unit_test(groups_take_few_factorisations),
+        cmocka_unit_test(past_a_fold_the_answer_is_where_training_goes),
+        cmocka_unit_test(nearly_certain_policies_keep_what_is_small),
+        cmocka_unit_test(answers_beside_the_pole_agree_with_50_digits),
+        cmocka_unit_test(a_best_outcome_of_any_small_reference_is_solved),
     };
     return run_chosen(tests);
 }

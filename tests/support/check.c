@@ -1,13 +1,5 @@
 #include "check.h"
 
-void choose_tests(void)
-{
-    const char *chosen = getenv("GRPOALIGN_TEST");
-    if (chosen != NULL && chosen[0] != '\0') {
-        cmocka_set_test_filter(chosen);
-    }
-}
-
 static uint64_t seed_of_run(void)
 {
     const char *given = getenv("GRPOALIGN_TEST_SEED");
@@ -19,6 +11,46 @@ int test_scale(void)
     const char *given = getenv("GRPOALIGN_TEST_SCALE");
     int scale = given != NULL ? atoi(given) : 1;
     return scale > 0 ? scale : 1;
+}
+
+/* Whether a name matches a pattern with * and ?, as in file names. */
+static int matches(const char *pattern, const char *name)
+{
+    if (*pattern == '*') {
+        return matches(pattern + 1, name) || (*name != '\0' && matches(pattern, name + 1));
+    }
+    if (*pattern == '\0' || *name == '\0') {
+        return *pattern == *name;
+    }
+    return (*pattern == '?' || *pattern == *name) && matches(pattern + 1, name + 1);
+}
+
+int run_table(const struct CMUnitTest *tests, size_t count)
+{
+    const char *chosen = getenv("GRPOALIGN_TEST");
+    if (getenv("GRPOALIGN_TEST_LIST") != NULL) {
+        for (size_t i = 0; i < count; i++) {
+            puts(tests[i].name);
+        }
+        return 0;
+    }
+    if (chosen != NULL && chosen[0] != '\0') {
+        size_t found = 0;
+        for (size_t i = 0; i < count; i++) {
+            found += (size_t)matches(chosen, tests[i].name);
+        }
+        if (found == 0) { /* nothing tested must not look like a success */
+            fprintf(stderr, "no test here is called %s\n", chosen);
+            return 1;
+        }
+        cmocka_set_test_filter(chosen);
+    }
+    int failed = _cmocka_run_group_tests("tests", tests, count, NULL, NULL);
+    if (failed != 0) {
+        print_message("# to repeat: GRPOALIGN_TEST_SEED=%llu GRPOALIGN_TEST_SCALE=%d\n",
+                      (unsigned long long)seed_of_run(), test_scale());
+    }
+    return failed;
 }
 
 randomness random_start(uint64_t salt)
@@ -155,297 +187,20 @@ void random_rewards(randomness *self, int kind, int64_t n, double *rewards)
     }
 }
 
-static void each_sequence(const double *levels, int64_t k, const double *w, int64_t size,
-                          double epsilon, int ddof, int64_t placed, double *members,
-                          long double probability, long double *advantage)
-{
-    if (probability == 0.0L) {
-        return;
-    }
-    if (placed < size) {
-        for (int64_t l = 0; l < k; l++) {
-            members[placed] = levels[l];
-            each_sequence(levels, k, w, size, epsilon, ddof, placed + 1, members,
-                          probability * (long double)w[l], advantage);
-        }
-        return;
-    }
-    for (int64_t m = 0; m < k; m++) {
-        members[0] = levels[m];
-        long double mean = 0.0L, squares = 0.0L;
-        int equal = 1;
-        for (int64_t i = 0; i < size; i++) {
-            mean += ((long double)members[i] - (long double)members[0]) / (long double)size;
-            equal = equal && members[i] == members[0];
-        }
-        for (int64_t i = 0; i < size; i++) {
-            long double d = (long double)members[i] - (long double)members[0] - mean;
-            squares += d * d;
-        }
-        if (!equal) {
-            advantage[m] -= probability * mean /
-                            (sqrtl(squares / (long double)(size - ddof)) + (long double)epsilon);
-        }
-    }
-}
-
-void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size,
-                           double epsilon, int ddof, long double *advantage)
-{
-    double *members = malloc((size_t)size * sizeof *members);
-    for (int64_t m = 0; m < k; m++) {
-        advantage[m] = 0.0L;
-    }
-    each_sequence(levels, k, w, size, epsilon, ddof, 1, members, 1.0L, advantage);
-    free(members);
-}
-
-/* The reward everything is measured from: that of the heaviest outcome, because its neighbours
- * decide small spreads. */
-static long double origin_of(const plain_context *c, const double *policy)
-{
-    int64_t heaviest = 0;
-    for (int64_t o = 1; o < c->n; o++) {
-        heaviest = policy[o] > policy[heaviest] ? o : heaviest;
-    }
-    return (long double)c->rewards[heaviest];
-}
-
-/* The mean is relative to the origin; policies sum to 1 only within rounding, which matters where
- * the spread is small. */
-static void plain_moments(const plain_context *c, const double *policy, long double *mean,
-                          long double *sigma)
-{
-    long double total = 0.0L, origin = origin_of(c, policy);
-    *mean = 0.0L;
-    for (int64_t o = 0; o < c->n; o++) {
-        total += (long double)policy[o];
-    }
-    for (int64_t o = 0; o < c->n; o++) {
-        *mean += (long double)policy[o] / total * ((long double)c->rewards[o] - origin);
-    }
-    long double variance = 0.0L;
-    for (int64_t o = 0; o < c->n; o++) {
-        long double d = (long double)c->rewards[o] - origin - *mean;
-        variance += (long double)policy[o] / total *
-                    (d * d + (c->variances != NULL ? (long double)c->variances[o] : 0.0L));
-    }
-    *sigma = sqrtl(variance);
-}
-
-void plain_advantage(const plain_context *c, const double *policy, long double *advantage)
-{
-    int64_t n = c->n;
-    if (c->margins != NULL || (c->group_size == 0 && !c->limit)) {
-        for (int64_t i = 0; i < n; i++) {
-            advantage[i] = 0.0L;
-            for (int64_t j = 0; j < n; j++) {
-                long double m = c->margins != NULL ? (long double)c->margins[i * n + j]
-                                                   : (long double)((c->rewards[i] > c->rewards[j]) -
-                                                                   (c->rewards[i] < c->rewards[j]));
-                advantage[i] += m * (long double)policy[j];
-            }
-        }
-        return;
-    }
-    if (c->support != NULL) {
-        double *w = calloc((size_t)c->k, sizeof *w);
-        long double *a = calloc((size_t)c->k, sizeof *a), mean = 0.0L;
-        for (int64_t o = 0; o < n; o++) {
-            for (int64_t l = 0; l < c->k; l++) {
-                w[l] += policy[o] * c->distribution[o * c->k + l];
-                mean += (long double)policy[o] * (long double)c->distribution[o * c->k + l] *
-                        ((long double)c->support[l] - (long double)c->support[0]);
-            }
-        }
-        if (c->unscaled) {
-            for (int64_t l = 0; l < c->k; l++) {
-                a[l] = (1.0L - 1.0L / (long double)c->group_size) *
-                       ((long double)c->support[l] - (long double)c->support[0] - mean);
-            }
-        } else {
-            plain_group_advantage(c->support, c->k, w, c->group_size, c->epsilon, c->ddof, a);
-        }
-        for (int64_t o = 0; o < n; o++) {
-            advantage[o] = 0.0L;
-            for (int64_t l = 0; l < c->k; l++) {
-                advantage[o] += (long double)c->distribution[o * c->k + l] * a[l];
-            }
-        }
-        free(w);
-        free(a);
-        return;
-    }
-    if (c->limit || c->unscaled) {
-        long double mean, sigma, share = c->limit ? 1.0L : 1.0L - 1.0L / (long double)c->group_size;
-        plain_moments(c, policy, &mean, &sigma);
-        for (int64_t o = 0; o < n; o++) {
-            long double d = (long double)c->rewards[o] - origin_of(c, policy) - mean;
-            advantage[o] = c->unscaled ? share * d
-                           : d == 0.0L ? 0.0L
-                                       : d / (sigma + (long double)c->epsilon);
-        }
-        return;
-    }
-    plain_group_advantage(c->rewards, n, policy, c->group_size, c->epsilon, c->ddof, advantage);
-}
-
-double plain_residual(const plain_context *c, int32_t penalty, double beta,
-                      const double *log_reference, const double *policy)
-{
-    int64_t n = c->n;
-    long double *u = malloc((size_t)n * sizeof *u), mean = 0.0L, total = 0.0L, top = -INFINITY,
-                z = 0.0L, ref_top = -INFINITY;
-    double worst = 0.0;
-    plain_advantage(c, policy, u);
-    for (int64_t o = 0; o < n; o++) {
-        mean += (long double)policy[o] * u[o];
-        ref_top = fmaxl(ref_top, (long double)log_reference[o]);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        total += expl((long double)log_reference[o] - ref_top);
-    }
-    long double shift = ref_top + logl(total);
-    for (int64_t o = 0; o < n; o++) {
-        top = fmaxl(top, (long double)log_reference[o] - shift + u[o] / (long double)beta);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        z += expl((long double)log_reference[o] - shift + u[o] / (long double)beta - top);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        long double lr = (long double)log_reference[o] - shift, r;
-        if (penalty == GRPOALIGN_PENALTY_REVERSE_KL) {
-            r = (long double)policy[o] * (1.0L - (u[o] - mean) / (long double)beta) - expl(lr);
-        } else {
-            r = policy[o] > 1e-250
-                    ? logl((long double)policy[o]) - lr - u[o] / (long double)beta + top + logl(z)
-                    : 0.0L;
-        }
-        worst = fmax(worst, (double)fabsl(r));
-    }
-    free(u);
-    return worst;
-}
-
-/* g(l) of a penalty with a smooth one. */
-static long double plain_g(int32_t penalty, long double alpha, long double l)
-{
-    switch (penalty) {
-    case GRPOALIGN_PENALTY_REVERSE_KL:
-        return -expm1l(-l);
-    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
-        return expl(-l) - 1.0L + l <= 10.0L ? -expm1l(-l) : 0.0L;
-    case GRPOALIGN_PENALTY_DIRECT_KL:
-    case GRPOALIGN_PENALTY_KL_IN_REWARD:
-        return l;
-    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
-        return expl(-l) - 1.0L + l <= 10.0L ? l : 0.0L;
-    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
-        return l + 0.5L * l * l;
-    case GRPOALIGN_PENALTY_CHI_SQUARED:
-        return expm1l(l);
-    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
-        return l > -30.0L ? -0.5L * log1pl(0.5L * expm1l(-l)) : 0.5L * (l + logl(2.0L));
-    case GRPOALIGN_PENALTY_ALPHA:
-        return alpha == 1.0L ? l : expm1l((alpha - 1.0L) * l) / (alpha - 1.0L);
-    default:
-        return 0.0L;
-    }
-}
-
-/* What g is at least, where an outcome has no probability: minus infinity for most. */
-static long double plain_g_of_nothing(int32_t penalty, long double alpha)
-{
-    switch (penalty) {
-    case GRPOALIGN_PENALTY_CHI_SQUARED:
-        return -1.0L;
-    case GRPOALIGN_PENALTY_ALPHA:
-        return alpha > 1.0L ? -1.0L / (alpha - 1.0L) : -INFINITY;
-    case GRPOALIGN_PENALTY_NONE:
-        return 0.0L;
-    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
-        return -1.0L;
-    default:
-        return -INFINITY;
-    }
-}
-
-static int plain_lets_go(int32_t penalty)
-{
-    return penalty == GRPOALIGN_PENALTY_SQUARED_LOG_RATIO ||
-           penalty == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED ||
-           penalty == GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED;
-}
-
-/* The distance from u - lambda to beta times the step of total variation. */
-static long double plain_off_step(long double l, long double due, long double beta)
-{
-    const long double at_reference = 1e-12L;
-    if (l > at_reference) {
-        return due - beta;
-    }
-    if (l < -at_reference) {
-        return due + beta;
-    }
-    return fmaxl(0.0L, fabsl(due) - beta);
-}
-
-double plain_violation(const plain_context *c, int32_t penalty, double alpha, double beta,
-                       const double *log_reference, const double *policy, const double *log_policy)
-{
-    int64_t n = c->n;
-    long double *u = malloc((size_t)n * sizeof *u),
-                b = penalty == GRPOALIGN_PENALTY_NONE ? 0.0L : beta;
-    long double lambda = 0.0L, total = 0.0L, top = -INFINITY, worst = 0.0L;
-    int steps = penalty == GRPOALIGN_PENALTY_TOTAL_VARIATION;
-    plain_advantage(c, policy, u);
-    for (int64_t o = 0; o < n; o++) {
-        u[o] = penalty == GRPOALIGN_PENALTY_KL_IN_REWARD ? (long double)c->rewards[o] : u[o];
-        top = fmaxl(top, (long double)log_reference[o]);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        total += expl((long double)log_reference[o] - top);
-    }
-    long double shift = top + logl(total), most = -INFINITY, least = INFINITY;
-    int gained = 0;
-    for (int64_t o = 0; o < n; o++) {
-        long double l = (long double)log_policy[o] - ((long double)log_reference[o] - shift);
-        if (policy[o] > 0.0 && !steps) {
-            lambda += (long double)policy[o] * (u[o] - b * plain_g(penalty, alpha, l));
-        }
-        if (policy[o] > 0.0) {
-            most = fmaxl(most, u[o]);
-            least = fminl(least, u[o]);
-            gained = gained || l > 1e-12L;
-        }
-    }
-    if (steps) { /* what gains gives lambda; else any that holds what stands at the reference */
-        lambda = gained ? most - b : 0.5L * (most + least);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        long double l = (long double)log_policy[o] - ((long double)log_reference[o] - shift);
-        long double due = u[o] - lambda, off;
-        if (policy[o] == 0.0) {
-            long double floor = plain_g_of_nothing(penalty, alpha);
-            off = plain_lets_go(penalty) || isinf(floor) ? 0.0L : fmaxl(0.0L, due - b * floor);
-        } else if (steps) {
-            off = (long double)policy[o] * fabsl(plain_off_step(l, due, b));
-        } else {
-            off = (long double)policy[o] * fabsl(due - b * plain_g(penalty, alpha, l));
-        }
-        worst = fmaxl(worst, off);
-    }
-    free(u);
-    return (double)(worst / fmaxl(1.0L, b));
-}
-
 grpoalign_model *make_model(const plain_context *c)
 {
     grpoalign_model *model = NULL;
     grpoalign_error error;
-    grpoalign_reward_options options;
-    grpoalign_reward_options_init(&options, sizeof options);
-    options.scale = c->unscaled ? GRPOALIGN_SCALE_NONE : GRPOALIGN_SCALE_STD;
+    grpoalign_reward_options options = GRPOALIGN_REWARD_OPTIONS_INIT;
+    options.scale = c->unscaled      ? GRPOALIGN_SCALE_NONE
+                    : c->over_others ? GRPOALIGN_SCALE_STD_OF_OTHERS
+                    : c->over_mean   ? GRPOALIGN_SCALE_MEAN
+                                     : GRPOALIGN_SCALE_STD;
+    options.baseline =
+        c->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
+    options.epsilon_place = c->inside ? GRPOALIGN_EPSILON_INSIDE : GRPOALIGN_EPSILON_OUTSIDE;
+    options.zero_variance =
+        c->filtered ? GRPOALIGN_ZERO_VARIANCE_DROP : GRPOALIGN_ZERO_VARIANCE_KEEP;
     options.ddof = c->ddof;
     options.epsilon = c->epsilon;
     grpoalign_status status =

@@ -17,14 +17,18 @@
 #include <grpoalign/grpoalign.h>
 
 #include "parts.h"
+#include "plain.h"
 
-/* Runs a table of tests: all, or those that GRPOALIGN_TEST names (with * and ? as in file names). */
-#define run_chosen(tests) (choose_tests(), cmocka_run_group_tests(tests, NULL, NULL))
+/* ---- running: GRPOALIGN_TEST names the tests of a table that run (with * and ? as in file names),
+ * all where it is not set; where it matches none, that is a failure. GRPOALIGN_TEST_LIST prints
+ * their names instead ---- */
 
-void choose_tests(void);
+#define run_chosen(tests) run_table(tests, sizeof(tests) / sizeof *(tests))
+
+int run_table(const struct CMUnitTest *tests, size_t count);
 
 /* ---- random numbers: GRPOALIGN_TEST_SEED, printed when a test fails; GRPOALIGN_TEST_SCALE
- * multiplies the work ---- */
+ * multiplies the number of random cases ---- */
 
 typedef struct randomness {
     uint64_t state;
@@ -67,42 +71,6 @@ enum {
     REWARDS_KINDS
 };
 void random_rewards(randomness *self, int kind, int64_t n, double *rewards);
-
-/* ---- plain answers in long double; nothing here comes from the library ---- */
-
-/* A[level] for one member at each level and size-1 others drawn from w: every sequence of others,
- * one after the other. */
-void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size,
-                           double epsilon, int ddof, long double *advantage);
-
-/* A context for the plain answers; what does not apply is NULL or 0. */
-typedef struct plain_context {
-    int64_t n;
-    const double *margins;
-    const double *rewards;   /* pairwise by reward, group, limit */
-    const double *variances; /* limit */
-    const double *support, *distribution;
-    int64_t k, group_size;
-    int limit, unscaled, ddof;
-    double epsilon;
-} plain_context;
-
-void plain_advantage(const plain_context *context, const double *policy, long double *advantage);
-
-/* How far policy is from stationary, by the definition: reverse |pi (1 - (u - mean)/beta) - ref|,
- * direct |log(pi/ref) - u/beta + log Z| over outcomes with pi > 1e-250. */
-double plain_residual(const plain_context *context, int32_t penalty, double beta,
-                      const double *log_reference, const double *policy);
-
-/*
- * How far a policy is from stationary under any penalty, by its definition in <grpoalign/penalty.h>:
- * the largest pi_o |u_o - beta g(l_o) - lambda| / max(1, beta), lambda being their mean under pi, l
- * = log_policy - log_reference. An outcome without probability counts by what it is due: where a
- * penalty holds every outcome it must not want to come back. With the KL inside the reward u are the
- * rewards.
- */
-double plain_violation(const plain_context *context, int32_t penalty, double alpha, double beta,
-                       const double *log_reference, const double *policy, const double *log_policy);
 
 /* ---- the library in one call ---- */
 

@@ -46,7 +46,7 @@ static void advantages(const gra_expectation *e, const double *w, double *a)
     gra_arena_free(&arena);
 }
 
-static void against_every_sequence(void **state)
+static void advantages_are_the_sum_over_every_sequence(void **state)
 {
     (void)state;
     randomness r = random_start(10);
@@ -147,7 +147,7 @@ static void every_group(const gra_group_rule *rule, const double *x, int64_t k, 
 }
 
 /* Every convention and method against the sum over all groups. */
-static void conventions(void **state)
+static void every_convention_is_the_sum_over_all_groups(void **state)
 {
     (void)state;
     randomness r = random_start(21);
@@ -193,7 +193,7 @@ static void conventions(void **state)
 
 /* Larger groups and more levels than sequences can be listed for: enumeration of compositions
  * against quadrature. */
-static void against_each_other(void **state)
+static void enumeration_and_quadrature_agree(void **state)
 {
     (void)state;
     randomness r = random_start(11);
@@ -290,7 +290,7 @@ static void compose(compositions *c, int64_t level, int64_t left, long double pr
 
 /* Two levels a hair apart among others: groups of those two alone have a divisor that squares in
  * double cannot hold, and weigh what its inverse makes of their probability. */
-static void near_ties(void **state)
+static void levels_a_hair_apart_have_their_weight(void **state)
 {
     (void)state;
     static const double GAPS[] = {1e-3, 1e-7, 1e-10, 1e-15, 1e-40, 1e-154, 1e-163, 1e-200, 1e-300};
@@ -334,7 +334,7 @@ static void near_ties(void **state)
 }
 
 /* What every expectation satisfies, at sizes where no other method reaches. */
-static void properties(void **state)
+static void expectations_are_zero_sum_ascending_and_symmetric(void **state)
 {
     (void)state;
     randomness r = random_start(12);
@@ -370,7 +370,7 @@ static void properties(void **state)
 
 /* As groups grow the advantage tends to (x - mean) / sigma; at 2^31 - 1 members it is there to nine
  * digits. */
-static void enormous_groups(void **state)
+static void enormous_groups_tend_to_the_limit(void **state)
 {
     (void)state;
     double x[] = {0.0, 0.3, 0.9}, w[] = {0.5, 0.3, 0.2}, a[3];
@@ -392,7 +392,7 @@ static void enormous_groups(void **state)
 
 /* The quadrature of 1/S itself: two levels one gap apart in a group of two have one S, and A = 1/2
  * gap / (S + eps). */
-static void scales(void **state)
+static void the_quadrature_of_the_scale_is_exact(void **state)
 {
     (void)state;
     for (double gap = 0.9; gap > 1e-15; gap *= 0.37) {
@@ -409,7 +409,7 @@ static void scales(void **state)
     }
 }
 
-static void slopes(void **state)
+static void jacobians_are_derivatives_of_expectations(void **state)
 {
     (void)state;
     randomness r = random_start(13);
@@ -463,7 +463,7 @@ static void slopes(void **state)
 
 /* Over the mean in groups of two, towards levels without weight that are small beside all that have
  * any. */
-static void slopes_beside_nothing(void **state)
+static void slopes_towards_levels_without_weight_are_exact(void **state)
 {
     (void)state;
     static const double X[] = {0.0, 9e-8, 0.9}, W[] = {0.0, 0.0, 1.0};
@@ -482,7 +482,7 @@ static void slopes_beside_nothing(void **state)
     }
 }
 
-static void coarse_slopes(void **state)
+static void coarse_slopes_are_near_the_exact_ones(void **state)
 {
     (void)state;
     randomness r = random_start(14);
@@ -547,7 +547,7 @@ static void the_gap_over_the_mean_falls(void **state)
     }
 }
 
-static void choices(void **state)
+static void the_cheapest_method_is_chosen(void **state)
 {
     (void)state;
     double x[40];
@@ -576,19 +576,19 @@ static void choices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_every_sequence),
-        cmocka_unit_test(conventions),
-        cmocka_unit_test(against_each_other),
-        cmocka_unit_test(near_ties),
-        cmocka_unit_test(properties),
-        cmocka_unit_test(enormous_groups),
-        cmocka_unit_test(scales),
-        cmocka_unit_test(slopes),
-        cmocka_unit_test(slopes_beside_nothing),
-        cmocka_unit_test(coarse_slopes),
+        cmocka_unit_test(advantages_are_the_sum_over_every_sequence),
+        cmocka_unit_test(every_convention_is_the_sum_over_all_groups),
+        cmocka_unit_test(enumeration_and_quadrature_agree),
+        cmocka_unit_test(levels_a_hair_apart_have_their_weight),
+        cmocka_unit_test(expectations_are_zero_sum_ascending_and_symmetric),
+        cmocka_unit_test(enormous_groups_tend_to_the_limit),
+        cmocka_unit_test(the_quadrature_of_the_scale_is_exact),
+        cmocka_unit_test(jacobians_are_derivatives_of_expectations),
+        cmocka_unit_test(slopes_towards_levels_without_weight_are_exact),
+        cmocka_unit_test(coarse_slopes_are_near_the_exact_ones),
         cmocka_unit_test(the_gap_is_convex),
         cmocka_unit_test(the_gap_over_the_mean_falls),
-        cmocka_unit_test(choices),
+        cmocka_unit_test(the_cheapest_method_is_chosen),
     };
     return run_chosen(tests);
 }

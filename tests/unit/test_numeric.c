@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/numeric.h"
 
-static void divergence_integrands(void **state)
+static void divergence_integrands_keep_their_digits(void **state)
 {
     (void)state;
     randomness r = random_start(1);
@@ -31,7 +31,7 @@ static void divergence_integrands(void **state)
     assert_near(gra_k3(0.0) + gra_bregman(0.0), 0.0, 0.0);
 }
 
-static void std_weight(void **state)
+static void the_weight_of_a_std_keeps_its_digits(void **state)
 {
     (void)state;
     /* 2/sqrt(pi) - 2 z exp(z^2) erfc(z); for large z it tends to 1/(sqrt(pi) z^2). */
@@ -48,7 +48,7 @@ static void std_weight(void **state)
     assert_near(gra_std_weight(1e200), 0.0, 0.0);
 }
 
-static void wright_omega(void **state)
+static void wright_omega_solves_its_equation(void **state)
 {
     (void)state;
     for (double x = -700.0; x < 1e8; x += 0.37 + fabs(x) * 0.01) {
@@ -74,7 +74,7 @@ static double steep(void *context, double x)
     return tanh(1e6 * (x - 0.3));
 }
 
-static void roots(void **state)
+static void roots_are_found_in_their_bracket(void **state)
 {
     (void)state;
     int calls = 0;
@@ -84,7 +84,7 @@ static void roots(void **state)
     assert_near(gra_root(cubic, &calls, 3.0, 0.0, 10.0, 1.0), 3.0, 0.0);
 }
 
-static void sums(void **state)
+static void sums_are_compensated(void **state)
 {
     (void)state;
     double x[] = {1.0, 1e100, 1.0, -1e100};
@@ -98,7 +98,7 @@ static void sums(void **state)
     assert_true(isinf(gra_log_sum_exp(logs + 2, 1)));
 }
 
-static void arenas(void **state)
+static void arenas_refuse_what_is_too_large_and_align_the_rest(void **state)
 {
     (void)state;
     gra_arena arena = GRA_ARENA_INIT;
@@ -122,12 +122,12 @@ static void arenas(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(divergence_integrands),
-        cmocka_unit_test(std_weight),
-        cmocka_unit_test(wright_omega),
-        cmocka_unit_test(roots),
-        cmocka_unit_test(sums),
-        cmocka_unit_test(arenas),
+        cmocka_unit_test(divergence_integrands_keep_their_digits),
+        cmocka_unit_test(the_weight_of_a_std_keeps_its_digits),
+        cmocka_unit_test(wright_omega_solves_its_equation),
+        cmocka_unit_test(roots_are_found_in_their_bracket),
+        cmocka_unit_test(sums_are_compensated),
+        cmocka_unit_test(arenas_refuse_what_is_too_large_and_align_the_rest),
     };
     return run_chosen(tests);
 }

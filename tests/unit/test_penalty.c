@@ -113,7 +113,7 @@ static double rounding_of(const gra_penalty *law, double l)
     return DBL_EPSILON * (1.0 + fabs(l) + fabs(s) * law->log_slope(law, s));
 }
 
-static void slacks(void **state)
+static void slacks_and_log_ratios_are_inverse(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -154,7 +154,7 @@ static void slacks(void **state)
 }
 
 /* Far up, where g is its pole to the last bit. */
-static void digits_at_the_pole(void **state)
+static void digits_are_kept_at_the_pole(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -173,7 +173,7 @@ static void digits_at_the_pole(void **state)
     assert_true(poles > 5);
 }
 
-static void scores(void **state)
+static void scores_are_those_of_the_header(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -259,7 +259,7 @@ static void check_pair(const gra_penalty *law, const classes *over, const double
     }
 }
 
-static void responses(void **state)
+static void responses_balance_every_outcome(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -311,7 +311,7 @@ static void responses(void **state)
     }
 }
 
-static void one_class(void **state)
+static void the_resolvent_of_one_class_solves_its_equation(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -349,7 +349,7 @@ static void one_class(void **state)
     }
 }
 
-static void paths(void **state)
+static void paths_start_at_the_reference_and_rise_with_theta(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -413,7 +413,7 @@ static double divergence_of(const gra_penalty *law, const classes *over, const d
 }
 
 /* 0 at the reference and above elsewhere; and its slope from one outcome to another is that of g. */
-static void divergences(void **state)
+static void divergences_are_least_at_the_reference(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -463,7 +463,7 @@ static void divergences(void **state)
 }
 
 /* What lets outcomes go says where, and declares nothing that needs all of them. */
-static void properties(void **state)
+static void a_law_declares_only_what_it_keeps(void **state)
 {
     (void)state;
     laws all = all_laws();
@@ -491,10 +491,14 @@ static void properties(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slacks),      cmocka_unit_test(digits_at_the_pole),
-        cmocka_unit_test(scores),      cmocka_unit_test(responses),
-        cmocka_unit_test(one_class),   cmocka_unit_test(paths),
-        cmocka_unit_test(divergences), cmocka_unit_test(properties),
+        cmocka_unit_test(slacks_and_log_ratios_are_inverse),
+        cmocka_unit_test(digits_are_kept_at_the_pole),
+        cmocka_unit_test(scores_are_those_of_the_header),
+        cmocka_unit_test(responses_balance_every_outcome),
+        cmocka_unit_test(the_resolvent_of_one_class_solves_its_equation),
+        cmocka_unit_test(paths_start_at_the_reference_and_rise_with_theta),
+        cmocka_unit_test(divergences_are_least_at_the_reference),
+        cmocka_unit_test(a_law_declares_only_what_it_keeps),
     };
     return run_chosen(tests);
 }

@@ -1,0 +1,388 @@
+/* Solved policies put back into the definition of stationarity, from raw data alone: every kind of
+ * model, every convention of groups, every penalty, beta and reference with their corners. */
+#include "check.h"
+
+#include <float.h>
+
+enum { MOST = 5, LEVELS = 3 };
+
+typedef struct trial {
+    plain_context context;
+    const char *kind;
+    int32_t penalty;
+    double alpha, beta;
+    double rewards[MOST], variances[MOST], margins[MOST * MOST], support[LEVELS],
+        distribution[MOST * LEVELS], logs[MOST];
+} trial;
+
+static int print_list(char *text, int at, int room, const char *key, const double *x, int64_t n)
+{
+    at += snprintf(text + at, (size_t)(room - at), "%s[", key);
+    for (int64_t i = 0; i < n; i++) {
+        at += snprintf(text + at, (size_t)(room - at), "%s%.17g", i > 0 ? ", " : "", x[i]);
+    }
+    return at + snprintf(text + at, (size_t)(room - at), "]");
+}
+
+static int print_matrix(char *text, int at, int room, const char *key, const double *x, int64_t n,
+                        int64_t k)
+{
+    at += snprintf(text + at, (size_t)(room - at), "%s", key);
+    for (int64_t o = 0; o < n; o++) {
+        at = print_list(text, at, room, o > 0 ? ", " : "[", x + o * k, k);
+    }
+    return at + snprintf(text + at, (size_t)(room - at), "]");
+}
+
+/* The trial as a record of `grpoalign solve`, for whoever looks into a failure. */
+static const char *record_of(const trial *t)
+{
+    static char text[4000];
+    const plain_context *c = &t->context;
+    int room = (int)sizeof text, at = 0;
+    int from_rewards = c->limit || c->group_size > 0;
+    at += snprintf(text, (size_t)room, "{\"model\": \"%s\", \"penalty\": \"%s\", \"beta\": %.17g",
+                   c->limit            ? "limit"
+                   : c->group_size > 0 ? "group"
+                                       : "pairwise",
+                   grpoalign_penalty_name(t->penalty), t->beta);
+    if (t->penalty == GRPOALIGN_PENALTY_ALPHA) {
+        at += snprintf(text + at, (size_t)(room - at), ", \"alpha\": %.17g", t->alpha);
+    }
+    if (from_rewards) {
+        at += snprintf(text + at, (size_t)(room - at),
+                       ", \"scale\": \"%s\", \"baseline\": \"%s\", \"epsilon\": %.17g, "
+                       "\"ddof\": %d, \"epsilon_place\": \"%s\"",
+                       c->unscaled      ? "none"
+                       : c->over_others ? "std_of_others"
+                       : c->over_mean   ? "mean"
+                                        : "std",
+                       c->leave_one_out ? "leave_one_out" : "mean", c->epsilon, c->ddof,
+                       c->inside ? "inside" : "outside");
+    }
+    if (c->group_size > 0) {
+        at += snprintf(text + at, (size_t)(room - at),
+                       ", \"group_size\": %lld, \"zero_variance\": \"%s\"",
+                       (long long)c->group_size, c->filtered ? "drop" : "keep");
+    }
+    if (c->margins != NULL) {
+        at = print_matrix(text, at, room, ", \"margins\": ", c->margins, c->n, c->n);
+    } else if (c->support != NULL) {
+        at = print_list(text, at, room, ", \"support\": ", c->support, c->k);
+        at = print_matrix(text, at, room, ", \"distribution\": ", c->distribution, c->n, c->k);
+    } else {
+        at = print_list(text, at, room, ", \"rewards\": ", t->rewards, c->n);
+    }
+    if (c->variances != NULL) {
+        at = print_list(text, at, room, ", \"reward_variances\": ", t->variances, c->n);
+    }
+    at = print_list(text, at, room, ", \"reference_logprobs\": ", t->logs, c->n);
+    (void)snprintf(text + at, (size_t)(room - at), "}");
+    return text;
+}
+
+/* Fails with the record unless a number is as small as it must be. */
+static void check_small(double value, double most, const char *what, const trial *t)
+{
+    if (!(value <= most)) {
+        fail_msg("%s is %g, more than %g: %s", what, value, most, record_of(t));
+    }
+}
+
+static void check_true(int holds, const char *what, const trial *t)
+{
+    if (!holds) {
+        fail_msg("%s: %s", what, record_of(t));
+    }
+}
+
+/* One of the conventions that belong together; rewards are made >= 0 where a mean divides. */
+static void random_convention(randomness *r, plain_context *c, double *rewards, int64_t count)
+{
+    int groups = !c->limit;
+    switch (random_below(r, 6)) {
+    case 0:
+        c->unscaled = 1;
+        c->leave_one_out = (int)random_below(r, 2);
+        break;
+    case 1:
+        c->over_others = c->leave_one_out = 1;
+        break;
+    case 2:
+        c->over_mean = 1;
+        for (int64_t i = 0; i < count; i++) {
+            rewards[i] = fabs(rewards[i]) + (random_below(r, 4) == 0 ? 0.5 : 0.0);
+        }
+        break;
+    default:
+        c->ddof = groups ? (int)random_below(r, 2) : 0;
+        c->leave_one_out = (int)random_below(r, 2);
+    }
+    if (!c->unscaled && random_below(r, 2)) {
+        c->epsilon = random_below(r, 2) ? 1e-4 : random_uniform(r);
+        c->inside = !c->over_others && !c->over_mean && random_below(r, 3) == 0;
+    }
+    /* Two levels of which the lower is 0 have no bounded advantage over a mean without epsilon. */
+    c->epsilon = c->over_mean && c->limit && c->epsilon == 0.0 ? 0.25 : c->epsilon;
+}
+
+static void random_trial(randomness *r, trial *t, int64_t kind)
+{
+    static const char *const KINDS[] = {
+        "margins", "ranked", "group", "random", "filter", "limit", "limit with variances"};
+    static const int REWARDS[] = {REWARDS_UNIFORM, REWARDS_INTEGER, REWARDS_GEOMETRIC};
+    plain_context *c = &t->context;
+    memset(t, 0, sizeof *t);
+    t->kind = KINDS[kind];
+    c->n = 2 + random_below(r, MOST - 1);
+    random_rewards(r, REWARDS[random_below(r, 3)], c->n, t->rewards);
+    random_reference(r, (int)random_below(r, 3), c->n, t->logs);
+    if (random_below(r, 8) == 0) {
+        t->logs[random_below(r, c->n)] = random_below(r, 2) ? -INFINITY : -600.0;
+    }
+    t->logs[0] = t->logs[0] == -INFINITY && c->n == 1 ? 0.0 : t->logs[0];
+    c->rewards = t->rewards;
+    if (kind == 0) {
+        random_margins(r, (int)random_below(r, MARGINS_KINDS), c->n, t->margins);
+        c->margins = t->margins;
+    } else if (kind >= 2) {
+        c->limit = kind >= 5;
+        c->group_size = c->limit ? 0 : 2 + random_below(r, 4);
+        c->filtered = kind == 4;
+        c->k = kind == 3 ? 2 + random_below(r, LEVELS - 1) : 0;
+        random_rewards(r, REWARDS_UNIFORM, c->k, t->support);
+        random_convention(r, c, c->k > 0 ? t->support : t->rewards, c->k > 0 ? c->k : c->n);
+        for (int64_t o = 0; o < c->n; o++) {
+            t->variances[o] = random_below(r, 3) == 0 ? 0.0 : random_uniform(r);
+            if (c->k > 0) {
+                random_policy(r, c->k, t->distribution + o * c->k);
+            }
+        }
+        c->support = c->k > 0 ? t->support : NULL;
+        c->distribution = c->k > 0 ? t->distribution : NULL;
+        c->variances = kind == 6 && !c->unscaled && !c->over_mean ? t->variances : NULL;
+    }
+}
+
+static void random_strength(randomness *r, trial *t, int64_t row)
+{
+    static const double ALPHAS[] = {0.0, 1.0, 2.0, 0.5};
+    static const double CORNERS[] = {1e-4, 1.0, 1e4};
+    t->penalty = grpoalign_penalty_kind_at(row);
+    if (t->penalty == GRPOALIGN_PENALTY_ALPHA) {
+        t->alpha = random_below(r, 2) ? ALPHAS[random_below(r, 4)] : 2.0 * random_uniform(r);
+    }
+    t->beta = random_below(r, 6) == 0 ? CORNERS[random_below(r, 3)]
+                                      : pow(10.0, random_between(r, -2.0, 2.0));
+}
+
+static grpoalign_penalty *penalty_of(const trial *t)
+{
+    grpoalign_penalty_options options = GRPOALIGN_PENALTY_OPTIONS_INIT;
+    grpoalign_penalty *penalty = NULL;
+    options.alpha = t->alpha;
+    CHECK_OK(grpoalign_penalty_new(t->penalty, &options, &penalty, NULL));
+    return penalty;
+}
+
+/* Whether the headers say that no method is known for the two. */
+static int may_be_unsupported(const trial *t)
+{
+    const plain_context *c = &t->context;
+    int has_no_reward_order = c->margins != NULL || c->support != NULL;
+    switch (t->penalty) {
+    case GRPOALIGN_PENALTY_KL_IN_REWARD:
+        return has_no_reward_order || c->filtered;
+    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
+        return has_no_reward_order || c->filtered || c->group_size == 2;
+    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
+        return c->filtered;
+    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
+    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
+        return 1; /* beyond exp(11) of its reference nothing holds an outcome */
+    default:
+        return 0;
+    }
+}
+
+/* Whether nothing bounds the advantages where the spread of rewards vanishes, or nothing holds. */
+static int may_collapse(const trial *t)
+{
+    const plain_context *c = &t->context;
+    return t->penalty == GRPOALIGN_PENALTY_NONE ||
+           (c->limit && !c->unscaled && !c->over_mean && c->epsilon == 0.0);
+}
+
+/* A policy of the trial, by raw data alone; is_first: the answer of a solve, not one of the other
+ * points, which are roots beside a collapse more often than not. */
+static void check_policy(const trial *t, const double *policy, const double *log_policy,
+                         const grpoalign_report *report, int is_first)
+{
+    int64_t n = t->context.n;
+    double sum = 0.0, longest = 0.0, most = 0.0, rest = 0.0;
+    for (int64_t o = 0; o < n; o++) {
+        sum += policy[o];
+        rest += fmin(policy[o], most); /* all but the heaviest */
+        most = fmax(policy[o], most);
+        longest = isfinite(log_policy[o]) ? fmax(longest, fabs(log_policy[o])) : longest;
+    }
+    plain_balance b =
+        plain_put_back(&t->context, t->penalty, t->alpha, t->beta, t->logs, policy, log_policy);
+    double beta = t->penalty == GRPOALIGN_PENALTY_NONE ? 1.0 : t->beta;
+    double size = b.size + fmax(1.0, beta);
+    /* A root where beta turns, or where a step ends, is known to less. */
+    double error = 1e-11 + 100.0 * report->policy_error;
+    check_small(fabs(sum - 1.0), 1e-13, "the distance of the sum from 1", t);
+    check_small(b.off, error * size, "what is off", t);
+    /* Of what is small the digits count too, but where all spread hangs on a probability that is
+     * smaller than what is promised of it: here `rest`, with random rewards that of a level. */
+    if (is_first && t->context.support == NULL) {
+        double known = 1e-8 + 1e-15 * longest + 100.0 * (DBL_EPSILON + report->policy_error) / rest;
+        check_small(b.relative, known, "what is off, relative", t);
+    }
+    check_small(b.returns, error * size, "the gain of an outcome that was let go", t);
+    check_small(b.beyond, 0.0, "the distance beyond what the penalty holds", t);
+    check_small(fabs(report->normaliser - plain_normaliser(&b, t->penalty, t->alpha, t->beta)),
+                error * size / beta, "the error of the normaliser", t);
+    if (t->penalty != GRPOALIGN_PENALTY_TOTAL_VARIATION) { /* of the normaliser's rounding there */
+        check_small(report->residual, 10.0 * error * size / beta + 1e-15 * longest, "the residual",
+                    t);
+    }
+}
+
+/* What training collapses to in large groups: the best outcomes in proportion to the reference. */
+static void check_collapsed(const trial *t, const solved *s)
+{
+    const plain_context *c = &t->context;
+    double best = -INFINITY;
+    for (int64_t o = 0; o < c->n; o++) {
+        best = t->logs[o] > -INFINITY ? fmax(best, t->rewards[o]) : best;
+    }
+    double shift = NAN;
+    for (int64_t o = 0; o < c->n; o++) {
+        int is_best = t->logs[o] > -INFINITY && t->rewards[o] == best;
+        check_true((s->policy[o] > 0.0) == is_best, "the best outcomes hold it all", t);
+        if (is_best) {
+            shift = isnan(shift) ? s->log_policy[o] - t->logs[o] : shift;
+            check_small(fabs(s->log_policy[o] - t->logs[o] - shift), 1e-12,
+                        "the distance from the ratio of the reference", t);
+        }
+    }
+}
+
+enum { KINDS = 7, PENALTIES = 11 };
+
+static void every_solved_policy_is_stationary_by_definition(void **state)
+{
+    (void)state;
+    randomness r = random_start(110);
+    int solved_count = 0, collapsed = 0, unsettled = 0, unsupported = 0, given_up = 0, filtered = 0;
+    int met[KINDS][PENALTIES + 1] = {{0}};
+    for (int i = 0; i < 1000 * test_scale(); i++) {
+        for (int64_t row = 0; grpoalign_penalty_kind_at(row) != 0; row++) {
+            trial t;
+            int64_t kind = random_below(&r, KINDS);
+            random_trial(&r, &t, kind);
+            random_strength(&r, &t, row);
+            grpoalign_penalty *penalty = penalty_of(&t);
+            grpoalign_model *model = make_model(&t.context);
+            solved s = solve_penalised(model, penalty, t.beta, t.logs, NULL);
+            int is_none = t.penalty == GRPOALIGN_PENALTY_NONE;
+            switch (s.status) {
+            case GRPOALIGN_ERR_UNSUPPORTED:
+                check_true(may_be_unsupported(&t), s.error.message, &t);
+                unsupported++;
+                break;
+            case GRPOALIGN_COLLAPSED:
+                check_true(may_collapse(&t), "collapsed", &t);
+                if (t.context.limit) {
+                    check_collapsed(&t, &s);
+                }
+                collapsed++;
+                break;
+            case GRPOALIGN_UNSETTLED:
+                check_true(is_none || may_be_unsupported(&t), "unsettled", &t);
+                unsettled++;
+                break;
+            case GRPOALIGN_NOT_CONVERGED: /* said, not hidden: counted below */
+                given_up += !t.context.filtered;
+                filtered += t.context.filtered;
+                break;
+            default:
+                check_true(s.status >= 0, s.error.message, &t);
+                check_policy(&t, s.policy, s.log_policy, &s.report, 1);
+                met[kind][row]++;
+                solved_count++;
+            }
+            if (is_none && s.status >= 0) { /* stationary too where it collapses or circles */
+                plain_balance b =
+                    plain_put_back(&t.context, t.penalty, 0.0, 0.0, t.logs, s.policy, s.log_policy);
+                double most = s.status == GRPOALIGN_UNSETTLED ? 1e-8 : 1e-11;
+                check_small(fmax(b.off, b.returns), most * b.size, "what is off", &t);
+            }
+            solved_free(&s);
+            grpoalign_model_free(model);
+            grpoalign_penalty_free(penalty);
+        }
+    }
+    print_message("# %d stationary, %d collapsed, %d unsettled, %d unsupported; given up: %d, and "
+                  "%d with a filter\n",
+                  solved_count, collapsed, unsettled, unsupported, given_up, filtered);
+    int solved_pairs = 0;
+    for (int64_t kind = 0; kind < KINDS; kind++) {
+        for (int64_t row = 0; grpoalign_penalty_kind_at(row) != 0; row++) {
+            solved_pairs += met[kind][row] > 0;
+        }
+    }
+    /* All pairs but a filter with the clamped ones, the KL in the reward, the log ratio and steps,
+     * and margins with the KL in the reward. */
+    assert_int_equal(solved_pairs, KINDS * PENALTIES - 6);
+    assert_true(given_up <= solved_count / 500);
+}
+
+static void every_listed_point_is_stationary_by_definition(void **state)
+{
+    (void)state;
+    randomness r = random_start(111);
+    int points_met = 0, several = 0;
+    for (int i = 0; i < 30 * test_scale(); i++) {
+        for (int64_t row = 0; grpoalign_penalty_kind_at(row) != 0; row++) {
+            trial t;
+            random_trial(&r, &t, random_below(&r, KINDS));
+            random_strength(&r, &t, row);
+            handles h = {.model = make_model(&t.context), .penalty = penalty_of(&t)};
+            grpoalign_points *points = NULL;
+            CHECK_OK(grpoalign_reference_new_log(t.logs, t.context.n, NULL, &h.reference, NULL));
+            grpoalign_status status =
+                points_of_parts(h.model, h.penalty, h.reference, t.beta, NULL, &points, NULL);
+            int64_t count = grpoalign_points_count(points);
+            check_true(status >= 0 || may_be_unsupported(&t), "no points", &t);
+            for (int64_t k = 0; k < count; k++) {
+                const grpoalign_solution *point = grpoalign_points_solution(points, k);
+                double policy[MOST], log_policy[MOST];
+                grpoalign_report report = GRPOALIGN_REPORT_INIT;
+                CHECK_OK(grpoalign_solution_policy(point, policy, t.context.n, NULL));
+                CHECK_OK(grpoalign_solution_log_policy(point, log_policy, t.context.n, NULL));
+                CHECK_OK(grpoalign_solution_report(point, &report, NULL));
+                if (report.status == GRPOALIGN_OK || report.status == GRPOALIGN_NOT_UNIQUE) {
+                    check_policy(&t, policy, log_policy, &report, 0);
+                    points_met++;
+                }
+            }
+            several += count > 1;
+            grpoalign_points_free(points);
+            close_handles(&h);
+        }
+    }
+    print_message("# %d points, %d trials with several\n", points_met, several);
+    assert_true(points_met > 150 * test_scale() && several > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_solved_policy_is_stationary_by_definition),
+        cmocka_unit_test(every_listed_point_is_stationary_by_definition),
+    };
+    return run_chosen(tests);
+}
