@@ -174,10 +174,12 @@ static grpoalign_status solve_together(batch_call *self, double *std, grpoalign_
     return at >= 0 ? in_context(status, at, error) : status;
 }
 
-static grpoalign_status write_solutions(batch_call *self, grpoalign_points **out,
+/* std: what was found, NAN where there is none to share. */
+static grpoalign_status write_solutions(batch_call *self, double std, grpoalign_points **out,
                                         grpoalign_error *error)
 {
     grpoalign_status worst = GRPOALIGN_OK;
+    int spread_is_lost = std + self->batch.epsilon == 0.0;
     grpoalign_points *points = gra_points_allocate(self->count);
     if (points == NULL) {
         return gra_fail_memory(error);
@@ -191,10 +193,9 @@ static grpoalign_status write_solutions(batch_call *self, grpoalign_points **out
             return status;
         }
         gra_lend(points->items[k]);
-        points->items[k]->report.beta =
-            self->answers[k].status == GRPOALIGN_COLLAPSED && self->answers[k].beta == 0.0
-                ? 0.0
-                : points->items[k]->report.beta;
+        if (spread_is_lost) {
+            points->items[k]->report.beta = 0.0;
+        }
         worst = status > worst ? status : worst;
     }
     *out = points;
@@ -214,7 +215,7 @@ static grpoalign_status solve_contexts(batch_call *self, grpoalign_points **out,
     } else {
         GRA_TRY(solve_alone(self, error));
     }
-    grpoalign_status status = write_solutions(self, out, error);
+    grpoalign_status status = write_solutions(self, found, out, error);
     if (status >= 0 && std != NULL) {
         *std = found;
     }

@@ -355,7 +355,8 @@ static grpoalign_status answer_context(shared *self, int64_t k, const batch_divi
     if (!gra_answer_take(answer, at)) {
         return gra_fail_memory(self->batch->error);
     }
-    at->beta = self->batch->beta * divisor->value * self->unit;
+    /* Where no spread is left, the equation keeps beta itself: nothing else could divide. */
+    at->beta = self->batch->beta * (divisor->value > 0.0 ? divisor->value * self->unit : 1.0);
     answer->beta = at->beta;
     if (flat) {
         gra_answer_reference(at, answer);

@@ -609,6 +609,30 @@ static void spread_of_a_context_that_does_not_move_counts(void **state)
     release(&found);
 }
 
+/* Where training takes the batch to one answer each, a context without anything to learn still has
+ * its reference as its policy, and an equation that this meets. */
+static void a_flat_context_of_a_collapsed_batch_keeps_its_reference(void **state)
+{
+    (void)state;
+    for (int spread = 0; spread < 2; spread++) {
+        prompt prompts[] = {plain_prompt(2, spread ? 1.0 : 0.0, log(0.9), log(0.1), 0.0),
+                            plain_prompt(2, 0.0, log(0.3), log(0.7), 0.0)};
+        outcome found = solve_plain(prompts, 2, 0.0, GRPOALIGN_PENALTY_DIRECT_KL, 0.001,
+                                    GRPOALIGN_BATCH_STD_OF_ADVANTAGES);
+        assert_int_equal(found.status, spread ? GRPOALIGN_COLLAPSED : GRPOALIGN_OK);
+        assert_near(found.std, 0.0, 0.0);
+        for (int k = 0; k < 2; k++) {
+            assert_near(found.reports[k].beta, 0.0, 0.0);
+            assert_true(isfinite(found.reports[k].normaliser));
+        }
+        assert_int_equal(found.reports[1].status, GRPOALIGN_OK);
+        assert_near(found.reports[1].residual, 0.0, 1e-15);
+        assert_near(found.policies[1][0], 0.3, 1e-15);
+        assert_near(found.policies[1][1], 0.7, 1e-15);
+        release(&found);
+    }
+}
+
 /* Where policies are nearly certain at the beginning, where the std ends in nothing, or where
  * numbers do. */
 static void batches_end_where_policies_are_nearly_certain(void **state)
@@ -895,6 +919,7 @@ int main(void)
         cmocka_unit_test(bad_arguments_of_a_batch_are_named),
         cmocka_unit_test(rewards_of_any_size_and_offset_give_the_same),
         cmocka_unit_test(spread_of_a_context_that_does_not_move_counts),
+        cmocka_unit_test(a_flat_context_of_a_collapsed_batch_keeps_its_reference),
         cmocka_unit_test(batches_end_where_policies_are_nearly_certain),
         cmocka_unit_test(a_start_is_not_read_and_the_host_may_stop),
         cmocka_unit_test(points_of_the_limit_are_found_under_every_penalty),
