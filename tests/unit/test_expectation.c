@@ -462,7 +462,8 @@ static void jacobians_are_derivatives_of_expectations(void **state)
 }
 
 /* Over the mean in groups of two, towards levels without weight that are small beside all that have
- * any. */
+ * any. A slope is a sum over some hundreds of nodes, whose rounding differs between processors:
+ * 1.4e-13 was seen, a lost term costs 1. */
 static void slopes_towards_levels_without_weight_are_exact(void **state)
 {
     (void)state;
@@ -475,8 +476,8 @@ static void slopes_towards_levels_without_weight_are_exact(void **state)
         double a[3], jacobian[9];
         set_up_rule(&e, X, 3, &rule, method);
         assert_true(gra_expectation_jacobian(&e, W, GRA_EXACT, a, jacobian, &arena));
-        assert_near(jacobian[1], -1.0, 1e-13); /* 0 against 9e-8: the mean is half the other */
-        assert_near(jacobian[3], 1.0, 1e-13);
+        assert_near(jacobian[1], -1.0, 1e-12); /* 0 against 9e-8: the mean is half the other */
+        assert_near(jacobian[3], 1.0, 1e-12);
         gra_arena_free(&arena);
         gra_expectation_free(&e);
     }
