@@ -1,6 +1,6 @@
 /*
- * Not stable yet: what stands here may change or vanish in any version. grpoalign.h does not include
- * it.
+ * Not stable yet: what stands here may change or vanish in any version. grpoalign.h does not
+ * include it.
  */
 #ifndef GRPOALIGN_EXPERIMENTAL_H
 #define GRPOALIGN_EXPERIMENTAL_H
@@ -44,7 +44,8 @@ typedef enum grpoalign_expectation {
  */
 GRPOALIGN_API int32_t grpoalign_model_expectation(const grpoalign_model *model);
 
-/** "auto", "bernstein", "enumeration", "quadrature"; "unknown" for another number. Static storage. */
+/** "auto", "bernstein", "enumeration", "quadrature"; "unknown" for another number. Static
+ * storage. */
 GRPOALIGN_API const char *grpoalign_expectation_name(int32_t expectation);
 
 GRPOALIGN_END

@@ -26,8 +26,8 @@
 #endif
 
 /*
- * A pointer in a struct takes 64 bits on every platform, so that each struct has one layout, which a
- * binding can write down once. GRPOALIGN_NO_POINTER is what an initialiser has in its place.
+ * A pointer in a struct takes 64 bits on every platform, so that each struct has one layout, which
+ * a binding can write down once. GRPOALIGN_NO_POINTER is what an initialiser has in its place.
  */
 #if UINTPTR_MAX > 0xffffffffu
 #define GRPOALIGN_POINTER(type, name) type name

@@ -3,10 +3,11 @@
  *
  * A preference model turns a policy into advantages (model.h), a penalty turns advantages into a
  * policy (penalty.h); a problem joins them over a reference policy (problem.h), and a stationary
- * policy is where the two agree (solve.h). The mathematics is that of Vojnovic and Yun, "What is the
- * Alignment Objective of GRPO?", arXiv 2502.18548.
+ * policy is where the two agree (solve.h). The mathematics is that of Vojnovic and Yun, "What is
+ * the Alignment Objective of GRPO?", arXiv 2502.18548.
  *
- * Solve one thing first: the example of grpoalign_solve in solve.h is a whole program. Then, by use:
+ * Solve one thing first: the example of grpoalign_solve in solve.h is a whole program. Then,
+ * by use:
  *
  *   reference.h  the reference policy            points.h  all stationary policies, folds, paths
  *   model.h      rewards or preferences          flow.h    the way of training to its end
@@ -24,7 +25,8 @@
  *   - `error` is last and may be NULL.
  *   - A handle is immutable once created and may be shared by any number of threads.
  *   - Options structs start from their *_INIT macro (or *_init function); NULL means defaults.
- *   - The library never prints, exits, aborts or starts a thread, and keeps no mutable global state.
+ *   - The library never prints, exits, aborts or starts a thread, and keeps no mutable global
+ *     state.
  */
 #ifndef GRPOALIGN_GRPOALIGN_H
 #define GRPOALIGN_GRPOALIGN_H

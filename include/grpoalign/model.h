@@ -1,10 +1,11 @@
 /*
  * Preference models: policy -> advantages.
  *
- * The advantage of outcome o under a policy pi is u_o(pi) = E[A(o; o_2..o_G)], where o_2..o_G are drawn
- * independently from pi and A is the group-normalised reward of o (arXiv 2502.18548, section 3). A constant
- * added to all advantages changes no gradient; here sum_o pi_o u_o(pi) = 0 for every model. Groups are
- * zero-sum of themselves, but for SCALE_STD_OF_OTHERS, whose advantages are given centred.
+ * The advantage of outcome o under a policy pi is u_o(pi) = E[A(o; o_2..o_G)], where o_2..o_G are
+ * drawn independently from pi and A is the group-normalised reward of o (arXiv 2502.18548, section
+ * 3). A constant added to all advantages changes no gradient; here sum_o pi_o u_o(pi) = 0 for every
+ * model. Groups are zero-sum of themselves, but for SCALE_STD_OF_OTHERS, whose advantages are given
+ * centred.
  */
 #ifndef GRPOALIGN_MODEL_H
 #define GRPOALIGN_MODEL_H
@@ -17,20 +18,23 @@ GRPOALIGN_BEGIN
 
 typedef struct grpoalign_model grpoalign_model;
 
-/* Scale of the advantages: what r - baseline is divided by. std is that of the group's rewards, divisor G - ddof. */
+/* Scale of the advantages: what r - baseline is divided by. std is that of the group's rewards,
+ * divisor G - ddof. */
 typedef enum grpoalign_scale {
-    GRPOALIGN_SCALE_STD = 0,           /* std + epsilon; a group without spread gives 0 */
-    GRPOALIGN_SCALE_NONE = 1,          /* nothing: "unscaled rewards", shift normalisation only (Dr. GRPO) */
-    GRPOALIGN_SCALE_STD_OF_OTHERS = 2, /* s + epsilon, s being the std (ddof 1) of the other G - 1 rewards; nothing where
-                                          s = 0 or G = 2. With the leave-one-out baseline only (NeMo-RL) */
-    GRPOALIGN_SCALE_MEAN = 3           /* the group's mean reward + epsilon; a group of rewards 0 gives 0. Rewards >= 0, with
-                                          the mean as baseline (MaxRL, arXiv 2602.02710) */
+    GRPOALIGN_SCALE_STD = 0,  /* std + epsilon; a group without spread gives 0 */
+    GRPOALIGN_SCALE_NONE = 1, /* nothing: "unscaled rewards", shift normalisation only (Dr. GRPO) */
+    GRPOALIGN_SCALE_STD_OF_OTHERS = 2, /* s + epsilon, s being the std (ddof 1) of the other G - 1
+                                          rewards; nothing where s = 0 or G = 2. With the
+                                          leave-one-out baseline only (NeMo-RL) */
+    GRPOALIGN_SCALE_MEAN = 3 /* the group's mean reward + epsilon; a group of rewards 0 gives 0.
+                                Rewards >= 0, with the mean as baseline (MaxRL, arXiv 2602.02710) */
 } grpoalign_scale;
 
 /* What the reward is compared with. */
 typedef enum grpoalign_baseline {
-    GRPOALIGN_BASELINE_MEAN = 0,         /* the mean of the group, the member itself included */
-    GRPOALIGN_BASELINE_LEAVE_ONE_OUT = 1 /* the mean of the other G - 1: G/(G-1) times as much (RLOO) */
+    GRPOALIGN_BASELINE_MEAN = 0, /* the mean of the group, the member itself included */
+    /* the mean of the other G - 1: G/(G-1) times as much (RLOO) */
+    GRPOALIGN_BASELINE_LEAVE_ONE_OUT = 1
 } grpoalign_baseline;
 
 /* Where epsilon is added. */
@@ -42,9 +46,10 @@ typedef enum grpoalign_epsilon_place {
 /* What happens to a group whose rewards are all equal. */
 typedef enum grpoalign_zero_variance {
     GRPOALIGN_ZERO_VARIANCE_KEEP = 0, /* its advantages are 0, its penalty counts */
-    GRPOALIGN_ZERO_VARIANCE_DROP = 1  /* it is left out, its penalty too (DAPO's filter): solvers then balance u_o against
-                                         the penalty times 1 - W^(G-1), W being the probability of the rewards equal to o's.
-                                         One reward per outcome, finite groups; for the penalties with a price alone */
+    /* it is left out, its penalty too (DAPO's filter): solvers then balance u_o against the penalty
+     * times 1 - W^(G-1), W being the probability of the rewards equal to o's. One reward per
+     * outcome, finite groups; for penalties that hold every outcome */
+    GRPOALIGN_ZERO_VARIANCE_DROP = 1
 } grpoalign_zero_variance;
 
 /** Options of the models from rewards. Start from GRPOALIGN_REWARD_OPTIONS_INIT. It only grows at
@@ -162,8 +167,8 @@ GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_model_new_group_ran
 /**
  * The limit of large groups: u_o = (r_o - mean) / (sigma + epsilon), with mean = sum pi r and
  * sigma^2 = sum pi ((r - mean)^2 + variance) (paper, eq. (13) for variance = 0); unscaled:
- * u_o = r_o - mean; over the mean: u_o = (r_o - mean) / (mean + epsilon). Baseline LEAVE_ONE_OUT and
- * scale STD_OF_OTHERS change nothing here.
+ * u_o = r_o - mean; over the mean: u_o = (r_o - mean) / (mean + epsilon). Baseline LEAVE_ONE_OUT
+ * and scale STD_OF_OTHERS change nothing here.
  *
  * rewards:   n finite mean rewards. Copied.
  * variances: n reward variances >= 0 within the outcomes, or NULL for 0. Copied.
@@ -182,17 +187,18 @@ GRPOALIGN_API int64_t grpoalign_model_outcomes(const grpoalign_model *model);
  * Advantages u(pi).
  *
  * policy:    n probabilities summing to 1 within 1e-4; they are then normalised.
- * advantage: receives n numbers. May be the same array as policy. Infinite where a large group without
- *            spread (and epsilon = 0) meets an outcome worse or better than all it holds.
- * Errors: HANDLE, ARGUMENT, DIMENSION, NOT_FINITE, PROBABILITY, MEMORY. Outputs are written on success only.
+ * advantage: receives n numbers. May be the same array as policy. Infinite where a large group
+ *            without spread (and epsilon = 0) meets an outcome worse or better than all it holds.
+ * Errors: HANDLE, ARGUMENT, DIMENSION, NOT_FINITE, PROBABILITY, MEMORY. Outputs are written on
+ * success only.
  */
 GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
 grpoalign_model_advantage(const grpoalign_model *model, const double *policy, int64_t n,
                           double *advantage, grpoalign_error *error);
 
 /**
- * The Jacobian J[o][j] = d u_o / d pi_j, for changes of the policy that keep its sum (sum_j d pi_j = 0):
- * a constant may be added to any row without changing its meaning.
+ * The Jacobian J[o][j] = d u_o / d pi_j, for changes of the policy that keep its sum (sum_j d pi_j
+ * = 0): a constant may be added to any row without changing its meaning.
  *
  * jacobian: n x n, row-major, `stride` >= n elements between rows.
  */

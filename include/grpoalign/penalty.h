@@ -86,8 +86,8 @@ typedef enum grpoalign_penalty_code {
     GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED = 11
 } grpoalign_penalty_code;
 
-/** Options of grpoalign_penalty_new. Start from GRPOALIGN_PENALTY_OPTIONS_INIT. It only grows at its
- *  end; a new field means its default when 0. */
+/** Options of grpoalign_penalty_new. Start from GRPOALIGN_PENALTY_OPTIONS_INIT. It only grows at
+ * its end; a new field means its default when 0. */
 typedef struct grpoalign_penalty_options {
     uint32_t struct_size; /* sizeof the struct */
     int32_t reserved;     /* 0 */
@@ -103,9 +103,9 @@ GRPOALIGN_API void grpoalign_penalty_options_init(grpoalign_penalty_options *opt
 /**
  * A penalty of the given kind, GRPOALIGN_PENALTY_*.
  *
- * ALPHA is the alpha divergence sum pi_ref (t^alpha - 1 - alpha (t - 1)) / (alpha (alpha - 1)), with
- * t = pi/pi_ref: KL(pi || pi_ref) at alpha = 1, KL(pi_ref || pi) at 0, Hellinger's (squared, times
- * 4) at 1/2, Pearson's chi-squared (half) at 2.
+ * ALPHA is the alpha divergence sum pi_ref (t^alpha - 1 - alpha (t - 1)) / (alpha (alpha - 1)),
+ * with t = pi/pi_ref: KL(pi || pi_ref) at alpha = 1, KL(pi_ref || pi) at 0, Hellinger's (squared,
+ * times 4) at 1/2, Pearson's chi-squared (half) at 2.
  *
  * options: NULL for defaults, but for ALPHA, which needs options.alpha.
  * Errors: ARGUMENT, NOT_FINITE, STRUCT_SIZE, MEMORY.

@@ -1,5 +1,6 @@
 /*
- * Presets: what a trainer computes, by the name of the trainer, as its source and documentation had it in 2026.
+ * Presets: what a trainer computes, by the name of the trainer, as its source and documentation had
+ * it in 2026.
  */
 #ifndef GRPOALIGN_PRESET_H
 #define GRPOALIGN_PRESET_H
@@ -20,10 +21,11 @@ typedef enum grpoalign_estimator {
 
 /* Where the KL term stands. */
 typedef enum grpoalign_placement {
-    GRPOALIGN_PLACEMENT_LOSS = 0,         /* a term of the loss, differentiated */
-    GRPOALIGN_PLACEMENT_LOSS_RATIO = 1,   /* the same times pi/pi_old, differentiated too */
-    GRPOALIGN_PLACEMENT_REWARD = 2,       /* subtracted from the advantage, a constant */
-    GRPOALIGN_PLACEMENT_REWARD_BEFORE = 3 /* subtracted from the reward before the group normalises it, a constant */
+    GRPOALIGN_PLACEMENT_LOSS = 0,       /* a term of the loss, differentiated */
+    GRPOALIGN_PLACEMENT_LOSS_RATIO = 1, /* the same times pi/pi_old, differentiated too */
+    GRPOALIGN_PLACEMENT_REWARD = 2,     /* subtracted from the advantage, a constant */
+    /* subtracted from the reward before the group normalises it, a constant */
+    GRPOALIGN_PLACEMENT_REWARD_BEFORE = 3
 } grpoalign_placement;
 
 /** A trainer's convention. Strings are static. Only grows at its end. */

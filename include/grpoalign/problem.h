@@ -16,8 +16,8 @@ GRPOALIGN_BEGIN
 
 typedef struct grpoalign_problem grpoalign_problem;
 
-/** Options of grpoalign_problem_new. Start from GRPOALIGN_PROBLEM_OPTIONS_INIT. It only grows at its
- *  end; a new field means its default when 0. */
+/** Options of grpoalign_problem_new. Start from GRPOALIGN_PROBLEM_OPTIONS_INIT. It only grows at
+ * its end; a new field means its default when 0. */
 typedef struct grpoalign_problem_options {
     uint32_t struct_size; /* sizeof the struct */
     int32_t reserved;     /* 0 */

@@ -73,7 +73,7 @@ typedef struct grpoalign_report {
     int32_t iterations;     /* of the outermost loop of the method */
     int32_t factorizations; /* matrices factorised */
     int32_t stable;         /* 1: attracts mean-field GRPO in logits; 0: does not; -1: unknown */
-    int32_t unique;         /* 1: the only stationary policy, proved; 0: others exist; -1: unknown */
+    int32_t unique; /* 1: the only stationary policy, proved; 0: others exist; -1: unknown */
     double residual;        /* largest violation of the equations of the penalty, as penalty.h
                                defines it for every penalty; infinite when COLLAPSED */
     double policy_error;    /* estimated largest error of a probability */
@@ -140,8 +140,8 @@ grpoalign_solve(const grpoalign_problem *problem, double beta,
                 const grpoalign_solve_options *options, grpoalign_solution **out,
                 grpoalign_error *error);
 
-/** Releases a solution of grpoalign_solve. One that is borrowed from a list or a flow is left alone:
- *  its owner frees it. */
+/** Releases a solution of grpoalign_solve. One that is borrowed from a list or a flow is left
+ * alone: its owner frees it. */
 GRPOALIGN_API void grpoalign_solution_free(grpoalign_solution *solution);
 
 /** The number of outcomes; 0 for NULL. */

@@ -23,19 +23,22 @@ typedef enum grpoalign_status_code {
     GRPOALIGN_OK = 0,
 
     /* Qualified results. */
-    GRPOALIGN_NOT_UNIQUE = 1,       /* other stationary policies exist; this is the one reached from the
-                                       reference policy */
+    GRPOALIGN_NOT_UNIQUE = 1, /* other stationary policies exist; this is the one reached from the
+                                 reference policy */
     GRPOALIGN_ACCURACY_LIMITED = 2, /* the estimated error of the policy exceeds the tolerance */
-    GRPOALIGN_COLLAPSED = 3,        /* no stationary policy with full support exists; the policy given is
-                                       the limit of training, with the best outcomes alone */
-    GRPOALIGN_NOT_CONVERGED = 4,    /* the iteration limit was reached; the best iterate is given */
-    GRPOALIGN_UNSETTLED = 5,        /* no penalty, and no outcome that beats all others: training circles; the
-                                       policy given is what it circles around, a maximal lottery */
+    GRPOALIGN_COLLAPSED = 3, /* no stationary policy with full support exists; the policy given is
+                                the limit of training, with the best outcomes alone */
+    GRPOALIGN_NOT_CONVERGED = 4, /* the iteration limit was reached; the best iterate is given */
+    /* Training has no end here. Without a penalty no outcome beats all others: the policy given is
+     * what training circles around, a maximal lottery. With one that lets outcomes go, one that
+     * was lost would come back to the policy given. */
+    GRPOALIGN_UNSETTLED = 5,
 
     /* The caller's fault. */
-    GRPOALIGN_ERR_ARGUMENT = -1,     /* a NULL pointer, or a value outside its range */
-    GRPOALIGN_ERR_HANDLE = -2,       /* a handle of another type */
-    GRPOALIGN_ERR_STRUCT_SIZE = -3,  /* struct_size is absurd, or newer than the library with fields set */
+    GRPOALIGN_ERR_ARGUMENT = -1, /* a NULL pointer, or a value outside its range */
+    GRPOALIGN_ERR_HANDLE = -2,   /* a handle of another type */
+    /* struct_size is absurd, or newer than the library with fields set */
+    GRPOALIGN_ERR_STRUCT_SIZE = -3,
     GRPOALIGN_ERR_DIMENSION = -4,    /* sizes that do not fit together */
     GRPOALIGN_ERR_NOT_FINITE = -5,   /* NaN or infinity where a number is needed */
     GRPOALIGN_ERR_PROBABILITY = -6,  /* negative, above one, or not summing to one */
@@ -45,7 +48,8 @@ typedef enum grpoalign_status_code {
     GRPOALIGN_ERR_MEMORY = -40,
     GRPOALIGN_ERR_CANCELLED = -41, /* the progress callback asked to stop */
     GRPOALIGN_ERR_TOO_LARGE = -42, /* the problem needs more memory than a method may take */
-    GRPOALIGN_ERR_UNSUPPORTED = -43, /* no method is known for this combination of model and penalty */
+    /* no method is known for this combination of model and penalty */
+    GRPOALIGN_ERR_UNSUPPORTED = -43,
 
     GRPOALIGN_ERR_INTERNAL = -99 /* a fault of the library: please report it */
 } grpoalign_status_code;
@@ -81,8 +85,8 @@ typedef struct grpoalign_error {
 } grpoalign_error;
 
 /**
- * The lower-case name of a status, such as "ok", "not_unique" or "antisymmetry"; "unknown" for a number
- * that is no status. Static storage, safe from any thread.
+ * The lower-case name of a status, such as "ok", "not_unique" or "antisymmetry"; "unknown" for a
+ * number that is no status. Static storage, safe from any thread.
  */
 GRPOALIGN_API const char *grpoalign_status_name(grpoalign_status status);
 

@@ -8,7 +8,8 @@
 #define GRPOALIGN_VERSION_MINOR 2
 #define GRPOALIGN_VERSION_PATCH 0
 
-/* The SONAME. Independent of the version above; it grows with every change that breaks a program. */
+/* The SONAME. Independent of the version above; it grows with every change that breaks a
+ * program. */
 #define GRPOALIGN_ABI 1
 
 GRPOALIGN_BEGIN

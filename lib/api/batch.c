@@ -100,7 +100,7 @@ static grpoalign_status check_context(const grpoalign_problem *problem,
                         "the model must have rewards and options.scale none: the std of the batch "
                         "is its scale");
     }
-    if (problem->model->dropping > 0 && law->form != GRA_ABSENT) {
+    if (problem->model->filtered > 0 && law->form != GRA_ABSENT) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PROBLEMS, -1,
                         "groups without spread that are dropped (zero_variance) are not solved in "
                         "batches");

@@ -61,7 +61,8 @@ grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *na
 grpoalign_status gra_check_start(const double *start, int64_t count, int64_t n, int32_t position,
                                  grpoalign_error *error);
 
-/* Options of a solve, their defaults filled in; start is checked against n outcomes (-1: ignored). */
+/* Options of a solve, their defaults filled in; start is checked against n outcomes (-1:
+ * ignored). */
 grpoalign_status gra_load_solve_options(const grpoalign_solve_options *options, int64_t n,
                                         int32_t position, grpoalign_solve_options *loaded,
                                         grpoalign_error *error);

@@ -113,8 +113,8 @@ int32_t grpoalign_penalty_kind_at(int64_t k)
 }
 
 /*
- * The response. A penalty that lets outcomes go loses the one that is furthest beyond the end of its
- * slack, then the next one among the others, and so on. The arrays are reordered alike, what is
+ * The response. A penalty that lets outcomes go loses the one that is furthest beyond the end of
+ * its slack, then the next one among the others, and so on. The arrays are reordered alike, what is
  * lost coming last.
  */
 static double respond_losing(const gra_penalty *law, int64_t n, double *mass, double *log_mass,

@@ -130,7 +130,7 @@ static grpoalign_status new_interval(const grpoalign_problem *problem, const req
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 3, -1, "high must be >= low (got %g and %g)",
                         wanted->high, wanted->low);
     }
-    if (problem->model->dropping > 0) {
+    if (problem->model->filtered > 0) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
                         "folds and curves are not known where groups without spread are dropped "
                         "(zero_variance): solve at single values of beta");

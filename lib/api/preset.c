@@ -13,7 +13,7 @@
 #define OVER_STD(d, e) .scale = GRPOALIGN_SCALE_STD, .ddof = (d), .epsilon = (e)
 #define UNSCALED       .scale = GRPOALIGN_SCALE_NONE
 #define LEAVE_ONE_OUT  .baseline = GRPOALIGN_BASELINE_LEAVE_ONE_OUT
-#define DROPPING       .zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP
+#define FILTERED       .zero_variance = GRPOALIGN_ZERO_VARIANCE_DROP
 #define KL(e, p, c)                                                                                \
     .estimator = GRPOALIGN_ESTIMATOR_##e, .placement = GRPOALIGN_PLACEMENT_##p, .clamp = (c)
 #define TERM(kind, beta_, g) .penalty = GRPOALIGN_PENALTY_##kind, .beta = (beta_), .group_size = (g)
@@ -73,19 +73,19 @@ static const grpoalign_convention PRESETS[] = {
      TERM(DIRECT_KL, 0.01, 16), KL(K3, LOSS_RATIO, 10.0), .name = "nemo-2026-06",
      .trainer = "NeMo-RL GRPO since 24 June 2026", .kl = "k3 times the ratio in the loss",
      .warning = "the KL changed direction that day; mean and std are those of the other members"},
-    {SIZE, UNSCALED, DROPPING, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
+    {SIZE, UNSCALED, FILTERED, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
      .name = "open-instruct",
      .trainer = "open-instruct since 20 March 2026, \"centered\", filter_zero_std_samples",
      .kl = "k3 in the loss",
      .warning =
          "groups without spread are dropped with their KL: beta counts less where they are common"},
-    {SIZE, OVER_STD(0, 1e-8), DROPPING, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
+    {SIZE, OVER_STD(0, 1e-8), FILTERED, TERM(REVERSE_KL, 0.05, 4), KL(K3, LOSS, INFINITY),
      .name = "open-instruct-standard",
      .trainer = "open-instruct, \"standard\" (the default before), filter_zero_std_samples",
      .kl = "k3 in the loss",
      .warning =
          "groups without spread are dropped with their KL: beta counts less where they are common"},
-    {SIZE, UNSCALED, DROPPING, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY), .name = "prime-rl",
+    {SIZE, UNSCALED, FILTERED, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY), .name = "prime-rl",
      .trainer = "prime-rl, algorithm grpo", .kl = "to the behaviour policy only",
      .warning = "there is no reference policy: beta has no effect"},
     {SIZE, .scale = GRPOALIGN_SCALE_MEAN, TERM(NONE, 0.0, 0), KL(NONE, LOSS, INFINITY),

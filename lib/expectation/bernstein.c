@@ -1,5 +1,5 @@
-/* Two reward levels: a Bernstein sum with positive terms, hence no cancellation (theory: section 2
- * (i)). */
+/* Two reward levels: a Bernstein sum with positive terms, hence no cancellation (doc/theory.md,
+ * section 2.4). */
 #include "expectation/expectation.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Every composition of the group: exact, for few levels or small groups (theory: section 2 (ii)).
- */
+/* Every composition of the group: exact, for few levels or small groups (doc/theory.md, section
+ * 2.5). */
 #include "expectation/expectation.h"
 
 #include <math.h>
@@ -18,11 +18,11 @@ typedef struct partial_group {
 typedef struct enumeration {
     const gra_expectation *expectation;
     const double *w;
-    const double *tail; /* tail[l] = sum of w from level l on */
-    double *a;          /* advantages, or NULL */
-    double *jacobian;   /* or NULL */
-    double *slopes;     /* scratch for one column of the Jacobian */
-    double *strength;   /* std of others: this and its gradient are wanted, or NULL */
+    const double *tail;      /* tail[l] = sum of w from level l on */
+    double *a;               /* advantages, or NULL */
+    double *jacobian;        /* or NULL */
+    double *slopes;          /* scratch for one column of the Jacobian */
+    double *inverse_divisor; /* std of others: this and its gradient are wanted, or NULL */
     double *gradient;
 } enumeration;
 
@@ -88,8 +88,8 @@ static void add_advantages(const gra_expectation *e, const partial_group *others
     }
 }
 
-/* The strength that the others give when their own std is the divisor. */
-static double strength_of(const gra_expectation *e, const partial_group *others)
+/* The inverse divisor that the others give when their own std is the divisor. */
+static double inverse_of(const gra_expectation *e, const partial_group *others)
 {
     double spread = others->squares >= LEAST_SQUARES
                         ? sqrt(others->squares / others->members)
@@ -100,16 +100,16 @@ static double strength_of(const gra_expectation *e, const partial_group *others)
 static void finish(const enumeration *run, const partial_group *group)
 {
     const gra_expectation *e = run->expectation;
-    if (run->strength != NULL) {
+    if (run->inverse_divisor != NULL) {
         if (run->gradient == NULL) {
-            *run->strength += strength_of(e, group);
+            *run->inverse_divisor += inverse_of(e, group);
             return;
         }
         for (int64_t l = 0; l < e->levels; l++) {
             partial_group others = *group;
             others.probability *= (double)e->members;
             add_members(e, &others, l, 1.0);
-            run->gradient[l] += strength_of(e, &others);
+            run->gradient[l] += inverse_of(e, &others);
         }
         return;
     }
@@ -194,11 +194,11 @@ int gra_enumeration_jacobian(const gra_expectation *self, const double *w, doubl
     return enumerate(run, self->group_size - 2, arena);
 }
 
-int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength,
-                             double *gradient, gra_arena *arena)
+int gra_enumeration_inverse_divisor(const gra_expectation *self, const double *w,
+                                    double *inverse_divisor, double *gradient, gra_arena *arena)
 {
-    enumeration run = {.expectation = self, .w = w, .strength = strength};
-    *strength = 0.0;
+    enumeration run = {.expectation = self, .w = w, .inverse_divisor = inverse_divisor};
+    *inverse_divisor = 0.0;
     int done = enumerate(run, self->members, arena);
     if (gradient != NULL) {
         memset(gradient, 0, (size_t)self->levels * sizeof(double));
@@ -221,8 +221,8 @@ double gra_enumeration_count(int64_t levels, int64_t members)
 
 double gra_enumeration_cost(const gra_expectation *self)
 {
-    /* Measured (bench/expectation.c): a square root and a division per level of each composition.
-     */
+    /* Measured (bench/expectation.c): a square root and a division per level of each
+     * composition. */
     double levels = (double)self->levels;
     double values =
         gra_enumeration_count(self->levels, self->group_size - 1) * (20.0 + 4.0 * levels);

@@ -30,8 +30,8 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
     self->group_size = group_size;
     self->members = of_others ? group_size - 1 : group_size;
     self->raw = rule->raw;
-    /* A = (x - mean) / (S c + eps) with c = sqrt(G/(G - ddof)) is (1/c) (x - mean) / (S + eps/c).
-     */
+    /* A = (x - mean) / (S c + eps) with c = sqrt(G/(G - ddof)) is (1/c) (x - mean) / (S +
+     * eps/c). */
     int64_t ddof = of_others ? 1 : rule->ddof;
     double shrink = sqrt((double)(self->members - ddof) / (double)self->members);
     shrink = rule->divisor == GRA_OVER_MEAN ? 1.0 : shrink;
@@ -80,7 +80,7 @@ void gra_expectation_free(gra_expectation *self)
 
 /* sum_m w_m a_m = 0 gives the advantage of a dominant level from the others without their
  * cancellation. */
-static void settle_dominant(const gra_expectation *self, const double *w, double *a)
+static void finish_dominant(const gra_expectation *self, const double *w, double *a)
 {
     for (int64_t m = 0; m < self->levels; m++) {
         if (w[m] > 0.5) {
@@ -102,7 +102,7 @@ static int integrate(const gra_expectation *self, const gra_scale_rule *rule, co
                : gra_quadrature_evaluate(self, rule, w, a, jacobian, arena);
 }
 
-/* a_m = strength (x_m - sum w x): what is known of the std of others. */
+/* a_m = inverse divisor (x_m - sum w x): what is known of the std of others. */
 static int by_strength(const gra_expectation *self, const double *w, double *a, double *jacobian,
                        gra_arena *arena)
 {
@@ -113,7 +113,7 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
     if (gradient == NULL) {
         return 0;
     }
-    double strength = gra_expectation_strength(self, w, gradient, arena);
+    double inverse_divisor = gra_expectation_inverse_divisor(self, w, gradient, arena);
     for (int64_t l = 1; l < levels; l++) {
         heaviest = w[l] > w[heaviest] ? l : heaviest;
     }
@@ -123,15 +123,15 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
     for (int64_t m = 0; m < levels; m++) {
         double distance = (self->x[m] - self->x[heaviest]) - sum;
         if (a != NULL) {
-            a[m] = strength * distance;
+            a[m] = inverse_divisor * distance;
         }
         for (int64_t l = 0; jacobian != NULL && l < levels; l++) {
             jacobian[m * levels + l] =
-                distance * gradient[l] - strength * (self->x[l] - self->x[heaviest]);
+                distance * gradient[l] - inverse_divisor * (self->x[l] - self->x[heaviest]);
         }
     }
     gra_arena_rewind(arena, mark);
-    return !isnan(strength);
+    return !isnan(inverse_divisor);
 }
 
 int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
@@ -155,7 +155,7 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, int 
                          arena);
     }
     if (done) {
-        settle_dominant(self, w, a);
+        finish_dominant(self, w, a);
     }
     return done;
 }
@@ -168,7 +168,7 @@ int gra_expectation_check(const gra_expectation *self, const double *w, double *
     if (!integrate(self, &self->check, w, a, NULL, arena)) {
         return 0;
     }
-    settle_dominant(self, w, a);
+    finish_dominant(self, w, a);
     return 1;
 }
 
@@ -196,24 +196,24 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
                            jacobian, arena);
 }
 
-double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient,
-                                gra_arena *arena)
+double gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
+                                       double *gradient, gra_arena *arena)
 {
-    double strength;
+    double inverse_divisor;
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {
         gra_contrast contrast = gra_contrast_of(self, self->x[0], self->x[1]);
         double distance = self->x[1] - self->x[0];
-        strength =
+        inverse_divisor =
             gra_bernstein_gap(&contrast, w[1], w[0], gradient != NULL ? &gradient[1] : NULL) /
             distance;
         if (gradient != NULL) {
             gradient[0] = 0.0;
             gradient[1] /= distance;
         }
-        return strength;
+        return inverse_divisor;
     }
     int done = self->method == GRPOALIGN_EXPECTATION_ENUMERATION
-                   ? gra_enumeration_strength(self, w, &strength, gradient, arena)
-                   : gra_quadrature_strength(self, w, &strength, gradient, arena);
-    return done ? strength : NAN;
+                   ? gra_enumeration_inverse_divisor(self, w, &inverse_divisor, gradient, arena)
+                   : gra_quadrature_inverse_divisor(self, w, &inverse_divisor, gradient, arena);
+    return done ? inverse_divisor : NAN;
 }

@@ -5,10 +5,10 @@
  *
  * for a group of one member at level m and group_size - 1 others drawn from the level weights w;
  * mean is the group's and the divisor one of GRA_OVER_*, S being the std with divisor group_size
- * (theory: section 2, "Finite group"). Exact methods behind one interface.
+ * (doc/theory.md, section 2.3). Exact methods behind one interface.
  *
  * Where the divisor is the std of the others it does not depend on the member itself, so that a_m
- * is proportional to x_m less the mean of w: there the expectation is that one strength.
+ * is proportional to x_m less the mean of w: there the expectation is that one inverse divisor.
  */
 #ifndef GRA_EXPECTATION_EXPECTATION_H
 #define GRA_EXPECTATION_EXPECTATION_H
@@ -44,7 +44,7 @@ typedef struct gra_group_rule {
     int32_t ddof;       /* of the group's own std */
     double epsilon;
     double gain; /* of every advantage: 1, or G/(G-1) where the mean is that of the others */
-    double raw;  /* std of others: the strength of a group whose others are equal */
+    double raw;  /* std of others: the inverse divisor of a group whose others are equal */
 } gra_group_rule;
 
 typedef struct gra_expectation {
@@ -59,8 +59,8 @@ typedef struct gra_expectation {
     double factor;   /* of every advantage: gain sqrt((G - ddof) / G) */
     double raw;
     double least_divisor; /* groups with spread weigh 1/this at most, or 1 */
-    /* Quadrature: for values, for Newton directions, and a second one for values with other nodes.
-     */
+    /* Quadrature: for values, for Newton directions, and a second one for values with other
+     * nodes. */
     gra_scale_rule fine, coarse, check;
 } gra_expectation;
 
@@ -97,8 +97,8 @@ int gra_expectation_check(const gra_expectation *self, const double *w, double *
 
 /* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. NaN
  * when memory is short. */
-double gra_expectation_strength(const gra_expectation *self, const double *w, double *gradient,
-                                gra_arena *arena);
+double gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
+                                       double *gradient, gra_arena *arena);
 
 /* The methods, used through the interface above (and by the tests side by side). */
 int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule,
@@ -109,10 +109,10 @@ int gra_enumeration_jacobian(const gra_expectation *self, const double *w, doubl
                              gra_arena *arena);
 int gra_laplace_evaluate(const gra_expectation *self, const gra_scale_rule *rule, const double *w,
                          double *a, double *jacobian, gra_arena *arena);
-int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength,
-                            double *gradient, gra_arena *arena);
-int gra_enumeration_strength(const gra_expectation *self, const double *w, double *strength,
-                             double *gradient, gra_arena *arena);
+int gra_quadrature_inverse_divisor(const gra_expectation *self, const double *w,
+                                   double *inverse_divisor, double *gradient, gra_arena *arena);
+int gra_enumeration_inverse_divisor(const gra_expectation *self, const double *w,
+                                    double *inverse_divisor, double *gradient, gra_arena *arena);
 
 /* Two levels, the unit of all lengths being their distance. */
 typedef struct gra_contrast {

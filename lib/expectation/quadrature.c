@@ -1,6 +1,6 @@
 /*
- * Gaussian location-scale quadrature (theory: section 2 (iii)): any number of levels, any group
- * size.
+ * Gaussian location-scale quadrature (doc/theory.md, section 2.6): any number of levels, any
+ * group size.
  *
  *   1/(S+eps) = int_0^inf W(t) exp(-t^2 S^2) dt,   W(t) = 2/sqrt(pi) - 2 eps t erfcx(eps t)
  *   exp(-t^2 S^2) = (1/sqrt(pi)) int prod_i k(y_i) dy,   y_i = t (x_i - c), k(y) = exp(-y^2/G)
@@ -17,7 +17,7 @@
  * Location rule. The trapezoidal rule in y with step s has relative error 2 exp(-pi^2/s^2) for
  * every group at once, because a group's integrand is a Gaussian of unit width.
  *
- * The same sums give the strength of the groups whose divisor is the std S of the n others:
+ * The same sums give the inverse divisor of the groups whose divisor is the std S of the n others:
  *
  *   E[1/(S+eps); S > 0] = 1/sqrt(pi) int W dt int dy [phi^n - sum_j (w_j k(y_j))^n],   k(y) =
  * exp(-y^2/n).
@@ -157,7 +157,8 @@ typedef struct sweep {
     double *left, *right; /* stacked rows for the Jacobian, or NULL */
     int64_t rows, row_from, row_to; /* of the stack, with the levels it covers */
     double *jacobian;
-    double strength, *gradient; /* std of others, instead of all these; the gradient may be NULL */
+    double inverse_divisor,
+        *gradient; /* std of others, instead of all these; the gradient may be NULL */
     int wants_strength;
 } sweep;
 
@@ -233,8 +234,8 @@ static double rest_power(double phi, double short_of_one, int64_t power, int lar
 }
 
 /*
- * A block's share of the strength. Where one level holds nearly everything the bracket is what the
- * others add to its own power, and is formed as that.
+ * A block's share of the inverse divisor. Where one level holds nearly everything the bracket is
+ * what the others add to its own power, and is formed as that.
  */
 static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
 {
@@ -257,7 +258,7 @@ static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
             continue; /* a level without weight yet has its part in the gradient */
         }
         double power = exp(n * log(largest));
-        s->strength += weight * (power * expm1(n * log1p(rest / largest)) - pure);
+        s->inverse_divisor += weight * (power * expm1(n * log1p(rest / largest)) - pure);
         if (s->gradient == NULL) {
             continue;
         }
@@ -363,8 +364,8 @@ static void cluster(sweep *s, double t, double weight, int64_t a, int64_t b)
     double step = s->step, width = LANES * step, band = BAND * sqrt((double)s->e->members);
     double extent = t * (x[b - 1] - x[a]);
     int64_t from = a, to = a, near = a;
-    /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left + width).
-     */
+    /* Blocks tile the grid y = i step, measured from level a; block n spans [left, left +
+     * width). */
     for (double left = -REACH - step; left < extent + REACH; left += width) {
         double right = left + width - step;
         while (from < b && t * (x[from] - x[a]) < left - band) {
@@ -499,8 +500,8 @@ int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *r
     return 1;
 }
 
-int gra_quadrature_strength(const gra_expectation *self, const double *w, double *strength,
-                            double *gradient, gra_arena *arena)
+int gra_quadrature_inverse_divisor(const gra_expectation *self, const double *w,
+                                   double *inverse_divisor, double *gradient, gra_arena *arena)
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double n = (double)self->members, alike = 0.0;
@@ -514,7 +515,7 @@ int gra_quadrature_strength(const gra_expectation *self, const double *w, double
             }
         }
         integrate(&s, &self->fine, INVERSE_ROOT_PI * s.step * self->factor, 1);
-        *strength = s.strength + alike * self->raw;
+        *inverse_divisor = s.inverse_divisor + alike * self->raw;
     }
     gra_arena_rewind(arena, mark);
     return ready;

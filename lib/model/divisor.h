@@ -14,7 +14,7 @@
  *     d/dtheta sum pi f = -cov(f, gap) = -(1/2Q) sum q_k q_l (f_k - f_l)(gap_k - gap_l),
  *
  * q = -d pi/d slack, Q = sum q. Bounds over a stretch of the path follow from bounds on q
- * (doc/theory.md, section 2).
+ * (doc/theory.md, section 2.11).
  */
 #ifndef GRA_MODEL_DIVISOR_H
 #define GRA_MODEL_DIVISOR_H
@@ -33,8 +33,8 @@ typedef struct gra_moments {
      * heaviest class, so that what is small keeps its digits. */
     double rising, falling, variance, third, pivot, offset;
     double success, failure; /* two levels: the probabilities of the upper and the lower */
-    /* sigma: what the variances of the best classes contribute; over the mean: the mean reward; else
-     * 1/divisor itself, and its derivative in success */
+    /* sigma: what the variances of the best classes contribute; over the mean: the mean reward;
+     * else 1/divisor itself, and its derivative in success */
     double own, slope;
 } gra_moments;
 
@@ -78,7 +78,8 @@ typedef struct gra_divisor_kind {
      * short. */
     int (*gradient)(const gra_divisor *self, const double *policy, gra_arena *arena,
                     double *gradient);
-    /* Makes what bounds need, once before the first of them; NULL for nothing. 0 on short memory. */
+    /* Makes what bounds need, once before the first of them; NULL for nothing. 0 on short
+     * memory. */
     int (*prepare)(const gra_divisor *self, gra_divisor *out, gra_arena *arena);
     int convex_families; /* on exponential families bounds follow from the ends of a stretch */
     /* Bounds over a stretch; NULL where none are known. */
@@ -89,8 +90,8 @@ typedef struct gra_divisor_kind {
     /* Exponential families: a lower bound on d log(1/divisor) / dtheta from there on; NULL for
      * none. */
     double (*tail_slope)(const gra_divisor *self, const gra_moments *of);
-    /* A part of the divisor whose ratio to b grows along the path where std/b falls as b grows; NULL
-     * for none. */
+    /* A part of the divisor whose ratio to b grows along the path where std/b falls as b grows;
+     * NULL for none. */
     double (*ratio_part)(const gra_divisor *self, const gra_moments *of);
     /* Whether no spread is left that a double could hold, nor will there be; NULL for never. */
     int (*is_spent)(const gra_divisor *self, const gra_moments *of);
@@ -107,8 +108,8 @@ struct gra_divisor {
     int constant;     /* 1/divisor is `low` for every policy */
     int falls;        /* 1/divisor never grows along a path: one stationary policy, whatever the
                          penalty */
-    int ratio_falls; /* one stationary policy, proved, under penalties that let std/b fall as b grows
-                        (gra_penalty: std_ratio_falls) */
+    int ratio_falls;  /* one stationary policy, proved, under penalties that let std/b fall as b
+                         grows (gra_penalty: std_ratio_falls) */
     /* Per context and class: the functions whose sums are `rising` and `falling`. NULL for a
      * divisor or a context that has none. */
     const double *const *rising, *const *falling;

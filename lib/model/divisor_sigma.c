@@ -10,7 +10,7 @@
  *
  * On exponential families a tighter bound holds: log sigma = X/2 - log Z, where Z = sum R e^(-theta
  * gap) and X = log(sigma^2 Z^2) are logarithms of sums of exponentials in theta with positive
- * coefficients, hence convex. (doc/theory.md, section 2)
+ * coefficients, hence convex. (doc/theory.md, section 2.11)
  */
 #include <float.h>
 #include <math.h>
@@ -28,8 +28,8 @@ typedef struct sigma_data {
     double slowest; /* the least gap above 0, one context */
 } sigma_data;
 
-/* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however short the stretch.
- */
+/* Bounds on sigma^2 whose rounding is this part of it tell nothing more, however short the
+ * stretch. */
 static const double ROUGH = 1e-3;
 /* A sigma^2 below this counts as none. */
 static const double LEAST_VARIANCE = 1e-300;
@@ -358,7 +358,7 @@ static gra_divisor_bounds bounds(const gra_divisor *self, const gra_stretch *str
                                   : bounds_by_convexity(self, stretch);
 }
 
-/* ---- the rest of the path ---------------------------------------------------------------------- */
+/* ---- the rest of the path ------------------------------------------------------------------- */
 
 static double mean_of_best(const sigma_data *data)
 {

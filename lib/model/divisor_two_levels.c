@@ -67,7 +67,7 @@ static gra_interval spread_of(const gra_stretch *stretch)
 /*
  * d log h / dtheta = (h'(p) / h(p)) dp/dtheta, and p grows with theta as the mean gap falls. h is a
  * convex function of p with its minimum at 1/2, and its ends, whose slope is monotone and which are
- * extreme at 1/2. (doc/theory.md, section 2)
+ * extreme at 1/2. (doc/theory.md, sections 2.8 and 2.11)
  */
 static gra_divisor_bounds bounds(const gra_divisor *self, const gra_stretch *stretch)
 {
@@ -171,8 +171,8 @@ int gra_divisor_two_levels(gra_divisor *out, int64_t classes, const double *succ
         data->end = end_of(contrast);
         break;
     default:
-        /* doc/theory.md, section 2: proved for sure outcomes. Inside the root x/sqrt(x + epsilon)
-         * is as concave as sqrt(x). */
+        /* doc/theory.md, section 3.5: proved for sure outcomes, epsilon inside the root or
+         * outside. */
         out->low = gap_at(data, 0.5, 0.5);
         out->high = at_0;
         out->ratio_falls = is_sure(out, data);

@@ -1,6 +1,7 @@
 /*
- * Groups of finite size: A = (r - mean) / (std + epsilon), or over another divisor. Where the divisor
- * is one constant (unscaled rewards, and what amounts to that) the model is affine: limit.c.
+ * Groups of finite size: A = (r - mean) / (std + epsilon), or over another divisor. Where the
+ * divisor is one constant (unscaled rewards, and what amounts to that) the model is affine:
+ * limit.c.
  */
 #include "model/model.h"
 
@@ -389,7 +390,7 @@ static grpoalign_status game_structure(const group_model *model, const part *sel
     return GRPOALIGN_OK;
 }
 
-/* ---- one unknown -------------------------------------------------------------------------------- */
+/* ---- one unknown ---------------------------------------------------------------------------- */
 
 /* Two levels, `low` and `high`: classes by the probability of the upper one. */
 static grpoalign_status two_level_structure(const group_model *model,
@@ -483,7 +484,7 @@ static grpoalign_status others_structure(const group_model *model, const part *s
     return GRPOALIGN_OK;
 }
 
-/* ---- groups of two ------------------------------------------------------------------------------ */
+/* ---- groups of two -------------------------------------------------------------------------- */
 
 /* The margin of two levels in a group of two: half their distance over their std, which is that
  * too, or over their mean. */
@@ -566,7 +567,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
         asked == GRPOALIGN_EXPECTATION_AUTO || asked == GRPOALIGN_EXPECTATION_BERNSTEIN;
     int64_t largest = own.distribution != NULL ? PAIR_LIMIT : GRA_DENSE_LIMIT;
     /* A filter of groups needs the levels for its classes. */
-    if (self->dropping > 0) {
+    if (self->filtered > 0) {
         return game_structure(model, &own, out, arena, error);
     }
     if (own.levels == 2 && free_choice) {
@@ -584,7 +585,7 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
 static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,
                                         group_structure};
 
-/* ---- construction ------------------------------------------------------------------------------ */
+/* ---- construction --------------------------------------------------------------------------- */
 
 static int build_distribution(group_model *model, int64_t k, const double *distribution,
                               int64_t stride, const int64_t *level_of)
@@ -663,8 +664,8 @@ static double constant_factor(const gra_convention *c, int exponent)
     return c->scale == GRPOALIGN_SCALE_STD && epsilon > 1e17 ? own / c->epsilon : 0.0;
 }
 
-/* The mean reward of each outcome less the least reward, so that a common shift costs no digits, and
- * the std within it. */
+/* The mean reward of each outcome less the least reward, so that a common shift costs no digits,
+ * and the std within it. */
 static void outcome_rewards(const double *support, int64_t k, const double *distribution, int64_t n,
                             int64_t stride, double least, double *value, double *deviation)
 {
@@ -693,8 +694,8 @@ static grpoalign_status constant_group(const double *rewards, const double *valu
     const gra_affine_rewards affine = {
         .outcomes = n, .rewards = rewards, .values = values, .deviations = deviations};
     GRA_TRY(gra_affine_model_new(&affine, factor, convention, out, error));
-    int dropping = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
-    (*out)->dropping = dropping ? convention->group_size : 0;
+    int filtered = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
+    (*out)->filtered = filtered ? convention->group_size : 0;
     return GRPOALIGN_OK;
 }
 
@@ -739,9 +740,9 @@ static grpoalign_status new_group(const double *rewards, int64_t k, const double
     group_model *model = (group_model *)*out;
     model->convention = *convention;
     GRA_TRY(build(model, rewards, k, distribution, stride, arena, error));
-    int dropping = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
+    int filtered = convention->zero_variance == GRPOALIGN_ZERO_VARIANCE_DROP;
     model->base.by_mean_reward = distribution == NULL;
-    model->base.dropping = dropping ? convention->group_size : 0;
+    model->base.filtered = filtered ? convention->group_size : 0;
     return GRPOALIGN_OK;
 }
 

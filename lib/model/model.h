@@ -50,15 +50,15 @@ struct gra_game {
 void gra_game_to_levels(const gra_game *game, const double *classes, double *levels);
 void gra_game_to_classes(const gra_game *game, const double *levels, double *classes);
 
-/* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is short.
- */
+/* du/dpi over classes, classes x classes, at the level weights w. Returns 0 when memory is
+ * short. */
 int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
                             gra_arena *arena);
 
 /* What a solver may exploit. Classes partition the outcomes that the reference supports. */
 enum {
     GRA_FLAT,   /* all advantages are always equal */
-    GRA_AFFINE, /* u_c = strength(pi) * (mean gap - gap_c): one unknown */
+    GRA_AFFINE, /* u_c = (mean gap - gap_c) / divisor(pi): one unknown */
     GRA_RANKED, /* u_c = scale * (mass below - mass above), classes in ascending order */
     GRA_GAME    /* anything else */
 };
@@ -98,7 +98,7 @@ struct grpoalign_model {
     int64_t group_size; /* unscaled models: G, or 0 in the limit of large groups */
     int by_mean_reward; /* whatever is added to the rewards, a better mean reward means a better
                            advantage */
-    int64_t dropping;   /* G where groups whose rewards are all equal are dropped, penalty and all;
+    int64_t filtered;   /* G where groups whose rewards are all equal are dropped, penalty and all;
                            then the structure is a   game whose classes are the levels. Else 0 */
 };
 

@@ -3,7 +3,8 @@
  *
  * A penalty acts on an outcome by g(l), l = log(pi/pi_ref): g multiplies grad log pi in the
  * gradient of the penalty, and grows with l. A policy is stationary for advantages u when
- * u_o - beta g(l_o) is the same for every outcome. Here g is written as a slack, which falls with l:
+ * u_o - beta g(l_o) is the same for every outcome. Here g is written as a slack, which falls with
+ * l:
  *
  *     s(l) = pole - g(l)   where g has a pole, a finite supremum that it comes to as l grows,
  *     s(l) = -g(l)         where it has none.

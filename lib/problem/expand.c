@@ -74,8 +74,8 @@ static void spread_over_outcomes(const grpoalign_reference *reference, const gra
     }
 }
 
-/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative number.
- */
+/* Infinite terms turn a compensated sum into NaN; rounding may turn nothing into a negative
+ * number. */
 static double divergence_value(gra_sum sum)
 {
     double value = gra_sum_value(sum);
@@ -87,15 +87,15 @@ static double divergence_value(gra_sum sum)
 static void advantages_by_slack(const gra_problem *problem, const gra_answer *answer,
                                 grpoalign_solution *solution)
 {
-    gra_sum level = {0.0, 0.0};
+    gra_sum mean_slack = {0.0, 0.0};
     for (int64_t c = 0; c < problem->reference.classes; c++) {
-        gra_sum_add_product(&level, answer->policy[c],
+        gra_sum_add_product(&mean_slack, answer->policy[c],
                             answer->policy[c] > 0.0 ? answer->slack[c] : 0.0);
     }
     for (int64_t o = 0; o < solution->outcomes; o++) {
         int64_t c = problem->structure->class_of[o];
         if (c >= 0 && !isfinite(solution->advantage[o])) {
-            solution->advantage[o] = answer->beta * (gra_sum_value(level) - answer->slack[c]);
+            solution->advantage[o] = answer->beta * (gra_sum_value(mean_slack) - answer->slack[c]);
         }
     }
 }

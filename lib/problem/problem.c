@@ -16,7 +16,7 @@ void gra_reference_free(grpoalign_reference *reference)
     }
 }
 
-/* ---- the problem ------------------------------------------------------------------------------- */
+/* ---- the problem ---------------------------------------------------------------------------- */
 
 /* Tells the host that a part of the work is left, and asks whether to go on. */
 static grpoalign_status tell(const grpoalign_problem_options *options, double left,
@@ -35,7 +35,7 @@ static grpoalign_status build(grpoalign_problem *self, const grpoalign_problem_o
     GRA_TRY(tell(options, 1.0, error));
     if (law->form == GRA_INSIDE_REWARD) {
         GRA_TRY(gra_surrogate_of_rewards(self->model, &self->surrogate, error));
-    } else if (self->model->dropping > 0 && law->form != GRA_ABSENT) {
+    } else if (self->model->filtered > 0 && law->form != GRA_ABSENT) {
         GRA_TRY(gra_check_filter(law, error));
         self->filters = 1;
         return GRPOALIGN_OK;
@@ -84,7 +84,7 @@ void gra_problem_free(grpoalign_problem *self)
     }
 }
 
-/* ---- one call ---------------------------------------------------------------------------------- */
+/* ---- one call ------------------------------------------------------------------------------- */
 
 /* The start over classes. */
 static grpoalign_status load_start(gra_call *self, grpoalign_error *error)

@@ -1,8 +1,8 @@
 /*
  * A problem: a model and a penalty joined over a reference policy, reduced once to classes of
- * outcomes with equal advantages. problem.c makes it, reduce.c finds the classes, surrogate.c says what is solved in its place
- * where groups are dropped or the KL is part of the reward, expand.c turns answers over classes back
- * into policies over outcomes.
+ * outcomes with equal advantages. problem.c makes it, reduce.c finds the classes, surrogate.c says
+ * what is solved in its place where groups are dropped or the KL is part of the reward, expand.c
+ * turns answers over classes back into policies over outcomes.
  */
 #ifndef GRA_PROBLEM_PROBLEM_H
 #define GRA_PROBLEM_PROBLEM_H
@@ -16,7 +16,7 @@
 #include "model/model.h"
 #include "penalty/penalty.h"
 
-/* ---- the parts --------------------------------------------------------------------------------- */
+/* ---- the parts ------------------------------------------------------------------------------ */
 
 struct grpoalign_reference {
     gra_handle handle;
@@ -70,7 +70,7 @@ grpoalign_status gra_problem_new(const grpoalign_model *model, const grpoalign_p
                                  grpoalign_error *error);
 void gra_problem_free(grpoalign_problem *problem);
 
-/* ---- one call ---------------------------------------------------------------------------------- */
+/* ---- one call ------------------------------------------------------------------------------- */
 
 struct gra_answer;
 
@@ -134,9 +134,10 @@ static inline const grpoalign_model *gra_call_surrogate(const gra_call *self)
     return self->surrogate != NULL ? self->surrogate : self->problem->surrogate;
 }
 
-/* ---- reduce.c ---------------------------------------------------------------------------------- */
+/* ---- reduce.c ------------------------------------------------------------------------------- */
 
-/* Reduces a model over a reference; call gra_structure_release on the structure, also on failure. */
+/* Reduces a model over a reference; call gra_structure_release on the structure, also on
+ * failure. */
 grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_reference *reference,
                             gra_reduction *out, gra_arena *arena, grpoalign_error *error);
 
@@ -145,7 +146,7 @@ grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_refere
 int gra_reference_of_classes(const grpoalign_reference *reference, const gra_structure *structure,
                              gra_class_reference *out, double *share, gra_arena *arena);
 
-/* ---- surrogate.c ------------------------------------------------------------------------------- */
+/* ---- surrogate.c ---------------------------------------------------------------------------- */
 
 /* The unscaled model that the direct KL inside the reward amounts to. */
 grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalign_model **out,
@@ -154,13 +155,13 @@ grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalig
 /* Whether a penalty can be solved where groups without spread are dropped. */
 grpoalign_status gra_check_filter(const gra_penalty *law, grpoalign_error *error);
 
-/* A model whose groups without spread are dropped (model->dropping), with the share of the penalty
+/* A model whose groups without spread are dropped (model->filtered), with the share of the penalty
  * that goes with them, at one beta. It borrows all it is given. */
 grpoalign_status gra_surrogate_of_filter(const grpoalign_model *inner, const gra_penalty *law,
                                          const grpoalign_reference *reference, double beta,
                                          grpoalign_model **out, grpoalign_error *error);
 
-/* ---- expand.c ---------------------------------------------------------------------------------- */
+/* ---- expand.c ------------------------------------------------------------------------------- */
 
 struct grpoalign_solution {
     gra_handle handle;
@@ -180,7 +181,8 @@ typedef struct gra_measures {
 gra_measures gra_measure(const grpoalign_problem *problem, const double *policy,
                          const double *log_policy);
 
-/* The solution that an answer stands for; returns its status, >= 0, or an error with *out = NULL. */
+/* The solution that an answer stands for; returns its status, >= 0, or an error with *out =
+ * NULL. */
 grpoalign_status gra_expand(gra_call *call, const gra_answer *answer, grpoalign_solution **out,
                             grpoalign_error *error);
 

@@ -2,10 +2,11 @@
  * What is solved in the place of a model.
  *
  * With the direct KL inside the reward, R = r - beta log(pi/pi_ref), a better E[R] is a better
- * advantage whatever the scale: the policy is stationary once E[R] is the same for all, which is the
- * direct KL with unscaled rewards.
+ * advantage whatever the scale: the policy is stationary once E[R] is the same for all, which is
+ * the direct KL with unscaled rewards.
  *
- * The zero-variance filter drops groups without spread, penalty and all. An outcome's own group is kept with probability 1
+ * The zero-variance filter drops groups without spread, penalty and all. An outcome's own group is
+ * kept with probability 1
  * - W^(G-1), W being the probability of the rewards equal to its own, so that training balances
  *
  *     u_o - beta (1 - W^(G-1)) g(l_o)   against a constant, and so   [u_o + beta W^(G-1) g(l_o)] -
@@ -42,7 +43,7 @@ static const double LEAST = 1e-300;
 static double returned(const filter *self, double mass, double log_ratio, double *by_mass,
                        double *by_ratio)
 {
-    double n = (double)self->inner->dropping - 1.0, slope,
+    double n = (double)self->inner->filtered - 1.0, slope,
            slack = self->law->score(self->law, log_ratio, &slope);
     double g = self->law->slack(self->law, 0.0) - slack, power = pow(mass, n);
     *by_mass = self->beta * n * pow(mass, n - 1.0) * g;
@@ -238,7 +239,7 @@ grpoalign_status gra_surrogate_of_filter(const grpoalign_model *inner, const gra
 grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalign_model **out,
                                           grpoalign_error *error)
 {
-    if (model->dropping > 0) {
+    if (model->filtered > 0) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
                         "with the KL inside the reward no group is without spread: zero_variance = "
                         "drop has no meaning");
@@ -260,7 +261,7 @@ grpoalign_status gra_check_filter(const gra_penalty *law, grpoalign_error *error
     return gra_penalty_holds(law)
                ? GRPOALIGN_OK
                : gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
-                          "groups without spread that are dropped are solved with penalties whose "
-                          "price holds every outcome, not with %s",
+                          "groups without spread that are dropped are solved with penalties that "
+                          "hold every outcome, not with %s",
                           gra_penalty_row_of(law->kind)->name);
 }

@@ -202,8 +202,8 @@ static int start_from_fold(gra_newton *s, const station *fold, int behind, doubl
     return 1;
 }
 
-/* Newton at a beta between two stations, one of them a fold or none: from a mean of their slacks, or
- * from the parabola of the fold. */
+/* Newton at a beta between two stations, one of them a fold or none: from a mean of their slacks,
+ * or from the parabola of the fold. */
 static grpoalign_status solve_between(gra_newton *s, const station *a, const station *b,
                                       const station *fold, double beta, int *outcome)
 {

@@ -60,7 +60,7 @@ static int is_flat(const batch_context *x)
     return x->at->structure->kind == GRA_FLAT;
 }
 
-/* ---- the contexts in one unit -------------------------------------------------------------------- */
+/* ---- the contexts in one unit --------------------------------------------------------------- */
 
 static double best_reward(const gra_call *call)
 {
@@ -192,7 +192,7 @@ static int share_divisor(shared *self)
                              batch->epsilon / self->unit, arena);
 }
 
-/* ---- at the root ------------------------------------------------------------------------------- */
+/* ---- at the root ---------------------------------------------------------------------------- */
 
 /* How the policies and sigma move with log b. */
 typedef struct motion {
@@ -330,7 +330,7 @@ static grpoalign_status find_divisor(shared *self, batch_divisor *out)
     return GRPOALIGN_OK;
 }
 
-/* ---- the answers --------------------------------------------------------------------------------- */
+/* ---- the answers ---------------------------------------------------------------------------- */
 
 /* What is left of beta when a nearly certain policy leaves the batch nearly without spread. */
 static const double LEAST_BETA = 1e-304;
@@ -338,8 +338,8 @@ static const double LEAST_BETA = 1e-304;
 static grpoalign_status check_effective(const shared *self, const batch_divisor *divisor)
 {
     double effective = self->batch->beta * divisor->value * self->unit;
-    int settled = divisor->status != GRPOALIGN_COLLAPSED && divisor->moves;
-    return !settled || (effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)
+    int moves = divisor->status != GRPOALIGN_COLLAPSED && divisor->moves;
+    return !moves || (effective >= LEAST_BETA && effective <= 1.0 / LEAST_BETA)
                ? GRPOALIGN_OK
                : gra_fail(self->batch->error, GRPOALIGN_ERR_ARGUMENT, 3, -1,
                           "beta times the std of the batch must be from %g to %g (got %g)",

@@ -19,8 +19,8 @@ typedef struct gra_batch {
 int gra_batch_matters(const gra_penalty *law);
 
 /*
- * The stationary policies of all contexts, one answer each, at the divisor that pi_ref leads to; and
- * the std, in units of the reward. What fails in one context leaves its number in *context.
+ * The stationary policies of all contexts, one answer each, at the divisor that pi_ref leads to;
+ * and the std, in units of the reward. What fails in one context leaves its number in *context.
  */
 grpoalign_status gra_solve_batch(const gra_batch *batch, gra_answer *answers, double *std,
                                  int64_t *context);

@@ -33,8 +33,8 @@ static const double CLOSE = 0.02, FAR = 50.0;
 /* Reference probabilities below this count as it on the path: they move the solution by less than
  * its square root, and only as far as rounding. */
 static const double LEAST_REFERENCE = 1e-32;
-/* Where pi z has no target, mu has done its work when mu/pi is far below the slope of the value.
- */
+/* Where pi z has no target, mu has done its work when mu/pi is far below the slope of the
+ * value. */
 static const double VALUE_END = 1e-10;
 /* Newton for reverse KL converges at once when the products are off by less than this. */
 static const double NEWTON_REGION = 0.25;
@@ -277,8 +277,8 @@ static void measure(path *p)
     p->mass_missing = 1.0 - gra_total(p->pi, p->n);
 }
 
-/* The step for mu = 0, which tells how small mu may be chosen. Returns 1 where the step is as good as
- * the answer. */
+/* The step for mu = 0, which tells how small mu may be chosen. Returns 1 where the step is as good
+ * as the answer. */
 static int predict(path *p, double end, double *mu)
 {
     int64_t n = p->n;
@@ -433,8 +433,8 @@ static double largest_advantage(gra_newton *s)
     return largest;
 }
 
-/* Pairwise preferences have one solution, whatever the start, because slacks fall with the policy.
- */
+/* Pairwise preferences have one solution, whatever the start, because slacks fall with the
+ * policy. */
 grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallback,
                                    gra_answer *answer)
 {

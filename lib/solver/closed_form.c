@@ -11,7 +11,7 @@
  *
  * where the left side falls and the right side grows in pi_c: from the best class downwards each
  * class has exactly one answer, given lambda. For reverse KL lambda is 1 and the recursion is the
- * closed form of doc/theory.md, section 2. For other penalties the total mass falls strictly as
+ * closed form of doc/theory.md, section 2.2. For other penalties the total mass falls strictly as
  * lambda grows: one unknown.
  */
 #include "solver/solver.h"
@@ -77,7 +77,7 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
     }
     (void)descend(&run, lambda);
     answer->iterations = run.calls;
-    answer->unique = answer->stable = 1; /* a monotone game: doc/theory.md, section 3 */
+    answer->unique = answer->stable = 1; /* a monotone game: doc/theory.md, section 3.2 */
     /* The recursion contracts its errors; what is left are a few roundings of numbers below 1. */
     answer->policy_error = 8.0 * DBL_EPSILON;
     return GRPOALIGN_OK;

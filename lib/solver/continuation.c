@@ -3,8 +3,8 @@
  *
  * Reverse KL starts from an affine problem nearby. Direct KL follows the branch from large beta,
  * where the stationary policy is unique, down to the wanted one. Where that branch ends at a fold,
- * and wherever Newton fails, implicit steps along the training flow (newton_flow.c) lead on to where
- * training ends.
+ * and wherever Newton fails, implicit steps along the training flow (newton_flow.c) lead on to
+ * where training ends.
  */
 #include "solver/newton.h"
 
@@ -28,8 +28,8 @@ enum { FLOW_STEPS = 2000 };
 
 /* Where steps in log beta get shorter than this the branch turns back. */
 static const double SHORTEST_STRIDE = 1e-4;
-/* Near a fold Newton halves the distance: from a stride of SHORTEST_STRIDE to where rounding rules.
- */
+/* Near a fold Newton halves the distance: from a stride of SHORTEST_STRIDE to where rounding
+ * rules. */
 enum { LAST_ITERATIONS = 40 };
 
 /* The branch on the way down from large beta. */
@@ -146,8 +146,8 @@ static grpoalign_status follow_branch(gra_newton *s, double beta_from, int *outc
     return GRPOALIGN_OK;
 }
 
-/* The solution connected to pi_ref: at once where beta is large, else along the branch from there.
- */
+/* The solution connected to pi_ref: at once where beta is large, else along the branch from
+ * there. */
 static grpoalign_status from_large_beta(gra_newton *s, int *outcome, double *change)
 {
     const gra_problem *problem = s->problem;

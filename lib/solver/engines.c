@@ -25,7 +25,8 @@ typedef struct engine {
                               double resolution, gra_answers *out);
     /* NULL: there is a stationary policy at every beta. */
     grpoalign_status (*critical)(const gra_problem *problem, double *beta);
-    /* The stationary policy near another policy. NULL: the nearest of the points, or the only one. */
+    /* The stationary policy near another policy. NULL: the nearest of the points, or the only
+     * one. */
     grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answer *answer);
 } engine;
 
@@ -194,7 +195,8 @@ grpoalign_status gra_find_critical(const gra_problem *problem, double *beta)
     return row->critical != NULL ? row->critical(&own, beta) : GRPOALIGN_OK;
 }
 
-/* The nearest of all points, which are found at the first call, when their count is -1, and kept. */
+/* The nearest of all points, which are found at the first call, when their count is -1, and
+ * kept. */
 static grpoalign_status nearest_of(const engine *row, const gra_problem *problem,
                                    const double *policy, gra_answers *points, gra_answer *answer)
 {

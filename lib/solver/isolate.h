@@ -4,7 +4,7 @@
  * The client gives the function point by point, and over a piece between two points bounds on its
  * values and the sign of its slope. A piece is divided until the bounds exclude the values that are
  * wanted, or the function is monotone in it; a piece too small to divide is left as unknown. What
- * is found is then all there is. (doc/theory.md, section 4)
+ * is found is then all there is. (doc/theory.md, section 4.2)
  */
 #ifndef GRA_SOLVER_ISOLATE_H
 #define GRA_SOLVER_ISOLATE_H

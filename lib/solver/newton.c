@@ -260,8 +260,8 @@ gra_extent gra_newton_measure(const gra_newton *s, const double *step)
 
 /* A class below this may gain by its slack without disturbing the others. */
 static const double SLIGHT = 1e-5;
-/* A class that grows by more than this factor has left what the factors know of it; in logarithms.
- */
+/* A class that grows by more than this factor has left what the factors know of it; in
+ * logarithms. */
 static const double JUMP = 7.0;
 
 void gra_newton_move(gra_newton *s, const double *step, double length)
@@ -398,7 +398,8 @@ static grpoalign_status take_step(gra_newton *s, run *self, int *how)
     }
 }
 
-/* Whether nothing is left to correct, or new factors leave as much as there was: the last digits. */
+/* Whether nothing is left to correct, or new factors leave as much as there was: the last
+ * digits. */
 static int is_done(const gra_newton *s, const run *self, double change)
 {
     const gra_extent *now = &self->now, *next = &self->next;

@@ -37,8 +37,8 @@ static grpoalign_status take_step(gra_newton *s, way *self, int *how, double *ch
         self->damping *= 2.0;
         return GRPOALIGN_OK;
     }
-    /* A long implicit step is drawn to points that the flow leaves; the determinant changes its sign
-     * first. */
+    /* A long implicit step is drawn to points that the flow leaves; the determinant changes its
+     * sign first. */
     if (gra_newton_direction(s, s->r, s->step) <= 0) {
         self->damping = 2.0 * self->damping + fmin(1e-3, sqrt(size));
         return GRPOALIGN_OK;

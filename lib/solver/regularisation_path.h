@@ -6,7 +6,7 @@
  *
  * which falls from infinity at the reference policy. So the stationary policies at a beta are the
  * roots of one function of one unknown, whatever the divisor and however many the contexts; they
- * appear and vanish where it turns. (doc/theory.md, section 4)
+ * appear and vanish where it turns. (doc/theory.md, section 2.10)
  *
  * Positions on it come in two ways. With one context the position x is the penalty's own, which
  * keeps digits where the best outcomes hold nearly everything; but it ends where they hold all. In
@@ -50,8 +50,8 @@ typedef struct gra_path_point {
 #define GRA_PATH_STRIDE  0.7
 #define GRA_PATH_LARGEST 700.0
 
-/* Sets up a path, by positions of the penalty (one context) or by log theta; the arrays it takes are
- * the arena's. 0 on short memory. */
+/* Sets up a path, by positions of the penalty (one context) or by log theta; the arrays it takes
+ * are the arena's. 0 on short memory. */
 int gra_path_start(gra_path *self, const gra_path_context *contexts, int64_t count,
                    const gra_divisor *divisor, int by_theta, gra_arena *arena);
 
@@ -66,8 +66,8 @@ int gra_path_is_bounded(const gra_path *self);
 
 int gra_path_point_take(const gra_path *self, gra_path_point *point);
 
-/* The point at x, leaving the policy and the slacks of the last context behind. 0 on short memory.
- */
+/* The point at x, leaving the policy and the slacks of the last context behind. 0 on short
+ * memory. */
 int gra_path_look(gra_path *self, double x, int for_bounds, gra_path_point *out);
 
 /* The position before which theta is below a number; and one beyond which it is above another. */

@@ -353,7 +353,7 @@ grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out)
     return GRPOALIGN_OK;
 }
 
-/* ---- folds, curve, critical beta --------------------------------------------------------------- */
+/* ---- folds, curve, critical beta ------------------------------------------------------------ */
 
 /* The slope of log beta at x. */
 static grpoalign_status slope_at(scalar *self, double x, double *slope)

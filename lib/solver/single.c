@@ -1,5 +1,5 @@
-/* What follows from one answer at each beta: the path over a list of betas, and the curve where there
- * is no other. */
+/* What follows from one answer at each beta: the path over a list of betas, and the curve where
+ * there is no other. */
 #include "solver/solver.h"
 
 #include <math.h>

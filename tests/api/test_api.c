@@ -425,8 +425,12 @@ static void every_code_has_a_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_references_are_refused_by_argument),    cmocka_unit_test(bad_models_are_refused_by_argument),  cmocka_unit_test(bad_calls_of_solve_are_refused_by_argument),
-        cmocka_unit_test(structs_of_other_versions_are_understood), cmocka_unit_test(every_preset_is_filled_and_makes_a_model), cmocka_unit_test(contradicting_conventions_are_refused),
+        cmocka_unit_test(bad_references_are_refused_by_argument),
+        cmocka_unit_test(bad_models_are_refused_by_argument),
+        cmocka_unit_test(bad_calls_of_solve_are_refused_by_argument),
+        cmocka_unit_test(structs_of_other_versions_are_understood),
+        cmocka_unit_test(every_preset_is_filled_and_makes_a_model),
+        cmocka_unit_test(contradicting_conventions_are_refused),
         cmocka_unit_test(every_code_has_a_name),
     };
     return run_chosen(tests);

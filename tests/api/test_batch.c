@@ -669,7 +669,7 @@ static void batches_end_where_policies_are_nearly_certain(void **state)
         assert_true(found.reports[0].unique != 0);
         release(&found);
     }
-    /* Responses to prices of 1e84 have numbers. */
+    /* Responses to slacks of 1e84 have numbers. */
     prompt noisy = plain_prompt(2, 1.0, log(0.7), log(0.3), 0.01);
     found = solve_plain(&noisy, 1, 1.9, GRPOALIGN_PENALTY_ALPHA, 0.1, 0);
     CHECK_OK(found.status);
@@ -852,8 +852,8 @@ static void bad_arguments_of_a_batch_are_named(void **state)
     grpoalign_penalty_free(clamped);
 }
 
-/* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose do.
- */
+/* Rewards of any size and offset, and one context whose rewards hardly differ beside one whose
+ * do. */
 static void rewards_of_any_size_and_offset_give_the_same(void **state)
 {
     (void)state;

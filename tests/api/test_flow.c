@@ -42,8 +42,8 @@ static void plain_velocity(const plain_context *c, int32_t penalty, double beta,
     plain_advantage(c, policy, u);
     for (int64_t o = 0; o < c->n; o++) {
         long double log_ratio = theta[o] - top - logl(total) - log_reference[o];
-        long double price = penalty == GRPOALIGN_PENALTY_REVERSE_KL ? expl(-log_ratio) : -log_ratio;
-        value[o] = u[o] + (long double)beta * price;
+        long double slack = penalty == GRPOALIGN_PENALTY_REVERSE_KL ? expl(-log_ratio) : -log_ratio;
+        value[o] = u[o] + (long double)beta * slack;
         mean += (long double)policy[o] * value[o];
     }
     for (int64_t o = 0; o < c->n; o++) {

@@ -208,8 +208,7 @@ static void advantages_may_be_written_in_place_and_nothing_counts_as_nothing(voi
     grpoalign_model_free(model);
 }
 
-/* What trainers.md lists for the binary question: P(success) (A+ - A-) p q = D_G(p), here at p =
- * 0.3 and G = 8. */
+/* The mean std of a group, p q h(p), at p = 0.3 and G = 8 (doc/theory.md, section 2.4). */
 static void binary_advantages_are_the_published_ones(void **state)
 {
     (void)state;

@@ -267,9 +267,12 @@ static void every_penalty_is_found_by_its_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses_are_policies_with_a_balanced_penalty),         cmocka_unit_test(divergences_are_their_sums),
-        cmocka_unit_test(references_are_normalised_and_keep_zeros),        cmocka_unit_test(enormous_advantages_leave_the_best_and_powers_of_the_gap),
-        cmocka_unit_test(responses_at_the_ends_of_doubles_have_their_digits), cmocka_unit_test(every_penalty_is_found_by_its_name),
+        cmocka_unit_test(responses_are_policies_with_a_balanced_penalty),
+        cmocka_unit_test(divergences_are_their_sums),
+        cmocka_unit_test(references_are_normalised_and_keep_zeros),
+        cmocka_unit_test(enormous_advantages_leave_the_best_and_powers_of_the_gap),
+        cmocka_unit_test(responses_at_the_ends_of_doubles_have_their_digits),
+        cmocka_unit_test(every_penalty_is_found_by_its_name),
         cmocka_unit_test(clamped_direct_kl_is_a_softmax_without_what_it_loses),
     };
     return run_chosen(tests);

@@ -55,7 +55,7 @@ static handles binary(int64_t group_size, double p, int32_t penalty)
     return open_handles(&context, penalty, log_reference);
 }
 
-/* The cases of theory, section 3. */
+/* The cases of doc/theory.md, sections 3.7 and 3.8. */
 static void points_of_known_binary_groups_are_all_found(void **state)
 {
     (void)state;
@@ -101,7 +101,7 @@ static void points_of_known_binary_groups_are_all_found(void **state)
     assert_int_equal(grpoalign_points_complete(points), 1);
     grpoalign_points_free(points);
 
-    /* trainers.md, section 5: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the
+    /* doc/theory.md, section 3.8: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the
      * critical beta. */
     double beta = 0.0;
     CHECK_OK(critical_beta_of_parts(h.model, h.penalty, h.reference, &beta, NULL));

@@ -77,7 +77,7 @@ static void both_kls_are_stationary_with_every_model(void **state)
                   statuses[1], statuses[2], statuses[3]);
 }
 
-/* Binary questions: the paper's (14), (15) and the shift-only forms; trainers.md section 5. */
+/* Binary questions: the paper's (14), (15) and the shift-only forms; doc/theory.md, section 2.9. */
 static void binary_answers_are_their_closed_forms(void **state)
 {
     (void)state;
@@ -137,7 +137,7 @@ static void binary_answers_are_their_closed_forms(void **state)
     solved_free(&s);
 }
 
-/* Direct KL can have several stationary policies, or none: theory.md section 3. */
+/* Direct KL can have several stationary policies, or none: doc/theory.md, sections 3.7 and 3.8. */
 static void several_stationary_policies_and_none_are_said(void **state)
 {
     (void)state;
@@ -594,13 +594,13 @@ static void nearly_certain_policies_keep_what_is_small(void **state)
         CHECK_OK(s.status);
         assert_true(s.report.policy_error < 1e-14);
         assert_near(s.policy[1], 0.1 + 0.36 / beta,
-                    1e-15 + 1.0 / beta / beta); /* -d log t/d price = 4 at t = 1 */
+                    1e-15 + 1.0 / beta / beta); /* -d log t/d slack = 4 at t = 1 */
         solved_free(&s);
     }
     grpoalign_model_free(model);
 }
 
-/* Jensen-Shannon in groups where the best outcome starts with next to nothing: its price is the
+/* Jensen-Shannon in groups where the best outcome starts with next to nothing: its slack is the
  * pole but for a rounding. The answers are from the sum over all groups, to 50 digits. */
 static void answers_beside_the_pole_agree_with_50_digits(void **state)
 {

@@ -128,7 +128,7 @@ def records(checks):
     checks.that(status == 0 and [r["id"] for r in results] == ["good", 7, None, "é\"\\ \t", 1234567890123456789],
                 "ids come back: %s" % [r["id"] for r in results])
     checks.that(set(results[0]) >= KEYS and results[0]["status"] == "ok", "keys of a result: %s" % sorted(results[0]))
-    # p - f(p)/beta = p_ref at G = 8 (trainers.md, section 5)
+    # p - f(p)/beta = p_ref at G = 8 (doc/theory.md, section 3.5)
     checks.that(abs(results[0]["policy"][1] - 0.8835871515) < 1e-10, "binary answer %s" % results[0]["policy"])
     checks.that(results[0]["stable"] is True and results[0]["unique"] is True, "stable and unique")
     again = json.loads(json.dumps(results[0]))

@@ -132,16 +132,16 @@ const char *const MARGINS_NAMES[] = {"dense",  "sign",  "bradley-terry", "noisy"
 
 void random_margins(randomness *self, int kind, int64_t n, double *margins)
 {
-    double *strength = malloc((size_t)n * sizeof *strength);
+    double *inverse_divisor = malloc((size_t)n * sizeof *inverse_divisor);
     for (int64_t i = 0; i < n; i++) {
-        strength[i] = kind == MARGINS_RANKED ? (double)random_below(self, n / 2 + 2)
-                                             : 1.5 * random_normal(self);
+        inverse_divisor[i] = kind == MARGINS_RANKED ? (double)random_below(self, n / 2 + 2)
+                                                    : 1.5 * random_normal(self);
     }
     for (int64_t i = 0; i < n; i++) {
         margins[i * n + i] = 0.0;
         for (int64_t j = 0; j < i; j++) {
-            double noise = random_between(self, -1.0, 1.0), lead = strength[i] - strength[j],
-                   m = 0.0;
+            double noise = random_between(self, -1.0, 1.0),
+                   lead = inverse_divisor[i] - inverse_divisor[j], m = 0.0;
             int64_t around = (i - j) % n;
             switch (kind) {
             case MARGINS_DENSE:
@@ -172,7 +172,7 @@ void random_margins(randomness *self, int kind, int64_t n, double *margins)
             margins[j * n + i] = -m;
         }
     }
-    free(strength);
+    free(inverse_divisor);
 }
 
 void random_rewards(randomness *self, int kind, int64_t n, double *rewards)

@@ -465,7 +465,7 @@ double plain_normaliser(const plain_balance *balance, int32_t penalty, double al
                                              : balance->lambda / beta + (has_c ? 1.0 : 0.0);
 }
 
-/* ---- residuals of reports ---------------------------------------------------------------------- */
+/* ---- residuals of reports ------------------------------------------------------------------- */
 
 double plain_residual(const plain_context *c, int32_t penalty, double beta,
                       const double *log_reference, const double *policy)

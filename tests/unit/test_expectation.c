@@ -214,8 +214,8 @@ static void enumeration_and_quadrature_agree(void **state)
         advantages(&one, w, a);
         advantages(&other, w, b);
         for (int64_t l = 0; l < k; l++) {
-            /* Advantages reach sqrt(G); a probability of a composition carries up to G roundings.
-             */
+            /* Advantages reach sqrt(G); a probability of a composition carries up to G
+             * roundings. */
             assert_near(a[l], b[l], 4e-14 * sqrt((double)size) + 4e-16 * (double)size * fabs(b[l]));
             worst = fmax(worst, fabs(a[l] - b[l]) / sqrt((double)size));
         }
@@ -240,7 +240,7 @@ typedef struct compositions {
     const gra_group_rule *rule;
     const double *x, *w;
     int64_t k, count[MOST_LEVELS];
-    long double sum[4]; /* of the advantage of each level; others: sum[0] is the strength */
+    long double sum[4]; /* of the advantage of each level; others: sum[0] is the inverse divisor */
 } compositions;
 
 static void add_composition(compositions *c, long double probability)
@@ -265,9 +265,10 @@ static void add_composition(compositions *c, long double probability)
         }
         long double std =
             sqrtl(squares / (members - (of_others ? 1.0L : (long double)c->rule->ddof)));
-        long double strength = alike ? (of_others ? (long double)c->rule->raw : 0.0L)
-                                     : 1.0L / (std + c->rule->epsilon);
-        c->sum[m] += probability * strength * (of_others ? 1.0L : (long double)c->x[m] - mean);
+        long double inverse_divisor = alike ? (of_others ? (long double)c->rule->raw : 0.0L)
+                                            : 1.0L / (std + c->rule->epsilon);
+        c->sum[m] +=
+            probability * inverse_divisor * (of_others ? 1.0L : (long double)c->x[m] - mean);
     }
 }
 

@@ -11,7 +11,7 @@
 
 enum { MOST = 6, LEVELS = 4 };
 
-/* ---- the inside of the library: all that this file asks of it ---------------------------------- */
+/* ---- the inside of the library: all that this file asks of it ------------------------------- */
 
 static gra_structure open_structure(const grpoalign_model *model, const unsigned char *supported,
                                     gra_arena *arena)
@@ -79,7 +79,7 @@ static gra_divisor prepared(const gra_divisor *d, gra_arena *arena)
     return out;
 }
 
-/* ---- models ------------------------------------------------------------------------------------ */
+/* ---- models --------------------------------------------------------------------------------- */
 
 typedef struct input {
     plain_context context;
@@ -233,7 +233,7 @@ static void jacobians_are_derivatives_of_plain_advantages(void **state)
     }
 }
 
-/* ---- structures -------------------------------------------------------------------------------- */
+/* ---- structures ----------------------------------------------------------------------------- */
 
 /* Over the supported outcomes: classes partition them, and their advantages are the outcomes'. */
 static void structures_stand_for_their_models(void **state)
@@ -386,7 +386,8 @@ static void equal_outcomes_are_one_class(void **state)
     /* Two classes ascend. */
     expect_classes(&margins, (const unsigned char[]){1, 0, 1, 0}, 2,
                    (const int64_t[]){1, -1, 0, -1});
-    /* Random rewards of two levels: the same chance is the same class; a level given twice is one. */
+    /* Random rewards of two levels: the same chance is the same class; a level given twice is
+     * one. */
     static const double SUPPORT[3] = {1.0, 0.0, 1.0};
     static const double ROWS[12] = {0.25, 0.5, 0.25, 0.5, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.5};
     plain_context random = {
@@ -461,7 +462,7 @@ static void ranges_of_any_size_give_the_same(void **state)
     }
 }
 
-/* ---- bounds on divisors ------------------------------------------------------------------------ */
+/* ---- bounds on divisors --------------------------------------------------------------------- */
 
 /* Two families of policies along which divisors are bounded: slacks theta gap + lambda under direct
  * KL, which makes an exponential family, and under reverse KL. */

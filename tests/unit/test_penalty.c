@@ -10,8 +10,8 @@
 
 enum { MOST = 8, MOST_LAWS = 64 };
 
-/* Both sides of where slacks are measured from another place, and the two with laws of their own.
- */
+/* Both sides of where slacks are measured from another place, and the two with laws of their
+ * own. */
 static const double ALPHAS[] = {0.0,  0.1,   0.3, 0.5,   0.7, 0.95, 0.951,
                                 0.99, 0.999, 1.0, 1.001, 1.3, 1.7,  2.0};
 
@@ -231,8 +231,8 @@ static double sum_of(const double *policy, int64_t n)
 
 /*
  * A policy and its slacks belong together, but for rounding. Slacks are sums of theta times a gap
- * and of the least of them, theta being the exponential of a logarithm; what this moves in one class
- * is made up for by those that share `rest`.
+ * and of the least of them, theta being the exponential of a logarithm; what this moves in one
+ * class is made up for by those that share `rest`.
  */
 static const double ROUNDINGS = 64.0;
 
@@ -412,7 +412,8 @@ static double divergence_of(const gra_penalty *law, const classes *over, const d
     return (double)sum;
 }
 
-/* 0 at the reference and above elsewhere; and its slope from one outcome to another is that of g. */
+/* 0 at the reference and above elsewhere; and its slope from one outcome to another is that of
+ * g. */
 static void divergences_are_least_at_the_reference(void **state)
 {
     (void)state;
