@@ -23,7 +23,7 @@ class Library:
     def __init__(self, path):
         self.lib = ctypes.CDLL(path)
         self.lib.grpoalign_solution_outcomes.restype = ctypes.c_int64
-        self.penalty = self.make(self.lib.grpoalign_penalty_new, 1)
+        self.penalty = self.make(self.lib.grpoalign_penalty_new, 1, None)
 
     @staticmethod
     def make(function, *arguments):
@@ -35,13 +35,16 @@ class Library:
     def __call__(self, margins, reference, beta):
         n, lib = ctypes.c_int64(len(reference)), self.lib
         pointer = ctypes.POINTER(ctypes.c_double)
-        model = self.make(lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n)
-        prior = self.make(lib.grpoalign_reference_new, reference.ctypes.data_as(pointer), n)
-        solution = self.make(lib.grpoalign_solve, model, self.penalty, prior, ctypes.c_double(beta), None)
+        model = self.make(lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n,
+                          None)
+        before = self.make(lib.grpoalign_reference_new, reference.ctypes.data_as(pointer), n, None)
+        problem = self.make(lib.grpoalign_problem_new, model, self.penalty, before, None)
+        solution = self.make(lib.grpoalign_solve, problem, ctypes.c_double(beta), None)
         policy = numpy.empty_like(reference)
         lib.grpoalign_solution_policy(solution, policy.ctypes.data_as(pointer), n, None)
         lib.grpoalign_solution_free(solution)
-        lib.grpoalign_reference_free(prior)
+        lib.grpoalign_problem_free(problem)
+        lib.grpoalign_reference_free(before)
         lib.grpoalign_model_free(model)
         return policy
 
