@@ -1,12 +1,15 @@
-"""What a user would otherwise reach for: general root finders on the stationarity equations of pairwise preferences
+"""What a user would otherwise reach for: general root finders on the stationarity equations of
+pairwise preferences
 
     pi_i (1 - (a_i - pi.a)/beta) = ref_i,   a = M pi,   M = P - P^T random,   ref ~ Dirichlet(1),
 
-all started at ref with tolerance 1e-12, beside this library. A solver succeeds when its answer is finite, positive, sums to 1 within
+all started at ref with tolerance 1e-12, beside this library. A solver succeeds when its answer is
+finite, positive, sums to 1 within
 1e-8 and has residual below 1e-8. Prints successes and the median milliseconds of each.
 
     python3 bench/peers.py LIBRARY [--quick]      (needs numpy and scipy)
 """
+
 import ctypes
 import sys
 import time
@@ -35,8 +38,9 @@ class Library:
     def __call__(self, margins, reference, beta):
         n, lib = ctypes.c_int64(len(reference)), self.lib
         pointer = ctypes.POINTER(ctypes.c_double)
-        model = self.make(lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n,
-                          None)
+        model = self.make(
+            lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n, None
+        )
         before = self.make(lib.grpoalign_reference_new, reference.ctypes.data_as(pointer), n, None)
         problem = self.make(lib.grpoalign_problem_new, model, self.penalty, before, None)
         solution = self.make(lib.grpoalign_solve, problem, ctypes.c_double(beta), None)
@@ -55,8 +59,13 @@ def residual(margins, reference, beta, policy):
 
 
 def succeeded(margins, reference, beta, policy):
-    return (policy is not None and bool(numpy.all(numpy.isfinite(policy))) and policy.min() > 0.0
-            and abs(policy.sum() - 1.0) < 1e-8 and numpy.abs(residual(margins, reference, beta, policy)).max() < 1e-8)
+    return (
+        policy is not None
+        and bool(numpy.all(numpy.isfinite(policy)))
+        and policy.min() > 0.0
+        and abs(policy.sum() - 1.0) < 1e-8
+        and numpy.abs(residual(margins, reference, beta, policy)).max() < 1e-8
+    )
 
 
 def picard(margins, reference, beta):
@@ -74,6 +83,7 @@ def steffensen(margins, reference, beta):
     def step(policy):
         advantage = margins @ policy
         return reference / (1.0 - (advantage - policy @ advantage) / beta)
+
     return optimize.fixed_point(step, reference, xtol=1e-12, maxiter=2000)
 
 
@@ -81,8 +91,14 @@ def root(method):
     options = {"fatol": 1e-12} if method in ("krylov", "anderson", "df-sane") else {}
 
     def solve(margins, reference, beta):
-        return optimize.root(lambda x: residual(margins, reference, beta, x), reference, method=method, tol=1e-12,
-                             options=dict(options)).x
+        return optimize.root(
+            lambda x: residual(margins, reference, beta, x),
+            reference,
+            method=method,
+            tol=1e-12,
+            options=dict(options),
+        ).x
+
     return solve
 
 
@@ -95,7 +111,9 @@ def instances(n, count):
 
 def main(path, quick):
     solvers = [("Picard", picard), ("fixed_point", steffensen)]
-    solvers += [(method, root(method)) for method in ("hybr", "lm", "krylov", "anderson", "df-sane")]
+    solvers += [
+        (method, root(method)) for method in ("hybr", "lm", "krylov", "anderson", "df-sane")
+    ]
     solvers.append(("grpoalign", Library(path)))
     print("%4s %6s " % ("n", "beta") + " ".join("%20s" % name for name, _ in solvers))
     for n, count in SIZES[:2] if quick else SIZES:
@@ -110,8 +128,13 @@ def main(path, quick):
                     began = time.perf_counter()
                     try:
                         policy = solver(margins, reference, beta)
-                    except (ValueError, RuntimeError, FloatingPointError, numpy.linalg.LinAlgError,
-                            optimize.nonlin.NoConvergence):
+                    except (
+                        ValueError,
+                        RuntimeError,
+                        FloatingPointError,
+                        numpy.linalg.LinAlgError,
+                        optimize.nonlin.NoConvergence,
+                    ):
                         policy = None
                     times.append(1e3 * (time.perf_counter() - began))
                     good += succeeded(margins, reference, beta, policy)

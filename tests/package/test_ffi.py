@@ -1,5 +1,7 @@
-"""The library through a foreign-function interface, as other languages call it: advantages of 40 digits, struct layouts, and a
+"""The library through a foreign-function interface, as other languages call it: advantages of 40
+digits, struct layouts, and a
 solve.   Arguments: shared library, tests/golden/expectation.jsonl."""
+
 import ctypes
 import json
 import sys
@@ -8,13 +10,22 @@ import harness
 
 
 class RewardOptions(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_uint32), ("scale", ctypes.c_int32), ("ddof", ctypes.c_int32),
-                ("expectation", ctypes.c_int32), ("epsilon", ctypes.c_double)]
+    _fields_ = [
+        ("struct_size", ctypes.c_uint32),
+        ("scale", ctypes.c_int32),
+        ("ddof", ctypes.c_int32),
+        ("expectation", ctypes.c_int32),
+        ("epsilon", ctypes.c_double),
+    ]
 
 
 class Error(ctypes.Structure):
-    _fields_ = [("status", ctypes.c_int32), ("argument", ctypes.c_int32), ("index", ctypes.c_int64),
-                ("message", ctypes.c_char * 240)]
+    _fields_ = [
+        ("status", ctypes.c_int32),
+        ("argument", ctypes.c_int32),
+        ("index", ctypes.c_int64),
+        ("message", ctypes.c_char * 240),
+    ]
 
 
 def doubles(values):
@@ -35,25 +46,47 @@ def main(library, path):
         levels, error, model = record["support"], Error(), ctypes.c_void_p()
         k = len(levels)
         for method, name in enumerate(("auto", "bernstein", "enumeration", "quadrature")):
-            if name == "bernstein" and k != 2 or name == "enumeration" and record["group_size"] ** (k - 1) > 1e7:
+            if (
+                name == "bernstein"
+                and k != 2
+                or name == "enumeration"
+                and record["group_size"] ** (k - 1) > 1e7
+            ):
                 continue
             options = RewardOptions()
-            lib.grpoalign_reward_options_init(ctypes.byref(options), ctypes.c_uint32(ctypes.sizeof(options)))
-            options.ddof, options.epsilon, options.expectation = record["ddof"], record["epsilon"], method
-            status = lib.grpoalign_model_new_group(doubles(levels), size(k), size(record["group_size"]),
-                                                   ctypes.byref(options), ctypes.byref(model), ctypes.byref(error))
+            lib.grpoalign_reward_options_init(
+                ctypes.byref(options), ctypes.c_uint32(ctypes.sizeof(options))
+            )
+            options.ddof, options.epsilon, options.expectation = (
+                record["ddof"],
+                record["epsilon"],
+                method,
+            )
+            status = lib.grpoalign_model_new_group(
+                doubles(levels),
+                size(k),
+                size(record["group_size"]),
+                ctypes.byref(options),
+                ctypes.byref(model),
+                ctypes.byref(error),
+            )
             checks.that(status == 0, "%s, %s: %s" % (record["id"], name, error.message.decode()))
             if status != 0:
                 continue
             advantage = (ctypes.c_double * k)()
-            status = lib.grpoalign_model_advantage(model, doubles(record["weights"]), size(k), advantage, ctypes.byref(error))
+            status = lib.grpoalign_model_advantage(
+                model, doubles(record["weights"]), size(k), advantage, ctypes.byref(error)
+            )
             checks.that(status == 0, "%s, %s: %s" % (record["id"], name, error.message.decode()))
             lib.grpoalign_model_free(model)
             off = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(advantage, record["advantage"]))
             worst[name] = max(worst[name], off)
             # Both sums round sqrt(group size) terms of size sqrt(group size) at most.
             checks.that(off <= 1e-13, "%s, %s: off by %g" % (record["id"], name, off))
-    print("%d records; largest errors %s" % (len(records), ", ".join("%s %.1e" % pair for pair in worst.items())))
+    print(
+        "%d records; largest errors %s"
+        % (len(records), ", ".join("%s %.1e" % pair for pair in worst.items()))
+    )
     return checks.close()
 
 

@@ -1,5 +1,7 @@
-"""The installed package as its users meet it: every header alone in C and C++, the README's program by pkg-config, shared
+"""The installed package as its users meet it: every header alone in C and C++, the README's program
+by pkg-config, shared
 and static, and the man pages.   Arguments: source root, build root."""
+
 import glob
 import os
 import re
@@ -11,12 +13,22 @@ import tempfile
 import harness
 
 CC, CXX = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
-LANGUAGES = ([CC, "-std=c99", "-x", "c"], [CC, "-std=c11", "-x", "c"], [CXX, "-std=c++11", "-x", "c++"])
+LANGUAGES = (
+    [CC, "-std=c99", "-x", "c"],
+    [CC, "-std=c11", "-x", "c"],
+    [CXX, "-std=c++11", "-x", "c++"],
+)
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wundef", "-Werror"]
 
 
 def run(command, **options):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, **options)
+    return subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        **options
+    )
 
 
 def fenced(text, language, nth=0):
@@ -29,13 +41,17 @@ def without_rounding(text):
 
 
 def headers(checks, include):
-    names = sorted(os.path.relpath(p, include) for p in glob.glob(os.path.join(include, "grpoalign", "*.h")))
+    names = sorted(
+        os.path.relpath(p, include) for p in glob.glob(os.path.join(include, "grpoalign", "*.h"))
+    )
     checks.that(len(names) >= 8, "only %d headers installed" % len(names))
     for name in names:
         for language in LANGUAGES:
             source = "#include <%s>\n#include <%s>\nextern int nothing_else;\n" % (name, name)
             done = run(language + WARNINGS + ["-I" + include, "-fsyntax-only", "-"], input=source)
-            checks.that(done.returncode == 0, "%s alone, %s: %s" % (name, " ".join(language), done.stdout))
+            checks.that(
+                done.returncode == 0, "%s alone, %s: %s" % (name, " ".join(language), done.stdout)
+            )
 
 
 def examples(checks, include, libraries, folder):
@@ -45,7 +61,9 @@ def examples(checks, include, libraries, folder):
         name = os.path.basename(path)
         with open(path, encoding="utf-8") as file:
             found = re.findall(r"^ \* @code\n(.*?)^ \* @endcode$", file.read(), flags=re.M | re.S)
-        checks.that(len(found) == (0 if name in without else 1), "%s has %d examples" % (name, len(found)))
+        checks.that(
+            len(found) == (0 if name in without else 1), "%s has %d examples" % (name, len(found))
+        )
         for text in found:
             source, program = os.path.join(folder, name + ".c"), os.path.join(folder, name + ".out")
             text = re.sub(r"^ \* ?", "", text, flags=re.M)
@@ -53,12 +71,26 @@ def examples(checks, include, libraries, folder):
                 text = "#include <grpoalign/%s>\n%s" % (name, text)
             with open(source, "w", encoding="utf-8") as file:
                 file.write(text)
-            done = run([CC, "-std=c11"] + WARNINGS + ["-I" + include, source, "-o", program, "-L" + libraries,
-                                                      "-lgrpoalign", "-Wl,-rpath," + libraries])
+            done = run(
+                [CC, "-std=c11"]
+                + WARNINGS
+                + [
+                    "-I" + include,
+                    source,
+                    "-o",
+                    program,
+                    "-L" + libraries,
+                    "-lgrpoalign",
+                    "-Wl,-rpath," + libraries,
+                ]
+            )
             checks.that(done.returncode == 0, "the example of %s: %s" % (name, done.stdout))
             if done.returncode == 0:
                 done = run([program])
-                checks.that(done.returncode == 0, "the example of %s ends with %d: %s" % (name, done.returncode, done.stdout))
+                checks.that(
+                    done.returncode == 0,
+                    "the example of %s ends with %d: %s" % (name, done.returncode, done.stdout),
+                )
 
 
 def readme(checks, root, prefix, libraries, folder):
@@ -68,32 +100,51 @@ def readme(checks, root, prefix, libraries, folder):
     source = os.path.join(folder, "program.c")
     with open(source, "w", encoding="utf-8") as file:
         file.write(program)
-    environment = dict(os.environ, PKG_CONFIG_PATH=os.path.join(libraries, "pkgconfig"), LD_LIBRARY_PATH=libraries)
+    environment = dict(
+        os.environ, PKG_CONFIG_PATH=os.path.join(libraries, "pkgconfig"), LD_LIBRARY_PATH=libraries
+    )
     ask = ["pkg-config", "--define-variable=prefix=" + prefix]
     exists = run(ask + ["--exists", "--print-errors", "grpoalign"], env=environment)
     checks.that(exists.returncode == 0, "pkg-config does not find grpoalign: " + exists.stdout)
     version = run(ask + ["--modversion", "grpoalign"], env=environment).stdout.strip()
     checks.that(re.fullmatch(r"\d+\.\d+\.\d+", version), "pkg-config says version %r" % version)
-    checks.that(run(ask + ["--exists", "grpoalign >= 99"], env=environment).returncode != 0, "version 99 is found too")
+    checks.that(
+        run(ask + ["--exists", "grpoalign >= 99"], env=environment).returncode != 0,
+        "version 99 is found too",
+    )
     for kind in ("shared", "static"):
-        flags = run(ask + ["--cflags", "--libs"] + (["--static"] if kind == "static" else []) + ["grpoalign"],
-                    env=environment).stdout.split()
+        flags = run(
+            ask
+            + ["--cflags", "--libs"]
+            + (["--static"] if kind == "static" else [])
+            + ["grpoalign"],
+            env=environment,
+        ).stdout.split()
         if kind == "static":
-            flags = [os.path.join(libraries, "libgrpoalign.a") if f == "-lgrpoalign" else f for f in flags]
+            flags = [
+                os.path.join(libraries, "libgrpoalign.a") if f == "-lgrpoalign" else f
+                for f in flags
+            ]
         program_path = os.path.join(folder, "program-" + kind)
-        done = run([CC, "-std=c11"] + WARNINGS + [source, "-o", program_path] + flags, env=environment)
+        done = run(
+            [CC, "-std=c11"] + WARNINGS + [source, "-o", program_path] + flags, env=environment
+        )
         checks.that(done.returncode == 0, "README's program, %s: %s" % (kind, done.stdout))
         if done.returncode == 0:
             done = run([program_path], env=environment)
-            checks.that(done.returncode == 0 and done.stdout == printed,
-                        "README's program, %s, prints\n%s\nand not\n%s" % (kind, done.stdout, printed))
+            checks.that(
+                done.returncode == 0 and done.stdout == printed,
+                "README's program, %s, prints\n%s\nand not\n%s" % (kind, done.stdout, printed),
+            )
     # The command-line example, in the words of the README.
     shell = fenced(text, "sh", 1)
     expected = fenced(text, "text", 1)
     environment["PATH"] = os.path.join(prefix, "bin") + os.pathsep + environment["PATH"]
     done = run(["sh", "-e", "-c", shell], env=environment, cwd=folder)
-    checks.that(done.returncode == 0 and without_rounding(done.stdout) == without_rounding(expected),
-                "README's command prints\n%s\nand not\n%s" % (done.stdout, expected))
+    checks.that(
+        done.returncode == 0 and without_rounding(done.stdout) == without_rounding(expected),
+        "README's command prints\n%s\nand not\n%s" % (done.stdout, expected),
+    )
 
 
 def manuals(checks, prefix):
@@ -110,11 +161,15 @@ def manuals(checks, prefix):
 def main(root, build):
     checks = harness.Checks()
     with tempfile.TemporaryDirectory() as folder:
-        done = run(["meson", "install", "-C", build, "--no-rebuild"], env=dict(os.environ, DESTDIR=folder))
+        done = run(
+            ["meson", "install", "-C", build, "--no-rebuild"], env=dict(os.environ, DESTDIR=folder)
+        )
         checks.that(done.returncode == 0, "meson install: " + done.stdout)
         [pc] = glob.glob(os.path.join(folder, "**", "grpoalign.pc"), recursive=True)
         libraries = os.path.dirname(os.path.dirname(pc))
-        [umbrella] = glob.glob(os.path.join(folder, "**", "grpoalign", "grpoalign.h"), recursive=True)
+        [umbrella] = glob.glob(
+            os.path.join(folder, "**", "grpoalign", "grpoalign.h"), recursive=True
+        )
         include = os.path.dirname(os.path.dirname(umbrella))
         prefix = os.path.dirname(include)
         headers(checks, include)

@@ -1,7 +1,11 @@
-"""The arrows between the library's folders run downwards only, by include and by call, as doc/architecture.md draws them,
-and no files of a folder call one another in a circle; BLAS and LAPACK are met in lib/linalg alone; the command includes
+"""The arrows between the library's folders run downwards only, by include and by call, as
+doc/architecture.md draws them,
+and no files of a folder call one another in a circle; BLAS and LAPACK are met in lib/linalg alone;
+the command includes
 public headers alone; every folder and file is on the map.
-Arguments: source root, folder of the library's objects, folder of the command's objects (or none)."""
+Arguments: source root, folder of the library's objects, folder of the command's objects (or none).
+"""
+
 import glob
 import os
 import re
@@ -39,7 +43,9 @@ def includes(path):
 def symbols(path):
     """What an object file defines for others, and what it needs from others."""
     defined, needed = set(), set()
-    for line in subprocess.run(["nm", "-g", path], stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout.splitlines():
+    for line in subprocess.run(
+        ["nm", "-g", path], stdout=subprocess.PIPE, universal_newlines=True, check=True
+    ).stdout.splitlines():
         kind, name = line.split()[-2:]
         (needed if kind == "U" else defined).add(name)
     return defined, needed
@@ -90,18 +96,34 @@ def calls(checks, what, objects, names, may_call):
     missing = sorted(set(names.values()) - set(tables))
     checks.that(not missing, "%s: no object files of %s" % (what, ", ".join(missing)))
     home = {name: file for file, (defined, _) in tables.items() for name in defined}
-    arrows = {file: {home[n] for n in needed if n in home} - {file} for file, (_, needed) in tables.items()}
-    upwards = [(a, b) for a in sorted(arrows) for b in sorted(arrows[a])
-               if os.path.dirname(b) not in may_call(os.path.dirname(a))]
+    arrows = {
+        file: {home[n] for n in needed if n in home} - {file}
+        for file, (_, needed) in tables.items()
+    }
+    upwards = [
+        (a, b)
+        for a in sorted(arrows)
+        for b in sorted(arrows[a])
+        if os.path.dirname(b) not in may_call(os.path.dirname(a))
+    ]
     for a, b in upwards:
         shared = sorted(tables[a][1] & tables[b][0])
         checks.that(False, "%s calls %s (%s): against the arrows" % (a, b, ", ".join(shared[:3])))
     rings = circles(arrows)
     for ring in rings:
-        checks.that(False, "%s: these files call one another in a circle: %s" % (what, ", ".join(ring)))
-    print("%s: %d files, %d arrows by call, %s upwards, %s" % (
-        what, len(arrows), sum(map(len, arrows.values())), len(upwards) or "none",
-        "%d circles" % len(rings) if rings else "no circle"))
+        checks.that(
+            False, "%s: these files call one another in a circle: %s" % (what, ", ".join(ring))
+        )
+    print(
+        "%s: %d files, %d arrows by call, %s upwards, %s"
+        % (
+            what,
+            len(arrows),
+            sum(map(len, arrows.values())),
+            len(upwards) or "none",
+            "%d circles" % len(rings) if rings else "no circle",
+        )
+    )
 
 
 def main(root, library_objects, command_objects=None):
@@ -116,26 +138,51 @@ def main(root, library_objects, command_objects=None):
         for mark, included in includes(path):
             if mark == '"':
                 to = included.split("/")[0]
-                checks.that(to in MAY_INCLUDE.get(folder, ()), "%s includes %s: against the arrows" % (name, included))
+                checks.that(
+                    to in MAY_INCLUDE.get(folder, ()),
+                    "%s includes %s: against the arrows" % (name, included),
+                )
             elif included in FOREIGN:
-                checks.that(name in FOREIGN[included], "%s includes %s, which belongs to %s"
-                            % (name, included, ", ".join(FOREIGN[included])))
-    stems = {os.path.relpath(p, lib).replace("/", "_")[:-2]: os.path.relpath(p, lib) for p in files if p.endswith(".c")}
+                checks.that(
+                    name in FOREIGN[included],
+                    "%s includes %s, which belongs to %s"
+                    % (name, included, ", ".join(FOREIGN[included])),
+                )
+    stems = {
+        os.path.relpath(p, lib).replace("/", "_")[:-2]: os.path.relpath(p, lib)
+        for p in files
+        if p.endswith(".c")
+    }
     calls(checks, "library", library_objects, stems, lambda folder: MAY_INCLUDE[folder])
     tools = os.path.join(root, "tools")
     sources = sorted(glob.glob(os.path.join(tools, "**", "*.[ch]"), recursive=True))
     if command_objects:
-        stems = {os.path.relpath(p, tools).replace("/", "_")[:-2]: os.path.relpath(p, tools) for p in sources if p.endswith(".c")}
+        stems = {
+            os.path.relpath(p, tools).replace("/", "_")[:-2]: os.path.relpath(p, tools)
+            for p in sources
+            if p.endswith(".c")
+        }
         folders = {os.path.dirname(name) for name in stems.values()}
-        calls(checks, "command", command_objects, stems, lambda folder: COMMAND_MAY_CALL.get(folder, folders))
+        calls(
+            checks,
+            "command",
+            command_objects,
+            stems,
+            lambda folder: COMMAND_MAY_CALL.get(folder, folders),
+        )
     for path in sources:
         for mark, included in includes(path):
             if "grpoalign/" in included:
                 there = os.path.exists(os.path.join(root, "include", included))
-                checks.that(mark == "<" and there, "%s includes %s, which is not public" % (os.path.basename(path), included))
+                checks.that(
+                    mark == "<" and there,
+                    "%s includes %s, which is not public" % (os.path.basename(path), included),
+                )
             elif mark == '"':
-                checks.that(os.path.exists(os.path.join(root, "tools", included)),
-                            "%s includes %s from outside the command" % (os.path.basename(path), included))
+                checks.that(
+                    os.path.exists(os.path.join(root, "tools", included)),
+                    "%s includes %s from outside the command" % (os.path.basename(path), included),
+                )
     with open(os.path.join(lib, "README.md"), encoding="utf-8") as file:
         told = file.read()
     for path in files:
@@ -143,7 +190,10 @@ def main(root, library_objects, command_objects=None):
         if name.endswith(".c"):
             checks.that("`%s`" % name in told, "lib/README.md does not name %s" % name)
     for name in re.findall(r"`([a-z]+/[a-z_]+\.[ch])`", told):
-        checks.that(os.path.exists(os.path.join(lib, name)), "lib/README.md names %s, which is not there" % name)
+        checks.that(
+            os.path.exists(os.path.join(lib, name)),
+            "lib/README.md names %s, which is not there" % name,
+        )
     return checks.close()
 
 

@@ -1,5 +1,7 @@
-"""What the library exports is what its headers declare and its symbol map lists; it has no mutable globals, and memory
+"""What the library exports is what its headers declare and its symbol map lists; it has no mutable
+globals, and memory
 comes from one file.   Arguments: source root, shared library, static library."""
+
 import glob
 import os
 import re
@@ -11,13 +13,38 @@ import harness
 DECLARATION = re.compile(r"\b(grpoalign_[a-z0-9_]+)\s*\(")
 
 ALLOCATES = {"malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc"}
-FORBIDDEN = {"exit", "abort", "_exit", "printf", "puts", "putchar", "perror", "vprintf", "fprintf", "vfprintf", "fputs",
-             "stdout", "stderr", "__assert_fail", "setlocale", "getenv", "rand", "srand", "signal", "setenv", "pthread_create",
-             "openblas_set_num_threads", "__printf_chk", "__fprintf_chk"}
+FORBIDDEN = {
+    "exit",
+    "abort",
+    "_exit",
+    "printf",
+    "puts",
+    "putchar",
+    "perror",
+    "vprintf",
+    "fprintf",
+    "vfprintf",
+    "fputs",
+    "stdout",
+    "stderr",
+    "__assert_fail",
+    "setlocale",
+    "getenv",
+    "rand",
+    "srand",
+    "signal",
+    "setenv",
+    "pthread_create",
+    "openblas_set_num_threads",
+    "__printf_chk",
+    "__fprintf_chk",
+}
 
 
 def output(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, universal_newlines=True
+    ).stdout
 
 
 def declared(root):
@@ -43,11 +70,18 @@ def mapped(root):
 def main(root, shared_library, static_library):
     checks = harness.Checks()
     headers, listed = declared(root), mapped(root)
-    exported = {line.split()[2].split("@")[0] for line in output("nm", "-D", "--defined-only", shared_library).splitlines()
-                if line.split()[1] in "TDBRWVi"}
+    exported = {
+        line.split()[2].split("@")[0]
+        for line in output("nm", "-D", "--defined-only", shared_library).splitlines()
+        if line.split()[1] in "TDBRWVi"
+    }
     checks.that(len(headers) > 30, "only %d declarations found in the headers" % len(headers))
-    checks.that(set(listed) == headers, "headers and symbol map differ: %s" % sorted(set(listed) ^ headers))
-    checks.that(exported == headers, "exported symbols and headers differ: %s" % sorted(exported ^ headers))
+    checks.that(
+        set(listed) == headers, "headers and symbol map differ: %s" % sorted(set(listed) ^ headers)
+    )
+    checks.that(
+        exported == headers, "exported symbols and headers differ: %s" % sorted(exported ^ headers)
+    )
     checks.that(listed == sorted(listed), "the symbol map is not sorted")
 
     # The SONAME and the version node say what the version header says: neither moves alone.
@@ -56,10 +90,14 @@ def main(root, shared_library, static_library):
         for name, number in re.findall(r"^#define GRPOALIGN_(\w+) (\d+)$", file.read(), flags=re.M):
             version[name] = int(number)
     soname = "libgrpoalign.so.%d" % version["ABI"]
-    checks.that("[%s]" % soname in output("readelf", "-d", shared_library), "the SONAME is not %s" % soname)
+    checks.that(
+        "[%s]" % soname in output("readelf", "-d", shared_library), "the SONAME is not %s" % soname
+    )
     node = "GRPOALIGN_%d.%d" % (version["VERSION_MAJOR"], version["VERSION_MINOR"])
     with open(os.path.join(root, "lib", "grpoalign.map"), encoding="utf-8") as file:
-        checks.that(file.read().startswith(node + " {"), "the node of the symbol map is not %s" % node)
+        checks.that(
+            file.read().startswith(node + " {"), "the node of the symbol map is not %s" % node
+        )
 
     member = None
     for line in output("nm", "-g", "--defined-only", static_library).splitlines():
@@ -67,24 +105,35 @@ def main(root, shared_library, static_library):
             member = line[:-1]
         elif line.strip():
             name = line.split()[-1]
-            checks.that(name.startswith(("gra_", "grpoalign_")), "%s: global %s has neither prefix" % (member, name))
+            checks.that(
+                name.startswith(("gra_", "grpoalign_")),
+                "%s: global %s has neither prefix" % (member, name),
+            )
     for line in output("objdump", "-t", static_library).splitlines():
         if ":     file format" in line:
             member = line.split(":")[0]
         found = re.match(r"^[0-9a-f]{16} (.{7}) (\S+)\s+([0-9a-f]{16}) (?:\.hidden )?(\S+)$", line)
         if found and found.group(1)[6] == "O":
             section = found.group(2)
-            checks.that(section.startswith((".rodata", ".data.rel.ro")), "%s: %s is a mutable object in %s"
-                        % (member, found.group(4), section))
+            checks.that(
+                section.startswith((".rodata", ".data.rel.ro")),
+                "%s: %s is a mutable object in %s" % (member, found.group(4), section),
+            )
     for line in output("nm", "-u", static_library).splitlines():
         if line.endswith(".o:"):
             member = line[:-1]
         elif line.strip():
             name = line.split()[-1].split("@")[0]
             if name in ALLOCATES:
-                checks.that("alloc" in member, "%s calls %s; memory comes from base/alloc.c" % (member, name))
-            checks.that(name not in FORBIDDEN, "%s uses %s; the library never prints, exits or touches the process"
-                        % (member, name))
+                checks.that(
+                    "alloc" in member,
+                    "%s calls %s; memory comes from base/alloc.c" % (member, name),
+                )
+            checks.that(
+                name not in FORBIDDEN,
+                "%s uses %s; the library never prints, exits or touches the process"
+                % (member, name),
+            )
     return checks.close()
 
 

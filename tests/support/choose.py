@@ -1,8 +1,9 @@
 """Runs chosen tests alone, with what they print.
 
-    choose.py BUILD --list [NAME...]
-    choose.py BUILD [--scale N] [--seed N] NAME[/FUNCTION]...
+choose.py BUILD --list [NAME...]
+choose.py BUILD [--scale N] [--seed N] NAME[/FUNCTION]...
 """
+
 import argparse
 import difflib
 import fnmatch
@@ -13,7 +14,9 @@ import sys
 
 
 def known_tests(build):
-    text = subprocess.run(["meson", "introspect", "--tests", build], check=True, stdout=subprocess.PIPE).stdout
+    text = subprocess.run(
+        ["meson", "introspect", "--tests", build], check=True, stdout=subprocess.PIPE
+    ).stdout
     return {test["name"]: test for test in json.loads(text)}
 
 
@@ -24,7 +27,9 @@ def is_c(test):
 def run_c(build, test, **more):
     """Builds a C program and runs it here, so that all it prints is seen."""
     program = os.path.relpath(test["cmd"][0], os.path.abspath(build))
-    made = subprocess.run(["ninja", "-C", build, program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    made = subprocess.run(
+        ["ninja", "-C", build, program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if made.returncode != 0:
         sys.exit(made.stdout.decode())
     environment = dict(os.environ, **test["env"])
@@ -52,16 +57,23 @@ def refuse(what, wanted, names):
     near = difflib.get_close_matches(wanted, names, 5, 0.5)
     words = [word for word in wanted.split("_") if len(word) > 2]
     near += [name for name in names if name not in near and any(word in name for word in words)]
-    print('dev: there is no %s "%s"; %s:' % (what, wanted, "near it" if near else "there are"), file=sys.stderr)
+    print(
+        'dev: there is no %s "%s"; %s:' % (what, wanted, "near it" if near else "there are"),
+        file=sys.stderr,
+    )
     for name in near[:10] or sorted(names):
         print("    " + name, file=sys.stderr)
     sys.exit(2)
 
 
 def main():
-    options = argparse.ArgumentParser(prog="dev test", usage="sh ./dev test [--list] [--scale N] [--seed N] NAME[/FUNCTION]...")
+    options = argparse.ArgumentParser(
+        prog="dev test", usage="sh ./dev test [--list] [--scale N] [--seed N] NAME[/FUNCTION]..."
+    )
     options.add_argument("build", help=argparse.SUPPRESS)
-    options.add_argument("--list", action="store_true", help="names of the tests, or of the functions of some")
+    options.add_argument(
+        "--list", action="store_true", help="names of the tests, or of the functions of some"
+    )
     options.add_argument("--scale", type=int, help="so many times the random cases")
     options.add_argument("--seed", type=int, help="of the random cases")
     options.add_argument("names", nargs="*", metavar="NAME[/FUNCTION]")

@@ -4,18 +4,25 @@
     python3 conventions.py known       only checks the known numbers
     python3 conventions.py check FILE  puts the policies of a file back into the definitions
 
-Everything follows from the definition of a group's advantages (`advantage` below) by enumeration with 60 digits; nothing is shared with
+Everything follows from the definition of a group's advantages (`advantage` below) by enumeration
+with 60 digits; nothing is shared with
 the library or with oracle.py.  A policy is stationary when
 
     h_o = u_o - beta kappa_o g(log(pi_o / ref_o))    is the same for every outcome with pi_o > 0,
 
-u_o the expected advantage of outcome o, g the derivative of the penalty, kappa_o = 1 unless groups with equal rewards are dropped.
+u_o the expected advantage of outcome o, g the derivative of the penalty, kappa_o = 1 unless groups
+with equal rewards are dropped.
 
-The answer is the end of the branch that starts at the reference for large beta and follows beta down.  A context is kept only if that
-branch has no fold down to 0.9 beta, the training flow started at the reference ends there too, and the point is stable.  Two penalties
-have their own way: with the KL in the reward the answer is ref exp(r / beta), and under total variation mass moves from the lowest
-outcome up.  `advantage` is centred, u - sum pi u; with the KL in the reward it is that of the raw rewards.
+The answer is the end of the branch that starts at the reference for large beta and follows beta
+down.  A context is kept only if that
+branch has no fold down to 0.9 beta, the training flow started at the reference ends there too, and
+the point is stable.  Two penalties
+have their own way: with the KL in the reward the answer is ref exp(r / beta), and under total
+variation mass moves from the lowest
+outcome up.  `advantage` is centred, u - sum pi u; with the KL in the reward it is that of the raw
+rewards.
 """
+
 import json
 import math
 import os
@@ -30,10 +37,12 @@ mp.dps = 60
 TOL = mpf(10) ** -40
 
 
-# --------------------------------------------------------------------------------------------------------------- definitions
+# -------------------------------------------------------------------------------------------------
+
 
 def advantage(own, others, rec):
-    """The advantage of a completion with reward `own` in a group with `others`, as the trainer computes it."""
+    """The advantage of a completion with reward `own` in a group with `others`, as the trainer
+    computes it."""
     G = len(others) + 1
     baseline, scale = rec.get("baseline", "mean"), rec.get("scale", "std")
     eps = mpf(rec.get("epsilon", 0))
@@ -49,7 +58,11 @@ def advantage(own, others, rec):
         assert baseline == "mean" and min(group) >= 0
         return centred / (mean + eps) if mean > 0 else mpf(0)
     if scale == "std_of_others":
-        assert baseline == "leave_one_out" and "ddof" not in rec and rec.get("epsilon_place", "outside") == "outside"
+        assert (
+            baseline == "leave_one_out"
+            and "ddof" not in rec
+            and rec.get("epsilon_place", "outside") == "outside"
+        )
         if G == 2 or all(x == others[0] for x in others):
             return centred
         var = sum((x - mean_others) ** 2 for x in others) / (G - 2)
@@ -106,7 +119,8 @@ def reference(rec):
     return [x / s for x in ref]
 
 
-# ---------------------------------------------------------------------------------------------- expected advantages u and du/dpi
+# ---------------------------------------------------------------------------------------------- ex
+
 
 class Group:
     def __init__(self, rec):
@@ -122,7 +136,9 @@ class Group:
         K = len(self.levels)
         self.counts = list(compositions(self.G - 1, K))
         self.coef = [multinomial(n) for n in self.counts]
-        self.table = [[advantage(x, repeat(self.levels, n), rec) for x in self.levels] for n in self.counts]
+        self.table = [
+            [advantage(x, repeat(self.levels, n), rec) for x in self.levels] for n in self.counts
+        ]
         self.drop = rec.get("zero_variance", "keep") == "drop"
         assert not (self.drop and "support" in rec)
         self.ftable = [[float(a) for a in row] for row in self.table]
@@ -134,7 +150,7 @@ class Group:
         w = [sum(pi[o] * D[o][m] for o in range(N)) for m in range(K)]
         power = [[w[m] ** k for k in range(G)] for m in range(K)]
         a = [0] * K
-        da = [[0] * K for _ in range(K)]                        # da[m][j] = d a_m / d w_j
+        da = [[0] * K for _ in range(K)]  # da[m][j] = d a_m / d w_j
         for n, c, row in zip(self.counts, self.coef, table):
             weight = c
             for m in range(K):
@@ -149,8 +165,18 @@ class Group:
                     for m in range(K):
                         da[m][j] += d * row[m]
         u = [sum(D[o][m] * a[m] for m in range(K)) for o in range(N)]
-        du = [[sum(D[o][m] * da[m][j] * D[q][j] for m in range(K) for j in range(K) if D[o][m] and D[q][j])
-               for q in range(N)] for o in range(N)]
+        du = [
+            [
+                sum(
+                    D[o][m] * da[m][j] * D[q][j]
+                    for m in range(K)
+                    for j in range(K)
+                    if D[o][m] and D[q][j]
+                )
+                for q in range(N)
+            ]
+            for o in range(N)
+        ]
         kappa, dkappa = [1] * N, None
         if self.drop:
             kappa, dkappa = [], [[0] * N for _ in range(N)]
@@ -172,7 +198,11 @@ class Limit:
 
     def __call__(self, pi, F):
         rec, N = self.rec, len(self.r)
-        r, v = ([float(x) for x in self.r], [float(x) for x in self.v]) if F is math else (self.r, self.v)
+        r, v = (
+            ([float(x) for x in self.r], [float(x) for x in self.v])
+            if F is math
+            else (self.r, self.v)
+        )
         eps = rec.get("epsilon", 0)
         eps = float(eps) if F is math else mpf(eps)
         mu = sum(p * x for p, x in zip(pi, r))
@@ -211,7 +241,8 @@ class Pairwise:
 MODELS = {"group": Group, "limit": Limit, "pairwise": Pairwise}
 
 
-# ------------------------------------------------------------------------------------------------------------ stationary policies
+# -------------------------------------------------------------------------------------------------
+
 
 class Skip(Exception):
     pass
@@ -260,13 +291,15 @@ class Context:
         self.ref = reference(rec)
         self.fref = [float(x) for x in self.ref]
         self.N = len(self.ref)
-        self.alive = list(range(self.N))                        # outcomes with pi > 0
+        self.alive = list(range(self.N))  # outcomes with pi > 0
 
     def point(self, theta, F):
         """pi and l at pi proportional to ref exp(theta) on the outcomes alive."""
         ref = self.fref if F is math else self.ref
         top = max(theta[o] for o in self.alive)
-        w = [ref[o] * F.exp(theta[o] - top) if o in self.alive else ref[o] * 0 for o in range(self.N)]
+        w = [
+            ref[o] * F.exp(theta[o] - top) if o in self.alive else ref[o] * 0 for o in range(self.N)
+        ]
         Z = sum(w)
         return [x / Z for x in w], [t - top - F.log(Z) for t in theta]
 
@@ -293,7 +326,7 @@ class Context:
         S = self.alive
         for _ in range(steps):
             h, dh, pi, l, u = self.height(theta, beta, F)
-            k = max(range(len(S)), key=lambda k: pi[S[k]])      # gauge: the most probable outcome stays
+            k = max(range(len(S)), key=lambda k: pi[S[k]])  # gauge: the most probable outcome stays
             rows = [i for i in range(len(S)) if i != k]
             A = [[dh[i][j] - dh[k][j] for j in rows] for i in rows]
             d = solve_linear(A, [h[k] - h[i] for i in rows])
@@ -325,12 +358,17 @@ class Context:
             trial = max(goal, beta * step)
             try:
                 new, sign = self.newton(theta, trial, math, 30, 1e-11)
-                move = max(abs(a - b) for a, b in zip(self.point(new, math)[1], self.point(theta, math)[1]))
+                move = max(
+                    abs(a - b) for a, b in zip(self.point(new, math)[1], self.point(theta, math)[1])
+                )
                 if sign <= 0 or move > 0.7:
                     raise Skip("fold")
                 theta, beta = new, trial
-                step = max(0.5, step ** 1.5) if move < 0.2 else step
-                if lower and min(theta[o] for o in self.alive) - max(theta[o] for o in self.alive) < -9:
+                step = max(0.5, step**1.5) if move < 0.2 else step
+                if (
+                    lower
+                    and min(theta[o] for o in self.alive) - max(theta[o] for o in self.alive) < -9
+                ):
                     raise Skip("drop")
             except (Skip, OverflowError, ValueError, ZeroDivisionError) as e:
                 if lower and len(self.alive) > 2 and (str(e) == "drop" or step > 0.99):
@@ -342,7 +380,9 @@ class Context:
                     raise Skip("fold")
         self.alive, alive2 = alive1, self.alive
         l2 = self.point(theta, math)[1]
-        if alive1 != alive2 or max(abs(l1[o] - l2[o]) for o in alive1) > 0.35 * (1 + max(abs(l1[o]) for o in alive1)):
+        if alive1 != alive2 or max(abs(l1[o] - l2[o]) for o in alive1) > 0.35 * (
+            1 + max(abs(l1[o]) for o in alive1)
+        ):
             raise Skip("close to a fold")
         if min(l1[o] for o in alive1) < (-8 if lower else -25):
             raise Skip("extreme")
@@ -351,7 +391,8 @@ class Context:
         return answer
 
     def flow(self):
-        """Where the natural flow dtheta/dt = h - mean h from the reference ends (linearly implicit steps)."""
+        """Where the natural flow dtheta/dt = h - mean h from the reference ends (linearly implicit
+        steps)."""
         keep, self.alive = self.alive, list(range(self.N))
         lost = [o for o in range(self.N) if o not in keep]
         try:
@@ -365,7 +406,10 @@ class Context:
         for _ in range(3000):
             h, dh, pi, l, u = self.height(theta, beta, math)
             mean = sum(pi[o] * x for o, x in zip(S, h))
-            if max(abs(h[o] - mean) for o in keep) < 1e-9 and max([l[o] for o in lost], default=-99) < -25:
+            if (
+                max(abs(h[o] - mean) for o in keep) < 1e-9
+                and max([l[o] for o in lost], default=-99) < -25
+            ):
                 return theta
             A = [[(i == j) - dt * dh[i][j] for j in range(len(S))] for i in range(len(S))]
             d = solve_linear(A, [dt * (x - mean) for x in h])
@@ -384,12 +428,14 @@ class Context:
         a, b = self.point(theta, math)[1], self.point(self.flow(), math)[1]
         if max(abs(a[o] - b[o]) for o in self.alive) > 1e-6:
             raise Skip("the flow from the reference ends elsewhere")
-        theta, sign = self.newton([mpf(x) for x in theta], mpf(self.rec["beta"]), mpmath, 12, mpf(10) ** -50)
+        theta, sign = self.newton(
+            [mpf(x) for x in theta], mpf(self.rec["beta"]), mpmath, 12, mpf(10) ** -50
+        )
         if sign <= 0:
             raise Skip("unstable")
         h, dh, pi, l, u = self.height(theta, mpf(self.rec["beta"]), mpmath)
         S = self.alive
-        A = mp.matrix(len(S), len(S))                           # the flow in logits, theta' = pi (h - mean h)
+        A = mp.matrix(len(S), len(S))  # the flow in logits, theta' = pi (h - mean h)
         for i, o in enumerate(S):
             for j in range(len(S)):
                 A[i, j] = pi[o] * (dh[i][j] - sum(pi[S[k]] * dh[k][j] for k in range(len(S))))
@@ -404,7 +450,8 @@ class Context:
 
 
 def solve_total_variation(rec):
-    """Mass moves from the lowest outcome to the highest until their advantages differ by 2 beta, then from the next lowest."""
+    """Mass moves from the lowest outcome to the highest until their advantages differ by 2 beta,
+    then from the next lowest."""
     ctx = Context(rec)
     if len(set(rec["rewards"])) < ctx.N:
         raise Skip("ties move freely")
@@ -418,6 +465,7 @@ def solve_total_variation(rec):
         q[top] += t
         u = ctx.model(q, mpmath)[0]
         return u[top] - u[low] - 2 * beta
+
     for low in order[:-1]:
         full = pi[low]
         values = [gap(low, full * k / 100) for k in range(101)]
@@ -450,7 +498,10 @@ def solve_total_variation(rec):
 
 def solve(rec):
     if rec["penalty"] == "kl_in_reward":
-        pi = [p * mpmath.exp(mpf(r) / mpf(rec["beta"])) for p, r in zip(reference(rec), rec["rewards"])]
+        pi = [
+            p * mpmath.exp(mpf(r) / mpf(rec["beta"]))
+            for p, r in zip(reference(rec), rec["rewards"])
+        ]
         Z = sum(pi)
         pi = [p / Z for p in pi]
         return pi, MODELS[rec["model"]](rec)(pi, mpmath)[0]
@@ -459,15 +510,22 @@ def solve(rec):
     return Context(rec).solve()
 
 
-# -------------------------------------------------------------------------------------------------- back into the plain definitions
+# -------------------------------------------------------------------------------------------------
+
 
 def expected(rec, pi, score):
-    """Plain enumeration of groups of (outcome, reward): for each outcome o with pi_o > 0 the expectation of the per-sample coefficient
-    A + score(o) of a sample equal to o, divided by pi_o; groups without spread are left out where the trainer drops them."""
+    """Plain enumeration of groups of (outcome, reward): for each outcome o with pi_o > 0 the
+    expectation of the per-sample coefficient
+    A + score(o) of a sample equal to o, divided by pi_o; groups without spread are left out where
+    the trainer drops them.
+    """
     G, N = rec["group_size"], len(pi)
     if "support" in rec:
-        kinds = [(o, mpf(x), pi[o] * mpf(d) / sum(mpf(y) for y in rec["distribution"][o]))
-                 for o in range(N) for x, d in zip(rec["support"], rec["distribution"][o])]
+        kinds = [
+            (o, mpf(x), pi[o] * mpf(d) / sum(mpf(y) for y in rec["distribution"][o]))
+            for o in range(N)
+            for x, d in zip(rec["support"], rec["distribution"][o])
+        ]
     else:
         kinds = [(o, mpf(x), pi[o]) for o, x in enumerate(rec["rewards"])]
     kinds = [k for k in kinds if k[2] > 0]
@@ -500,7 +558,7 @@ def residual(rec, pi):
     ref, beta, N = reference(rec), mpf(rec["beta"]), len(pi)
     S = [o for o in range(N) if pi[o] > 0]
     norm = abs(sum(pi) - 1)
-    if rec["penalty"] == "kl_in_reward":                       # the penalised rewards must leave no group with spread
+    if rec["penalty"] == "kl_in_reward":  # the penalised rewards must leave no group with spread
         R = [mpf(r) - beta * mpmath.log(p / q) for r, p, q in zip(rec["rewards"], pi, ref)]
         return max(norm, max(R) - min(R))
     l = [mpmath.log(pi[o] / ref[o]) if pi[o] > 0 else None for o in range(N)]
@@ -511,12 +569,15 @@ def residual(rec, pi):
             rest = MODELS["group"](rec)(pi, mpmath)[0] if None in u else u
             return [b if a is None else a for a, b in zip(u, rest)]
         return MODELS[rec["model"]](rec)(pi, mpmath)[0]
+
     if rec["penalty"] == "total_variation":
         u = advantages()
         tol = mpf(10) ** -30
         low = max((u[o] - beta for o in S if l[o] <= tol), default=mpf("-inf"))
-        low = max([low] + [u[o] - beta for o in S if l[o] > tol])             # c >= u - beta for all alive
-        high = min([u[o] + beta for o in S if l[o] >= -tol] + [u[o] + beta for o in S if l[o] < -tol])
+        low = max([low] + [u[o] - beta for o in S if l[o] > tol])  # c >= u - beta for all alive
+        high = min(
+            [u[o] + beta for o in S if l[o] >= -tol] + [u[o] + beta for o in S if l[o] < -tol]
+        )
         bad = max(low - high, 0)
         up = [u[o] - beta for o in S if l[o] > tol]
         down = [u[o] + beta for o in S if l[o] < -tol]
@@ -531,14 +592,15 @@ def residual(rec, pi):
         h = [x - beta * g(y) if y is not None else None for x, y in zip(advantages(), l)]
     mean = sum(pi[o] * h[o] for o in S)
     bad = max(abs(h[o] - mean) for o in S)
-    if len(S) < N:                                             # an outcome at 0 must not pay even there
+    if len(S) < N:  # an outcome at 0 must not pay even there
         a = mpf({"chi_squared": 2}.get(rec["penalty"], rec.get("alpha")))
         u = advantages()
         bad = max([bad] + [u[o] + beta / (a - 1) - mean for o in range(N) if o not in S])
     return max(norm, bad)
 
 
-# ------------------------------------------------------------------------------------------------------------------ known numbers
+# -------------------------------------------------------------------------------------------------
+
 
 def known():
     failures = 0
@@ -560,13 +622,16 @@ def known():
 
     def binary(**rec):
         return policy(rewards=[1, 0], **{"beta": 0.3, "reference": [0.1, 0.9], **rec})[0]
+
     ref, beta = mpf(0.1), mpf(0.3)
     sigma = lambda x: 1 / (1 + mpmath.exp(-x))
     logit = lambda p: mpmath.log(p / (1 - p))
     closed = lambda x: (1 - x + mpmath.sqrt((1 - x) ** 2 + 4 * x * ref)) / 2
     sizes = (2, 4, 8, 16, 64, 512)
-    for ddof, want in ((0, "0.7405124838 0.8417222172 0.8835871515 0.9081392550 0.9286221230 0.9325743590"),
-                       (1, "0.6418374170 0.8171549568 0.8744856845 0.9042422013 0.9276649565 0.9324541074")):
+    for ddof, want in (
+        (0, "0.7405124838 0.8417222172 0.8835871515 0.9081392550 0.9286221230 0.9325743590"),
+        (1, "0.6418374170 0.8171549568 0.8744856845 0.9042422013 0.9276649565 0.9324541074"),
+    ):
         for G, w in zip(sizes, want.split()):
             same("reverse KL, ddof %d, G = %d" % (ddof, G), binary(group_size=G, ddof=ddof), w, 10)
     for G in (2, 8):
@@ -576,8 +641,17 @@ def known():
     same("reverse KL, limit", binary(model="limit"), "0.9330600292", 10)
     same("G = 2 closed form", binary(group_size=2), closed(beta), 15)  # 0.1 and 0.9 are doubles
     same("direct KL, G = 2", binary(group_size=2, penalty="direct_kl"), "0.7569644857", 10)
-    same("direct KL, G = 2, closed", binary(group_size=2, penalty="direct_kl"), sigma(logit(ref) + 1 / beta), 15)
-    for G, d, r in ((2, "0.3703867736", "0.5162277660"), (4, "0.5751208513", "0.6605551275"), (8, "0.6724841495", "0.7057251081")):
+    same(
+        "direct KL, G = 2, closed",
+        binary(group_size=2, penalty="direct_kl"),
+        sigma(logit(ref) + 1 / beta),
+        15,
+    )
+    for G, d, r in (
+        (2, "0.3703867736", "0.5162277660"),
+        (4, "0.5751208513", "0.6605551275"),
+        (8, "0.6724841495", "0.7057251081"),
+    ):
         x = 1 - mpf(1) / G
         got = binary(group_size=G, penalty="direct_kl", scale="none")
         same("shift only, direct KL, G = %d" % G, got, d, 10)
@@ -596,20 +670,53 @@ def known():
         same("direct KL, limit, h_min at beta = %s" % mpmath.nstr(b, 2), h(x, b), hmin, 40)
         grid = min(h(mpf(k) / 4000, b) for k in range(1, 4000))
         same("... and the least value on a grid", grid, hmin, 4)
-    same("direct KL, limit, h_min at beta = 1", 2 * mpmath.sqrt(2) - 2 * mpmath.asinh(1) + logit(ref), "-1.1315", 4)
-    same("direct KL, limit, root at beta = 1", binary(model="limit", penalty="direct_kl", beta=1), "0.4530514193", 10)
+    same(
+        "direct KL, limit, h_min at beta = 1",
+        2 * mpmath.sqrt(2) - 2 * mpmath.asinh(1) + logit(ref),
+        "-1.1315",
+        4,
+    )
+    same(
+        "direct KL, limit, root at beta = 1",
+        binary(model="limit", penalty="direct_kl", beta=1),
+        "0.4530514193",
+        10,
+    )
     got = binary(model="limit", penalty="direct_kl", beta=1, epsilon=1e-5, epsilon_place="inside")
     same("... with epsilon = 1e-5 inside", got, "0.4530422409", 10)
     # four outcomes
     four = dict(rewards=[0, 0.4, 1, 1], reference=[0.5, 0.3, 0.15, 0.05], beta=0.5)
-    same("four outcomes, KL in the reward", policy(penalty="kl_in_reward", group_size=4, **four), (.1890, .2524, .4190, .1397), 4)
-    same("four outcomes, direct KL, G = 2", policy(penalty="direct_kl", group_size=2, **four), (.1552, .1832, .4962, .1654), 4)
-    same("four outcomes, direct KL, G = 4", policy(penalty="direct_kl", group_size=4, **four), (.0667, .0557, .6582, .2194), 4)
-    same("four outcomes, direct KL, G = 4, ddof 1", policy(penalty="direct_kl", group_size=4, ddof=1, **four),
-         (.0965, .0882, .6115, .2038), 4)
+    same(
+        "four outcomes, KL in the reward",
+        policy(penalty="kl_in_reward", group_size=4, **four),
+        (0.1890, 0.2524, 0.4190, 0.1397),
+        4,
+    )
+    same(
+        "four outcomes, direct KL, G = 2",
+        policy(penalty="direct_kl", group_size=2, **four),
+        (0.1552, 0.1832, 0.4962, 0.1654),
+        4,
+    )
+    same(
+        "four outcomes, direct KL, G = 4",
+        policy(penalty="direct_kl", group_size=4, **four),
+        (0.0667, 0.0557, 0.6582, 0.2194),
+        4,
+    )
+    same(
+        "four outcomes, direct KL, G = 4, ddof 1",
+        policy(penalty="direct_kl", group_size=4, ddof=1, **four),
+        (0.0965, 0.0882, 0.6115, 0.2038),
+        4,
+    )
     # a maximal lottery as beta falls
-    M = [[0, .6, -.2, .1], [-.6, 0, .4, .3], [.2, -.4, 0, .5], [-.1, -.3, -.5, 0]]
-    for b, want in ((.5, (.60163, .19184, .17099, .03555)), (.1, (.50085, .11992, .36568, .01355)), (.02, (.36028, .14915, .48767, .0029))):
+    M = [[0, 0.6, -0.2, 0.1], [-0.6, 0, 0.4, 0.3], [0.2, -0.4, 0, 0.5], [-0.1, -0.3, -0.5, 0]]
+    for b, want in (
+        (0.5, (0.60163, 0.19184, 0.17099, 0.03555)),
+        (0.1, (0.50085, 0.11992, 0.36568, 0.01355)),
+        (0.02, (0.36028, 0.14915, 0.48767, 0.0029)),
+    ):
         pi = policy(model="pairwise", margins=M, beta=b, reference=four["reference"])
         same("lottery, beta = %s" % b, pi, want, 5)
     # gains of binary groups, D = p (1-p) (P+ - P-)
@@ -619,17 +726,35 @@ def known():
         rec = dict(rewards=[1, 0], group_size=G, model="group", **rec)
         u = expected(rec, [p, 1 - p], lambda o: 0)
         return p * (1 - p) * (u[0] - u[1]), p * u[0] + (1 - p) * u[1]
+
     same("D, ddof 0, G = 8, p = .3", gain("0.3", 8)[0], "0.41217153395", 11)
     p = mpf("0.3")
-    total = sum(math.comb(8, k) * p ** k * (1 - p) ** (8 - k) * mpmath.sqrt(k * (8 - k)) for k in range(9)) / 8
+    total = (
+        sum(
+            math.comb(8, k) * p**k * (1 - p) ** (8 - k) * mpmath.sqrt(k * (8 - k)) for k in range(9)
+        )
+        / 8
+    )
     same("... and as a sum over k", gain("0.3", 8)[0], total, 40)
     nemo = dict(baseline="leave_one_out", scale="std_of_others")
-    for G, k, a, b in ((4, 1, 1, -.57735), (4, 2, 1.1547, -1.1547), (4, 3, .57735, -1), (8, 1, 1, -.3780), (8, 2, 2.2678, -.5855),
-                       (8, 4, 1.069, -1.069), (8, 7, .3780, -1)):
+    for G, k, a, b in (
+        (4, 1, 1, -0.57735),
+        (4, 2, 1.1547, -1.1547),
+        (4, 3, 0.57735, -1),
+        (8, 1, 1, -0.3780),
+        (8, 2, 2.2678, -0.5855),
+        (8, 4, 1.069, -1.069),
+        (8, 7, 0.3780, -1),
+    ):
         right = advantage(mpf(1), [mpf(1)] * (k - 1) + [mpf(0)] * (G - k), nemo)
         wrong = advantage(mpf(0), [mpf(1)] * k + [mpf(0)] * (G - k - 1), nemo)
         same("std of others, G = %d, %d correct" % (G, k), (right, wrong), (a, b), 4)
-    same("std of others, G = 2", (advantage(mpf(1), [mpf(0)], nemo), advantage(mpf(0), [mpf(1)], nemo)), (1, -1), 40)
+    same(
+        "std of others, G = 2",
+        (advantage(mpf(1), [mpf(0)], nemo), advantage(mpf(0), [mpf(1)], nemo)),
+        (1, -1),
+        40,
+    )
     same("std of others, mean advantage at p = .05, G = 8", gain("0.05", 8, **nemo)[1], "-.0506", 4)
     same("std of others, D at p = .05, G = 8", gain("0.05", 8, **nemo)[0], ".0698", 4)
     same("std, D at p = .05, G = 8", gain("0.05", 8)[0], ".1175", 4)
@@ -644,8 +769,15 @@ def known():
         for kind in ("reverse_kl", "direct_kl"):
             for p in (0.15, 0.6):
                 for q0 in (0.3, 0.1):
-                    rec = dict(model="group", group_size=G, rewards=[1, 0], penalty=kind, beta=0.4, reference=[q0, 1 - q0],
-                               zero_variance="drop")
+                    rec = dict(
+                        model="group",
+                        group_size=G,
+                        rewards=[1, 0],
+                        penalty=kind,
+                        beta=0.4,
+                        reference=[q0, 1 - q0],
+                        zero_variance="drop",
+                    )
                     P, ref2 = [mpf(p), 1 - mpf(p)], reference(rec)
                     g = penalty(rec, mpmath)[0]
                     l = [mpmath.log(x / y) for x, y in zip(P, ref2)]
@@ -653,39 +785,73 @@ def known():
                     got = P[0] * P[1] * (h[0] - h[1])
                     D = gain(mpf(p), G)[0]
                     if kind == "reverse_kl":
-                        want = D - mpf(0.4) * (P[0] - ref2[0]) * (1 - P[1] * P[0] ** (G - 1) - P[0] * P[1] ** (G - 1))
+                        want = D - mpf(0.4) * (P[0] - ref2[0]) * (
+                            1 - P[1] * P[0] ** (G - 1) - P[0] * P[1] ** (G - 1)
+                        )
                     else:
-                        want = D - mpf(0.4) * P[0] * P[1] * ((1 - P[0] ** (G - 1)) * l[0] - (1 - P[1] ** (G - 1)) * l[1])
-                    same("dropped groups, %s, G = %d, p = %s, ref = %s" % (kind, G, p, q0), got, want, 40)
+                        want = D - mpf(0.4) * P[0] * P[1] * (
+                            (1 - P[0] ** (G - 1)) * l[0] - (1 - P[1] ** (G - 1)) * l[1]
+                        )
+                    same(
+                        "dropped groups, %s, G = %d, p = %s, ref = %s" % (kind, G, p, q0),
+                        got,
+                        want,
+                        40,
+                    )
     # each g is the derivative of a divergence: d/dt D(pi + t (e_1 - e_2)) = g_1 - g_2
     pi, ref3 = [mpf("0.5"), mpf("0.2"), mpf("0.3")], [mpf("0.2"), mpf("0.3"), mpf("0.5")]
     log = mpmath.log
     mid = lambda x, y: (x + y) / 2
-    alpha = lambda a: lambda x, y: (x ** a * y ** (1 - a) - a * x - (1 - a) * y) / (a * (a - 1))
-    for rec, f in (({"penalty": "reverse_kl"}, lambda x, y: y * log(y / x)),
-                   ({"penalty": "direct_kl"}, lambda x, y: x * log(x / y)),
-                   ({"penalty": "squared_log_ratio"}, lambda x, y: x * log(x / y) ** 2 / 2),
-                   ({"penalty": "chi_squared"}, lambda x, y: (x - y) ** 2 / y / 2),
-                   ({"penalty": "jensen_shannon"}, lambda x, y: (x * log(x / mid(x, y)) + y * log(y / mid(x, y))) / 2),
-                   ({"penalty": "alpha", "alpha": 0.5}, alpha(mpf(0.5))), ({"penalty": "alpha", "alpha": 1.5}, alpha(mpf(1.5)))):
+    alpha = lambda a: lambda x, y: (x**a * y ** (1 - a) - a * x - (1 - a) * y) / (a * (a - 1))
+    for rec, f in (
+        ({"penalty": "reverse_kl"}, lambda x, y: y * log(y / x)),
+        ({"penalty": "direct_kl"}, lambda x, y: x * log(x / y)),
+        ({"penalty": "squared_log_ratio"}, lambda x, y: x * log(x / y) ** 2 / 2),
+        ({"penalty": "chi_squared"}, lambda x, y: (x - y) ** 2 / y / 2),
+        (
+            {"penalty": "jensen_shannon"},
+            lambda x, y: (x * log(x / mid(x, y)) + y * log(y / mid(x, y))) / 2,
+        ),
+        ({"penalty": "alpha", "alpha": 0.5}, alpha(mpf(0.5))),
+        ({"penalty": "alpha", "alpha": 1.5}, alpha(mpf(1.5))),
+    ):
         g = penalty(rec, mpmath)[0]
         D = lambda t: f(pi[0] + t, ref3[0]) + f(pi[1] - t, ref3[1])
         want = g(log(pi[0] / ref3[0])) - g(log(pi[1] / ref3[1]))
-        same("derivative of %s %s" % (rec["penalty"], rec.get("alpha", "")), mpmath.diff(D, 0), want, 20)
-    rec = dict(model="group", group_size=32, rewards=[1, 0], penalty="direct_kl", beta=0.7, reference=[0.1, 0.9])
+        same(
+            "derivative of %s %s" % (rec["penalty"], rec.get("alpha", "")),
+            mpmath.diff(D, 0),
+            want,
+            20,
+        )
+    rec = dict(
+        model="group",
+        group_size=32,
+        rewards=[1, 0],
+        penalty="direct_kl",
+        beta=0.7,
+        reference=[0.1, 0.9],
+    )
     for near, want, digits in ((0.7, "0.7065", 4), (0.877, "0.8775", 4), (0.996, "0.99589", 5)):
         ctx = Context(rec)
         theta = [mpmath.log(near / ctx.ref[0]), mpmath.log((1 - mpf(near)) / ctx.ref[1])]
         theta, sign = ctx.newton(theta, mpf(0.7), mpmath, 40, mpf(10) ** -50)
-        same("direct KL, G = 32, beta = 0.7, root %s" % want, ctx.point(theta, mpmath)[0][0], want, digits)
+        same(
+            "direct KL, G = 32, beta = 0.7, root %s" % want,
+            ctx.point(theta, mpmath)[0][0],
+            want,
+            digits,
+        )
     print("known numbers: %s" % ("all agree" if not failures else "%d differ" % failures))
     assert not failures
 
 
-# ------------------------------------------------------------------------------------------------------------------------ records
+# -------------------------------------------------------------------------------------------------
 
-KEYS = ("id model group_size baseline scale epsilon epsilon_place ddof zero_variance penalty alpha beta rewards reward_variances support "
-        "distribution margins reference policy advantage").split()
+KEYS = (
+    "id model group_size baseline scale epsilon epsilon_place ddof zero_variance penalty alpha beta rewards reward_variances support "
+    "distribution margins reference policy advantage"
+).split()
 R = random.Random(20261122)
 records, skipped = [], {}
 
@@ -693,10 +859,10 @@ records, skipped = [], {}
 def simplex(n, digits=4, least=0.02):
     while True:
         v = [R.gammavariate(1, 1) for _ in range(n)]
-        v = [round(x / sum(v) * 10 ** digits) for x in v]
-        v[v.index(max(v))] += 10 ** digits - sum(v)
-        if min(v) >= least * 10 ** digits:
-            return [x / 10 ** digits for x in v]
+        v = [round(x / sum(v) * 10**digits) for x in v]
+        v[v.index(max(v))] += 10**digits - sum(v)
+        if min(v) >= least * 10**digits:
+            return [x / 10**digits for x in v]
 
 
 def levels(k):
@@ -730,7 +896,7 @@ def record(name, draw, tries=60):
             skipped[str(e)] = skipped.get(str(e), 0) + 1
             continue
         assert bad < TOL, (name, rec, bad)
-        if rec["model"] == "group" and min(pi) > 0:            # u by levels = u by outcomes
+        if rec["model"] == "group" and min(pi) > 0:  # u by levels = u by outcomes
             v = expected(rec, pi, lambda o: 0)
             if rec.get("zero_variance", "keep") == "keep":
                 assert max(abs(a - b) for a, b in zip(u, v)) < TOL
@@ -746,8 +912,20 @@ def record(name, draw, tries=60):
 
 def shape(i):
     """Group size, number of outcomes and of levels: small first, then larger, then binary large."""
-    return [(2, 2, 2), (3, 3, 2), (4, 3, 3), (8, 4, 3), (5, 5, 4), (9, 2, 2), (6, 4, 4), (7, 5, 2), (64, 2, 2), (3, 5, 3), (16, 2, 2),
-            (2, 4, 3)][i % 12]
+    return [
+        (2, 2, 2),
+        (3, 3, 2),
+        (4, 3, 3),
+        (8, 4, 3),
+        (5, 5, 4),
+        (9, 2, 2),
+        (6, 4, 4),
+        (7, 5, 2),
+        (64, 2, 2),
+        (3, 5, 3),
+        (16, 2, 2),
+        (2, 4, 3),
+    ][i % 12]
 
 
 def draw(i, low=0.05, high=3.0, **fixed):
@@ -757,6 +935,7 @@ def draw(i, low=0.05, high=3.0, **fixed):
         rec = dict(group_size=G, rewards=outcomes(n, k), reference=simplex(n), beta=beta(low, high))
         rec.update(fixed)
         return rec
+
     return one
 
 
@@ -766,46 +945,101 @@ def noisy(G, n, k, low=0.05, high=3.0, **fixed):
         rows = [simplex(k, 3, 0) for _ in range(n)]
         if n > 2:
             rows[R.randrange(n)] = [1.0 if j == 0 else 0.0 for j in range(k)]
-        rec = dict(group_size=G, support=v, distribution=rows, reference=simplex(n), beta=beta(low, high))
+        rec = dict(
+            group_size=G, support=v, distribution=rows, reference=simplex(n), beta=beta(low, high)
+        )
         rec.update(fixed)
         return rec
+
     return one
 
 
 def generate():
     KL = ("reverse_kl", "direct_kl")
-    loo, others = dict(baseline="leave_one_out"), dict(baseline="leave_one_out", scale="std_of_others")
+    loo, others = dict(baseline="leave_one_out"), dict(
+        baseline="leave_one_out", scale="std_of_others"
+    )
     maxrl, drop = dict(scale="mean"), dict(zero_variance="drop")
     for pen in KL:
         tag = pen.split("_")[0]
         P = dict(penalty=pen)
         # the defaults, written out
-        for i, c in ((2, dict(baseline="mean", scale="std", epsilon_place="outside", zero_variance="keep")),
-                     (3, dict(baseline="mean", ddof=1, epsilon=1e-4)), (8, dict(epsilon_place="outside", epsilon=1e-6))):
+        for i, c in (
+            (2, dict(baseline="mean", scale="std", epsilon_place="outside", zero_variance="keep")),
+            (3, dict(baseline="mean", ddof=1, epsilon=1e-4)),
+            (8, dict(epsilon_place="outside", epsilon=1e-6)),
+        ):
             record("mean-std-" + tag, draw(i, **P, **c))
         # leave-one-out mean
         for i in (0, 2, 3, 4, 8):
             record("loo-none-" + tag, draw(i, scale="none", **loo, **P))
-        for i, c in ((0, dict(ddof=1)), (1, dict(ddof=0)), (3, dict(ddof=1, epsilon=1e-4)), (4, dict(epsilon=0.1)),
-                     (10, dict(ddof=1, epsilon=1e-6))):
+        for i, c in (
+            (0, dict(ddof=1)),
+            (1, dict(ddof=0)),
+            (3, dict(ddof=1, epsilon=1e-4)),
+            (4, dict(epsilon=0.1)),
+            (10, dict(ddof=1, epsilon=1e-6)),
+        ):
             record("loo-std-" + tag, draw(i, **loo, **P, **c))
         # std of the others
-        for i, c in ((0, {}), (1, {}), (2, dict(epsilon=1e-6)), (3, dict(epsilon=1e-6)), (4, dict(epsilon=0.1)), (5, {}),
-                     (8, dict(epsilon=1e-6)), (11, dict(epsilon=0.1))):
+        for i, c in (
+            (0, {}),
+            (1, {}),
+            (2, dict(epsilon=1e-6)),
+            (3, dict(epsilon=1e-6)),
+            (4, dict(epsilon=0.1)),
+            (5, {}),
+            (8, dict(epsilon=1e-6)),
+            (11, dict(epsilon=0.1)),
+        ):
             record("std-of-others-" + tag, draw(i, **others, **P, **c))
         # mean as scale
-        for i, c in ((0, {}), (1, dict(epsilon=0.1)), (2, {}), (3, dict(epsilon=1e-6)), (4, dict(epsilon=1e-4)), (8, {}), (10, {})):
+        for i, c in (
+            (0, {}),
+            (1, dict(epsilon=0.1)),
+            (2, {}),
+            (3, dict(epsilon=1e-6)),
+            (4, dict(epsilon=1e-4)),
+            (8, {}),
+            (10, {}),
+        ):
             record("maxrl-" + tag, draw(i, **maxrl, **P, **c))
-        record("maxrl-positive-" + tag, lambda: dict(group_size=4, rewards=[0.2, 1, 0.5, 0.2], reference=simplex(4), beta=beta(),
-                                                     **maxrl, **P))
+        record(
+            "maxrl-positive-" + tag,
+            lambda: dict(
+                group_size=4,
+                rewards=[0.2, 1, 0.5, 0.2],
+                reference=simplex(4),
+                beta=beta(),
+                **maxrl,
+                **P
+            ),
+        )
         # epsilon inside the root
-        for i, c in ((0, dict(epsilon=0.1)), (1, dict(epsilon=1e-4, ddof=1)), (2, dict(epsilon=0.1, ddof=1)), (3, dict(epsilon=0.1)),
-                     (4, dict(epsilon=1e-6)), (8, dict(epsilon=0.1)), (9, dict(epsilon=0))):
+        for i, c in (
+            (0, dict(epsilon=0.1)),
+            (1, dict(epsilon=1e-4, ddof=1)),
+            (2, dict(epsilon=0.1, ddof=1)),
+            (3, dict(epsilon=0.1)),
+            (4, dict(epsilon=1e-6)),
+            (8, dict(epsilon=0.1)),
+            (9, dict(epsilon=0)),
+        ):
             record("inside-" + tag, draw(i, epsilon_place="inside", **P, **c))
-        record("inside-loo-" + tag, draw(2, epsilon=0.1, ddof=1, epsilon_place="inside", **loo, **P))
+        record(
+            "inside-loo-" + tag, draw(2, epsilon=0.1, ddof=1, epsilon_place="inside", **loo, **P)
+        )
         # groups without spread dropped
-        for i, c in ((0, {}), (1, {}), (2, dict(ddof=1)), (3, dict(ddof=1, epsilon=1e-4)), (4, dict(epsilon=1e-6)), (5, {}), (8, {}),
-                     (2, dict(epsilon=0.1, epsilon_place="inside"))):
+        for i, c in (
+            (0, {}),
+            (1, {}),
+            (2, dict(ddof=1)),
+            (3, dict(ddof=1, epsilon=1e-4)),
+            (4, dict(epsilon=1e-6)),
+            (5, {}),
+            (8, {}),
+            (2, dict(epsilon=0.1, epsilon_place="inside")),
+        ):
             record("drop-" + tag, draw(i, **drop, **P, **c))
         for i in (1, 3):
             record("drop-none-" + tag, draw(i, scale="none", **drop, **P))
@@ -816,22 +1050,32 @@ def generate():
         for i in (1, 4):
             record("drop-maxrl-" + tag, draw(i, **maxrl, **drop, **P))
         # random rewards
-        for G, n, k, name, c in ((4, 3, 2, "none", dict(scale="none")), (3, 3, 3, "loo-none", dict(scale="none", **loo)),
-                                 (5, 2, 3, "loo-std", dict(ddof=1, epsilon=1e-4, **loo)), (4, 3, 3, "std-of-others", others),
-                                 (2, 3, 3, "std-of-others", others), (6, 4, 2, "std-of-others", dict(epsilon=1e-6, **others)),
-                                 (4, 3, 3, "maxrl", maxrl), (7, 3, 2, "maxrl", dict(epsilon=1e-6, **maxrl)),
-                                 (4, 3, 3, "inside", dict(epsilon=0.1, epsilon_place="inside"))):
+        for G, n, k, name, c in (
+            (4, 3, 2, "none", dict(scale="none")),
+            (3, 3, 3, "loo-none", dict(scale="none", **loo)),
+            (5, 2, 3, "loo-std", dict(ddof=1, epsilon=1e-4, **loo)),
+            (4, 3, 3, "std-of-others", others),
+            (2, 3, 3, "std-of-others", others),
+            (6, 4, 2, "std-of-others", dict(epsilon=1e-6, **others)),
+            (4, 3, 3, "maxrl", maxrl),
+            (7, 3, 2, "maxrl", dict(epsilon=1e-6, **maxrl)),
+            (4, 3, 3, "inside", dict(epsilon=0.1, epsilon_place="inside")),
+        ):
             record("random-%s-%s" % (name, tag), noisy(G, n, k, **P, **c))
         # the limit of large groups
         L = dict(model="limit")
 
         def limit(n, k, variances=False, **c):
             def one():
-                rec = dict(rewards=outcomes(n, k), reference=simplex(n), beta=beta(0.1), **L, **P, **c)
+                rec = dict(
+                    rewards=outcomes(n, k), reference=simplex(n), beta=beta(0.1), **L, **P, **c
+                )
                 if variances:
                     rec["reward_variances"] = [R.choice([0, 0.01, 0.1, 0.25]) for _ in range(n)]
                 return rec
+
             return one
+
         record("limit-loo-none-" + tag, limit(3, 3, scale="none", **loo))
         record("limit-loo-std-" + tag, limit(4, 3, epsilon=0.1, **loo))
         record("limit-std-of-others-" + tag, limit(3, 3, epsilon=1e-6, **others))
@@ -841,15 +1085,38 @@ def generate():
         record("limit-inside-" + tag, limit(2, 2, epsilon=0.1, epsilon_place="inside"))
         record("limit-inside-noisy-" + tag, limit(4, 3, True, epsilon=1e-4, epsilon_place="inside"))
     # penalties, over the conventions
-    cases = [(1, {}), (2, dict(ddof=1, epsilon=1e-4)), (3, dict(scale="none")), (4, dict(epsilon=1e-6, **others)), (0, maxrl), (8, {})]
-    for pen, tag, low in (("squared_log_ratio", "squared", 0.3), ("chi_squared", "chi2", 0.2), ("jensen_shannon", "js", 0.05)):
+    cases = [
+        (1, {}),
+        (2, dict(ddof=1, epsilon=1e-4)),
+        (3, dict(scale="none")),
+        (4, dict(epsilon=1e-6, **others)),
+        (0, maxrl),
+        (8, {}),
+    ]
+    for pen, tag, low in (
+        ("squared_log_ratio", "squared", 0.3),
+        ("chi_squared", "chi2", 0.2),
+        ("jensen_shannon", "js", 0.05),
+    ):
         for i, c in cases:
             record(tag, draw(i, low, 3.0 if tag != "squared" else 6.0, penalty=pen, **c))
-    for a, i, c in ((0, 2, {}), (0.5, 3, {}), (0.25, 1, dict(ddof=1)), (1, 2, dict(scale="none", **loo)), (1.5, 4, {}), (2, 1, {}),
-                    (0.5, 4, dict(epsilon=1e-6, **others)), (1.5, 3, maxrl), (0.75, 8, {}), (1.25, 9, dict(epsilon=0.1))):
+    for a, i, c in (
+        (0, 2, {}),
+        (0.5, 3, {}),
+        (0.25, 1, dict(ddof=1)),
+        (1, 2, dict(scale="none", **loo)),
+        (1.5, 4, {}),
+        (2, 1, {}),
+        (0.5, 4, dict(epsilon=1e-6, **others)),
+        (1.5, 3, maxrl),
+        (0.75, 8, {}),
+        (1.25, 9, dict(epsilon=0.1)),
+    ):
         record("alpha", draw(i, penalty="alpha", alpha=a, **c))
+
     def dropped(make):
         """Only contexts whose answer leaves an outcome at 0."""
+
         def one():
             rec = make()
             try:
@@ -859,11 +1126,22 @@ def generate():
             except (Skip, OverflowError):
                 lost = False
             return rec if lost else one()
+
         return one
+
     record("chi2-lost", dropped(draw(2, 0.3, 1.5, penalty="chi_squared")))
     record("chi2-lost", dropped(draw(4, 0.2, 1.5, penalty="chi_squared", scale="none", **loo)))
     record("alpha-lost", dropped(draw(3, 0.2, 1.5, penalty="alpha", alpha=1.5)))
-    for i, c in ((2, {}), (2, dict(ddof=1, epsilon=1e-4)), (6, {}), (5, {}), (8, {}), (2, dict(epsilon=1e-6, **others)), (10, maxrl)):
+    for i, c in (
+        (2, {}),
+        (2, dict(ddof=1, epsilon=1e-4)),
+        (6, {}),
+        (5, {}),
+        (8, {}),
+        (2, dict(epsilon=1e-6, **others)),
+        (10, maxrl),
+    ):
+
         def moved(make=draw(i, 0.3, 3.0, penalty="total_variation", **c)):
             while True:
                 rec = make()
@@ -873,26 +1151,70 @@ def generate():
                     continue
                 if max(abs(p - q) for p, q in zip(pi, reference(rec))) > 0.02:
                     return rec
+
         record("tv", moved)
-    record("tv-stays", lambda: dict(group_size=4, rewards=[0, 0.5, 1], reference=simplex(3), beta=3.0, penalty="total_variation"))
-    for i, c in ((0, {}), (2, dict(ddof=1, epsilon=1e-6)), (3, dict(scale="none")), (4, dict(scale="none", **loo)), (8, {}),
-                 (5, dict(epsilon=1e-6, **others)), (1, dict(epsilon=0.1, epsilon_place="inside"))):
+    record(
+        "tv-stays",
+        lambda: dict(
+            group_size=4,
+            rewards=[0, 0.5, 1],
+            reference=simplex(3),
+            beta=3.0,
+            penalty="total_variation",
+        ),
+    )
+    for i, c in (
+        (0, {}),
+        (2, dict(ddof=1, epsilon=1e-6)),
+        (3, dict(scale="none")),
+        (4, dict(scale="none", **loo)),
+        (8, {}),
+        (5, dict(epsilon=1e-6, **others)),
+        (1, dict(epsilon=0.1, epsilon_place="inside")),
+    ):
         record("kl-in-reward", draw(i, 0.1, penalty="kl_in_reward", **c))
-    record("kl-in-reward-limit", lambda: dict(model="limit", rewards=outcomes(4, 3), reference=simplex(4), beta=beta(0.1),
-                                              penalty="kl_in_reward"))
-    for pen, c in (("squared_log_ratio", {}), ("chi_squared", {}), ("jensen_shannon", {}), ("alpha", dict(alpha=0.5)),
-                   ("alpha", dict(alpha=1.5))):
+    record(
+        "kl-in-reward-limit",
+        lambda: dict(
+            model="limit",
+            rewards=outcomes(4, 3),
+            reference=simplex(4),
+            beta=beta(0.1),
+            penalty="kl_in_reward",
+        ),
+    )
+    for pen, c in (
+        ("squared_log_ratio", {}),
+        ("chi_squared", {}),
+        ("jensen_shannon", {}),
+        ("alpha", dict(alpha=0.5)),
+        ("alpha", dict(alpha=1.5)),
+    ):
+
         def pairs(n=4, pen=pen, c=c):
             M = [[0.0] * n for _ in range(n)]
             for i in range(n):
                 for j in range(i):
                     M[i][j] = round(R.uniform(-1, 1), 2)
                     M[j][i] = -M[i][j]
-            return dict(model="pairwise", margins=M, reference=simplex(n), beta=beta(0.1), penalty=pen, **c)
+            return dict(
+                model="pairwise", margins=M, reference=simplex(n), beta=beta(0.1), penalty=pen, **c
+            )
+
         record("pairwise-" + pen.replace("_", "-"), pairs)
-        record("limit-" + pen.replace("_", "-"), lambda: dict(model="limit", rewards=outcomes(4, 3), reference=simplex(4),
-                                                              reward_variances=[0.1, 0, 0.05, 0.2], beta=beta(0.3, 6.0), epsilon=0.1,
-                                                              penalty=pen, **c))
+        record(
+            "limit-" + pen.replace("_", "-"),
+            lambda: dict(
+                model="limit",
+                rewards=outcomes(4, 3),
+                reference=simplex(4),
+                reward_variances=[0.1, 0, 0.05, 0.2],
+                beta=beta(0.3, 6.0),
+                epsilon=0.1,
+                penalty=pen,
+                **c
+            ),
+        )
 
 
 def main():
@@ -903,8 +1225,11 @@ def main():
             if "policy" not in rec or "reference" not in rec:
                 continue
             try:
-                if rec["penalty"] not in ("kl_in_reward", "total_variation") and min(rec["policy"]) > 0:
-                    ctx = Context(rec)                          # polish the rounded policy, then compare
+                if (
+                    rec["penalty"] not in ("kl_in_reward", "total_variation")
+                    and min(rec["policy"]) > 0
+                ):
+                    ctx = Context(rec)  # polish the rounded policy, then compare
                     theta = [mpmath.log(mpf(p) / q) for p, q in zip(rec["policy"], ctx.ref)]
                     theta, _ = ctx.newton(theta, mpf(rec["beta"]), mpmath, 20, mpf(10) ** -50)
                     _, _, pi, _, u = ctx.height(theta, mpf(rec["beta"]), mpmath)
@@ -915,11 +1240,19 @@ def main():
                 print(rec["id"], "not checked:", e)
                 continue
             mean = sum(p * x for p, x in zip(pi, u))
-            err = max([abs(mpf(a) - b) / max(b, mpf(10) ** -300) for a, b in zip(rec["policy"], pi)] +
-                      [abs(mpf(a) - (b - mean)) for a, b in zip(rec["advantage"], u)])
+            err = max(
+                [abs(mpf(a) - b) / max(b, mpf(10) ** -300) for a, b in zip(rec["policy"], pi)]
+                + [abs(mpf(a) - (b - mean)) for a, b in zip(rec["advantage"], u)]
+            )
             worst = max(worst, err)
             if err > 1e-13 or bad > TOL:
-                print(rec["id"], "policy or advantage off by", mpmath.nstr(err, 3), "residual", mpmath.nstr(bad, 3))
+                print(
+                    rec["id"],
+                    "policy or advantage off by",
+                    mpmath.nstr(err, 3),
+                    "residual",
+                    mpmath.nstr(bad, 3),
+                )
         print("largest error", mpmath.nstr(worst, 3))
         return
     known()
