@@ -4,8 +4,8 @@ pairwise preferences
     pi_i (1 - (a_i - pi.a)/beta) = ref_i,   a = M pi,   M = P - P^T random,   ref ~ Dirichlet(1),
 
 all started at ref with tolerance 1e-12, beside this library. A solver succeeds when its answer is
-finite, positive, sums to 1 within
-1e-8 and has residual below 1e-8. Prints successes and the median milliseconds of each.
+finite, positive, sums to 1 within 1e-8 and has residual below 1e-8. Prints successes and the median
+milliseconds of each.
 
     python3 bench/peers.py LIBRARY [--quick]      (needs numpy and scipy)
 """

@@ -1,6 +1,5 @@
 """The evidence of doc/evidence.md: sampled GRPO beside the predictions, on random problems and for
-every estimator.
-Usage: evidence.py GRPOALIGN; prints the page."""
+every estimator. Usage: evidence.py GRPOALIGN; prints the page."""
 
 import json
 import math

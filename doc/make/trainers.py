@@ -2,8 +2,7 @@
 HUMANEVAL.csv FIGURE.svg
 
 Prints, for each preset at several betas, the mean expected reward over the prompts of a file of
-rollouts.
-"""
+rollouts."""
 
 import json
 import math

@@ -1,6 +1,5 @@
 """The library through a foreign-function interface, as other languages call it: advantages of 40
-digits, struct layouts, and a
-solve.   Arguments: shared library, tests/golden/expectation.jsonl."""
+digits, struct layouts, and a solve.   Arguments: shared library, tests/golden/expectation.jsonl."""
 
 import ctypes
 import json

@@ -1,6 +1,5 @@
 """The installed package as its users meet it: every header alone in C and C++, the README's program
-by pkg-config, shared
-and static, and the man pages.   Arguments: source root, build root."""
+by pkg-config, shared and static, and the man pages.   Arguments: source root, build root."""
 
 import glob
 import os

@@ -1,10 +1,8 @@
 """The arrows between the library's folders run downwards only, by include and by call, as
-doc/architecture.md draws them,
-and no files of a folder call one another in a circle; BLAS and LAPACK are met in lib/linalg alone;
-the command includes
-public headers alone; every folder and file is on the map.
-Arguments: source root, folder of the library's objects, folder of the command's objects (or none).
-"""
+doc/architecture.md draws them, and no files of a folder call one another in a circle; BLAS and
+LAPACK are met in lib/linalg alone; the command includes public headers alone; every folder and file
+is on the map. Arguments: source root, folder of the library's objects, folder of the command's
+objects (or none)."""
 
 import glob
 import os

@@ -1,6 +1,6 @@
 """What the library exports is what its headers declare and its symbol map lists; it has no mutable
-globals, and memory
-comes from one file.   Arguments: source root, shared library, static library."""
+globals, and memory comes from one file.   Arguments: source root, shared library, static
+library."""
 
 import glob
 import os

@@ -5,8 +5,7 @@
     python3 conventions.py check FILE  puts the policies of a file back into the definitions
 
 Everything follows from the definition of a group's advantages (`advantage` below) by enumeration
-with 60 digits; nothing is shared with
-the library or with oracle.py.  A policy is stationary when
+with 60 digits; nothing is shared with the library or with oracle.py.  A policy is stationary when
 
     h_o = u_o - beta kappa_o g(log(pi_o / ref_o))    is the same for every outcome with pi_o > 0,
 
@@ -14,14 +13,11 @@ u_o the expected advantage of outcome o, g the derivative of the penalty, kappa_
 with equal rewards are dropped.
 
 The answer is the end of the branch that starts at the reference for large beta and follows beta
-down.  A context is kept only if that
-branch has no fold down to 0.9 beta, the training flow started at the reference ends there too, and
-the point is stable.  Two penalties
-have their own way: with the KL in the reward the answer is ref exp(r / beta), and under total
-variation mass moves from the lowest
-outcome up.  `advantage` is centred, u - sum pi u; with the KL in the reward it is that of the raw
-rewards.
-"""
+down.  A context is kept only if that branch has no fold down to 0.9 beta, the training flow started
+at the reference ends there too, and the point is stable.  Two penalties have their own way: with
+the KL in the reward the answer is ref exp(r / beta), and under total variation mass moves from the
+lowest outcome up.  `advantage` is centred, u - sum pi u; with the KL in the reward it is that of
+the raw rewards."""
 
 import json
 import math
@@ -515,10 +511,8 @@ def solve(rec):
 
 def expected(rec, pi, score):
     """Plain enumeration of groups of (outcome, reward): for each outcome o with pi_o > 0 the
-    expectation of the per-sample coefficient
-    A + score(o) of a sample equal to o, divided by pi_o; groups without spread are left out where
-    the trainer drops them.
-    """
+    expectation of the per-sample coefficient A + score(o) of a sample equal to o, divided by pi_o;
+    groups without spread are left out where the trainer drops them."""
     G, N = rec["group_size"], len(pi)
     if "support" in rec:
         kinds = [

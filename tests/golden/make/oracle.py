@@ -668,10 +668,8 @@ def two_level_delta(lv, G, eps, ddof):
 
 def solve_scalar(ref, rbar, pen, beta, gain, glo, ghi, info, extra=None, ngrid=600):
     """u = gain(pi) * (rbar - mu).  reverse: pi = d ref/(c-rbar), beta = gain*d ;  direct: pi ~ ref
-    e^{theta rbar}, beta = gain/theta.
-    glo, ghi: bounds of gain (glo may be 0). Finds the root on the branch from pi_ref (first),
-    counts the roots.
-    """
+    e^{theta rbar}, beta = gain/theta. glo, ghi: bounds of gain (glo may be 0). Finds the root on
+    the branch from pi_ref (first), counts the roots."""
     be = mpfr(beta)
     P = ctx.precision
     n = len(ref)
