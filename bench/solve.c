@@ -167,8 +167,7 @@ static void run(job *self, const char *name, int32_t kind, double beta, const ch
            self->report.residual, seconds / unit, baseline);
 }
 
-/* ---- paths: 40 betas at once, beside a solve for each
- * ------------------------------------------------------------------ */
+/* ---- paths: 40 betas at once, beside a solve for each --------------------------------------- */
 
 enum { STOPS = 40 };
 
@@ -278,8 +277,7 @@ static void run_ways(int quick)
     }
 }
 
-/* ---- every penalty, beside reverse KL
- * ----------------------------------------------------------------------------------- */
+/* ---- every penalty, beside reverse KL ------------------------------------------------------- */
 
 static void run_penalties(void)
 {

@@ -6,14 +6,13 @@
  * the direct KL with unscaled rewards.
  *
  * The zero-variance filter drops groups without spread, penalty and all. An outcome's own group is
- * kept with probability 1
- * - W^(G-1), W being the probability of the rewards equal to its own, so that training balances
+ * kept with probability 1 - W^(G-1), W being the probability of the rewards equal to its own, so
+ * that training balances
  *
- *     u_o - beta (1 - W^(G-1)) g(l_o)   against a constant, and so   [u_o + beta W^(G-1) g(l_o)] -
- * beta g(l_o).
+ *     u_o - beta (1 - W^(G-1)) g(l_o) = [u_o + beta W^(G-1) g(l_o)] - beta g(l_o)
  *
- * The bracket is a model's advantage like another, at one beta and with one reference and penalty:
- * this one's.
+ * against a constant. The bracket is a model's advantage like another, at one beta and with one
+ * reference and penalty: this one's.
  */
 #include "problem/problem.h"
 
@@ -111,8 +110,7 @@ static grpoalign_status filter_jacobian(const grpoalign_model *model, const doub
     return GRPOALIGN_OK;
 }
 
-/* ---- over classes
- * --------------------------------------------------------------------------------------- */
+/* ---- over classes --------------------------------------------------------------------------- */
 
 typedef struct filter_game {
     const filter *model;
