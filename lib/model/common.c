@@ -88,6 +88,69 @@ int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy,
     return done;
 }
 
+/* ---- equal rows -------------------------------------------------------------------------- */
+
+typedef struct row_key {
+    uint64_t hash;
+    int64_t index;
+} row_key;
+
+static int compare_rows(const void *left, const void *right)
+{
+    const row_key *a = left, *b = right;
+    if (a->hash != b->hash) {
+        return a->hash < b->hash ? -1 : 1;
+    }
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+int gra_merge_equal_rows(const double *matrix, int64_t n, int64_t width, int64_t *class_of,
+                         int64_t *first, int64_t *classes, gra_arena *arena)
+{
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    row_key *keys = gra_arena_take(arena, n, sizeof *keys);
+    int64_t *same_as = gra_arena_take(arena, n, sizeof *same_as);
+    if (keys == NULL || same_as == NULL) {
+        return 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t hash = UINT64_C(1469598103934665603);
+        for (int64_t j = 0; j < width; j++) {
+            uint64_t bits;
+            memcpy(&bits, &matrix[i * width + j], sizeof bits);
+            hash = (hash ^ bits) * UINT64_C(1099511628211);
+            hash ^= hash >> 29;
+        }
+        keys[i].hash = hash;
+        keys[i].index = i;
+    }
+    qsort(keys, (size_t)n, sizeof *keys, compare_rows);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = keys[i].index;
+        same_as[row] = row;
+        for (int64_t j = i - 1; j >= 0 && keys[j].hash == keys[i].hash; j--) {
+            int64_t other = keys[j].index;
+            if (same_as[other] == other && memcmp(matrix + row * width, matrix + other * width,
+                                                  (size_t)width * sizeof(double)) == 0) {
+                same_as[row] = other;
+                break;
+            }
+        }
+    }
+    *classes = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (same_as[i] == i) {
+            first[*classes] = i;
+            class_of[i] = (*classes)++;
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        class_of[i] = class_of[same_as[i]];
+    }
+    gra_arena_rewind(arena, mark);
+    return 1;
+}
+
 /* ---- an affine structure as a game over its classes ---- */
 
 static int affine_advantage(const gra_game *self, const double *w, double shift, int accuracy,

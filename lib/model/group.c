@@ -175,32 +175,43 @@ static int take_levels(const group_model *model, const unsigned char *supported,
     return 1;
 }
 
-/* Random rewards: every outcome is a class, with a row of the distribution. */
+/* Random rewards: outcomes with the same distribution are a class. */
 static int take_rows(const group_model *model, const unsigned char *supported, gra_structure *out,
                      part *self, gra_arena *arena)
 {
-    int64_t n = model->base.outcomes;
+    int64_t n = model->base.outcomes, levels = model->levels, kept = 0;
     int64_t *class_of = gra_arena_take(arena, n, sizeof *class_of);
-    if (class_of == NULL) {
+    int64_t *class_at = gra_arena_take(arena, n, sizeof *class_at);
+    int64_t *first = gra_arena_take(arena, n, sizeof *first);
+    double *rows = gra_arena_doubles(arena, n * levels);
+    if (class_of == NULL || class_at == NULL || first == NULL || rows == NULL) {
         return 0;
     }
     for (int64_t o = 0; o < n; o++) {
-        class_of[o] = supported[o] ? self->classes++ : -1;
+        if (supported[o]) {
+            memcpy(rows + kept++ * levels, model->distribution + o * levels,
+                   (size_t)levels * sizeof(double));
+        }
     }
-    for (int64_t l = 0; l < model->levels; l++) {
+    if (!gra_merge_equal_rows(rows, kept, levels, class_at, first, &self->classes, arena)) {
+        return 0;
+    }
+    for (int64_t o = 0, i = 0; o < n; o++) {
+        class_of[o] = supported[o] ? class_at[i++] : -1;
+    }
+    for (int64_t l = 0; l < levels; l++) {
         int used = 0;
-        for (int64_t o = 0; o < n && !used; o++) {
-            used = supported[o] && model->distribution[o * model->levels + l] > 0.0;
+        for (int64_t c = 0; c < self->classes && !used; c++) {
+            used = rows[first[c] * levels + l] > 0.0;
         }
         if (used) {
             self->at[self->levels++] = l;
         }
     }
     self->distribution = gra_arena_doubles(arena, self->classes * self->levels);
-    for (int64_t o = 0; self->distribution != NULL && o < n; o++) {
-        for (int64_t l = 0; class_of[o] >= 0 && l < self->levels; l++) {
-            self->distribution[class_of[o] * self->levels + l] =
-                model->distribution[o * model->levels + self->at[l]];
+    for (int64_t c = 0; self->distribution != NULL && c < self->classes; c++) {
+        for (int64_t l = 0; l < self->levels; l++) {
+            self->distribution[c * self->levels + l] = rows[first[c] * levels + self->at[l]];
         }
     }
     out->kind = GRA_FLAT;

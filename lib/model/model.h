@@ -135,6 +135,15 @@ int gra_classes_from_levels(const int64_t *level_of, int64_t outcomes, int64_t l
                             const unsigned char *supported, gra_structure *out, int64_t **class_at,
                             gra_arena *arena);
 
+/*
+ * Outcomes with equal rows have equal advantages whatever the policy: they form one class. Merging
+ * them is what keeps the equations regular when several tied outcomes share the support of the
+ * solution. Gives class_of[i] for the n rows of a matrix, and the first row of each class. Rows are
+ * equal bit for bit: no -0. Returns 0 when memory is short.
+ */
+int gra_merge_equal_rows(const double *matrix, int64_t n, int64_t width, int64_t *class_of,
+                         int64_t *first, int64_t *classes, gra_arena *arena);
+
 /* The power of two that brings max - min into [1/2, 1): value = reward * 2^-exponent. 0 when all
  * are equal. */
 int gra_range_exponent(const double *rewards, int64_t n);

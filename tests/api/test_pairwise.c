@@ -261,6 +261,61 @@ static void degenerate_games_are_right_to_rounding(void **state)
     }
 }
 
+/* Without a penalty training circles around the maximal lottery. That of three outcomes which beat
+ * each other in a circle is known: each has what the other two win of each other. */
+static void circles_are_around_the_exact_lottery(void **state)
+{
+    (void)state;
+    randomness r = random_start(1905);
+    for (int k = 0; k < 300 * test_scale(); k++) {
+        double win[3], logs[3], sum = 0.0;
+        for (int i = 0; i < 3; i++) {
+            win[i] = pow(10.0, random_between(&r, -6.0, 0.0));
+            logs[i] = random_between(&r, -20.0, 0.0);
+        }
+        double margins[] = {0, win[2], -win[1], -win[2], 0, win[0], win[1], -win[0], 0};
+        sum = win[0] + win[1] + win[2];
+        plain_context c = {.n = 3, .margins = margins};
+        solved s = solve_context(&c, GRPOALIGN_PENALTY_NONE, 1.0, logs);
+        assert_int_equal(s.status, GRPOALIGN_UNSETTLED);
+        double error = 0.0;
+        for (int i = 0; i < 3; i++) {
+            error = fmax(error, fabs(s.policy[i] - win[i] / sum));
+        }
+        assert_true(error < 1e-12);
+        assert_true(error < 1e-13 || s.report.policy_error > 0.1 * error);
+        solved_free(&s);
+    }
+}
+
+/* Without a penalty outcomes that tie, and lose to none, end together. */
+static void tied_winners_share_what_the_losers_had(void **state)
+{
+    (void)state;
+    double logs[] = {log(0.1), log(0.3), log(0.6)};
+    double margins[] = {0, 0, 1.0, 0, 0, 0.5, -1.0, -0.5, 0};
+    plain_context pairs = {.n = 3, .margins = margins};
+    double support[] = {0.0, 0.5, 1.0}, distribution[] = {0, 0, 1, 0, 0, 1, 0.3, 0.3, 0.4};
+    plain_context groups = {
+        .n = 3, .support = support, .k = 3, .distribution = distribution, .group_size = 8};
+    const plain_context *contexts[] = {&pairs, &groups};
+    for (int k = 0; k < 2; k++) {
+        solved s = solve_context(contexts[k], GRPOALIGN_PENALTY_NONE, 1.0, logs);
+        assert_int_equal(s.status, GRPOALIGN_COLLAPSED);
+        assert_near(s.policy[0], 0.25, 1e-15);
+        assert_near(s.policy[1], 0.75, 1e-15);
+        assert_near(s.policy[2], 0.0, 0.0);
+        solved_free(&s);
+    }
+    /* One that ties with the winners and loses to an outcome which they beat is no winner, but no
+     * winner beats it either: there training has no such end. */
+    double chain[] = {0, 1.0, 0, -1.0, 0, 1.0, 0, -1.0, 0};
+    plain_context three = {.n = 3, .margins = chain};
+    solved s = solve_context(&three, GRPOALIGN_PENALTY_NONE, 1.0, logs);
+    assert_int_equal(s.status, GRPOALIGN_UNSETTLED);
+    solved_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +324,8 @@ int main(void)
 #ifdef HAVE_GLPK
         cmocka_unit_test(small_beta_tends_to_the_maximal_lottery),
 #endif
+        cmocka_unit_test(circles_are_around_the_exact_lottery),
+        cmocka_unit_test(tied_winners_share_what_the_losers_had),
         cmocka_unit_test(known_games_have_their_known_policies),
         cmocka_unit_test(degenerate_games_are_right_to_rounding),
     };
