@@ -23,6 +23,7 @@ typedef struct group_model {
     double epsilon;       /* in the scale; inside the root, in its square */
     int64_t *level_of;    /* per outcome, or NULL for random rewards */
     double *distribution; /* outcomes x levels, rows sum to 1; NULL for one reward per outcome */
+    double *rest;         /* what rounding took from the distribution */
     gra_expectation expectation; /* set up when there are two levels or more */
 } group_model;
 
@@ -32,6 +33,7 @@ static void group_release(grpoalign_model *self)
     gra_release(model->x);
     gra_release(model->level_of);
     gra_release(model->distribution);
+    gra_release(model->rest);
     gra_expectation_free(&model->expectation);
 }
 
@@ -155,6 +157,7 @@ typedef struct part {
     int64_t classes, levels;
     int64_t *at;          /* the levels, by their numbers in the model */
     double *distribution; /* classes x levels; NULL: class c has level c */
+    double *rest;         /* what rounding took from it */
 } part;
 
 /* One reward per outcome: the classes are the levels. */
@@ -183,14 +186,17 @@ static int take_rows(const group_model *model, const unsigned char *supported, g
     int64_t *class_of = gra_arena_take(arena, n, sizeof *class_of);
     int64_t *class_at = gra_arena_take(arena, n, sizeof *class_at);
     int64_t *first = gra_arena_take(arena, n, sizeof *first);
+    int64_t *outcome_at = gra_arena_take(arena, n, sizeof *outcome_at);
     double *rows = gra_arena_doubles(arena, n * levels);
-    if (class_of == NULL || class_at == NULL || first == NULL || rows == NULL) {
+    if (class_of == NULL || class_at == NULL || first == NULL || outcome_at == NULL ||
+        rows == NULL) {
         return 0;
     }
     for (int64_t o = 0; o < n; o++) {
         if (supported[o]) {
-            memcpy(rows + kept++ * levels, model->distribution + o * levels,
+            memcpy(rows + kept * levels, model->distribution + o * levels,
                    (size_t)levels * sizeof(double));
+            outcome_at[kept++] = o;
         }
     }
     if (!gra_merge_equal_rows(rows, kept, levels, class_at, first, &self->classes, arena)) {
@@ -209,15 +215,22 @@ static int take_rows(const group_model *model, const unsigned char *supported, g
         }
     }
     self->distribution = gra_arena_doubles(arena, self->classes * self->levels);
-    for (int64_t c = 0; self->distribution != NULL && c < self->classes; c++) {
+    self->rest = gra_arena_doubles(arena, self->classes * self->levels);
+    if (self->distribution == NULL || self->rest == NULL) {
+        return 0;
+    }
+    for (int64_t c = 0; c < self->classes; c++) {
+        const double *row = model->distribution + outcome_at[first[c]] * levels;
+        const double *rest = model->rest + outcome_at[first[c]] * levels;
         for (int64_t l = 0; l < self->levels; l++) {
-            self->distribution[c * self->levels + l] = rows[first[c] * levels + self->at[l]];
+            self->distribution[c * self->levels + l] = row[self->at[l]];
+            self->rest[c * self->levels + l] = rest[self->at[l]];
         }
     }
     out->kind = GRA_FLAT;
     out->classes = self->classes;
     out->class_of = class_of;
-    return self->distribution != NULL;
+    return 1;
 }
 
 static int take_part(const group_model *model, const unsigned char *supported, gra_structure *out,
@@ -229,29 +242,48 @@ static int take_part(const group_model *model, const unsigned char *supported, g
                                         : take_levels(model, supported, out, self, arena));
 }
 
-/* The mean rewards of the classes and, unless NULL, the variances within them, from the levels'
- * rewards less the least of them. */
-static void class_rewards(const part *self, const double *x, double *reward, double *variance)
+/* The mean of a distribution (row + rest, row alone where rest is NULL) less a centre. Whatever the
+ * centre, its one error is the rounding of what is returned. */
+static double mean_about(double centre, const double *x, int64_t levels, const double *row,
+                         const double *rest)
 {
+    gra_sum mean = {0.0, 0.0};
+    for (int64_t l = 0; l < levels; l++) {
+        double lost, d = gra_two_sum(x[l], -centre, &lost);
+        gra_sum_add_product(&mean, row[l], d);
+        gra_sum_add_product(&mean, row[l], lost);
+        gra_sum_add(&mean, rest != NULL ? rest[l] * d : 0.0);
+    }
+    return gra_sum_value(mean);
+}
+
+/* The mean rewards of the classes less that of the best of them, which is returned, so that small
+ * gaps have all their digits; and, unless NULL, the variances within the classes. */
+static double class_rewards(const part *self, const double *x, double *reward, double *variance)
+{
+    double best = -INFINITY;
+    for (int64_t c = 0; c < self->classes; c++) {
+        const double *row = self->distribution + c * self->levels;
+        best = fmax(best, self->distribution != NULL ? mean_about(0.0, x, self->levels, row, NULL)
+                                                     : x[c]);
+    }
     for (int64_t c = 0; c < self->classes; c++) {
         if (self->distribution == NULL) {
-            reward[c] = x[c] - x[0];
+            reward[c] = x[c] - best;
             continue;
         }
         const double *row = self->distribution + c * self->levels;
-        gra_sum mean = {0.0, 0.0}, square = {0.0, 0.0};
+        reward[c] = mean_about(best, x, self->levels, row, self->rest + c * self->levels);
+        gra_sum square = {0.0, 0.0};
         for (int64_t l = 0; l < self->levels; l++) {
-            gra_sum_add_product(&mean, row[l], x[l] - x[0]);
-        }
-        reward[c] = gra_sum_value(mean);
-        for (int64_t l = 0; l < self->levels; l++) {
-            double d = (x[l] - x[0]) - reward[c];
+            double d = (x[l] - best) - reward[c];
             gra_sum_add(&square, row[l] * d * d);
         }
         if (variance != NULL) {
             variance[c] = gra_sum_value(square);
         }
     }
+    return best;
 }
 
 /* The rewards of the part's levels. */
@@ -333,7 +365,7 @@ static int set_near(const group_model *model, const part *self, const double *x,
     if (reward == NULL || affine == NULL || (self->distribution != NULL && variance == NULL)) {
         return 0;
     }
-    class_rewards(self, x, reward, variance);
+    double best = class_rewards(self, x, reward, variance);
     if (!start_affine(n, reward, affine, arena)) {
         return 0;
     }
@@ -343,7 +375,7 @@ static int set_near(const group_model *model, const part *self, const double *x,
     game->near = affine;
     if (model->convention.scale == GRPOALIGN_SCALE_MEAN) {
         for (int64_t c = 0; c < n; c++) {
-            reward[c] += x[0]; /* here it is more than a difference that counts */
+            reward[c] += best; /* here it is more than a difference that counts */
         }
         return gra_divisor_mean(&affine->divisor, n, reward, gra_max(reward, n), gra_min(reward, n),
                                 model->epsilon, arena);
@@ -429,7 +461,8 @@ static grpoalign_status two_level_structure(const group_model *model,
     double *success = gra_arena_doubles(arena, out->classes);
     double *failure = gra_arena_doubles(arena, out->classes);
     double *gap = gra_arena_doubles(arena, out->classes);
-    if (success == NULL || failure == NULL || gap == NULL) {
+    double *rest = gra_arena_doubles(arena, out->classes);
+    if (success == NULL || failure == NULL || gap == NULL || rest == NULL) {
         return gra_fail_memory(error);
     }
     for (int64_t l = 0; l < levels; l++) {
@@ -437,12 +470,18 @@ static grpoalign_status two_level_structure(const group_model *model,
         if (c >= 0) {
             success[c] = key[first[l]];
             failure[c] = -tie[first[l]];
+            /* of the one that carries the digits, as a part of the failure */
+            rest[c] = model->rest == NULL ? 0.0
+                      : failure[c] < 0.5  ? model->rest[first[l] * model->levels + low]
+                                          : -model->rest[first[l] * model->levels + high];
         }
     }
-    double top_success = success[out->classes - 1], top_failure = failure[out->classes - 1];
+    int64_t top = out->classes - 1;
     for (int64_t c = 0; c < out->classes; c++) {
         /* The smaller of the two carries the digits of a difference. */
-        gap[c] = fmax(0.0, failure[c] < 0.5 ? failure[c] - top_failure : top_success - success[c]);
+        double by_rest = rest[c] - rest[top];
+        gap[c] = fmax(0.0, failure[c] < 0.5 ? (failure[c] - failure[top]) + by_rest
+                                            : (success[top] - success[c]) + by_rest);
     }
     if (!(gra_max(gap, out->classes) > 0.0)) {
         return GRPOALIGN_OK;
@@ -468,7 +507,7 @@ static grpoalign_status others_structure(const group_model *model, const part *s
     if (x == NULL || reward == NULL) {
         return gra_fail_memory(error);
     }
-    class_rewards(self, x, reward, NULL);
+    (void)class_rewards(self, x, reward, NULL);
     if (self->distribution != NULL || n < levels) {
         rows = gra_arena_doubles(arena, n * levels);
         if (rows == NULL) {
@@ -598,21 +637,37 @@ static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_ja
 
 /* ---- construction --------------------------------------------------------------------------- */
 
+/* Adds probability/total to high + low. */
+static void add_share(double probability, gra_sum total, double *high, double *low)
+{
+    double lost, error, share = probability / gra_sum_value(total);
+    double product = gra_two_product(share, total.high, &error);
+    double left = ((probability - product) - error - share * total.low) / gra_sum_value(total);
+    *high = gra_two_sum(*high, share, &lost);
+    *low += left + lost;
+}
+
+/* Rows that sum to 1, in twice the digits. */
 static int build_distribution(group_model *model, int64_t k, const double *distribution,
                               int64_t stride, const int64_t *level_of)
 {
     int64_t n = model->base.outcomes, elements;
-    model->distribution = __builtin_mul_overflow(n, model->levels, &elements)
-                              ? NULL
-                              : gra_alloc(elements, sizeof(double));
-    if (model->distribution == NULL) {
+    int fits = !__builtin_mul_overflow(n, model->levels, &elements);
+    model->distribution = fits ? gra_alloc(elements, sizeof(double)) : NULL;
+    model->rest = fits ? gra_alloc(elements, sizeof(double)) : NULL;
+    if (model->distribution == NULL || model->rest == NULL) {
         return 0;
     }
     for (int64_t o = 0; o < n; o++) {
         double *row = model->distribution + o * model->levels;
-        double total = gra_total(distribution + o * stride, k);
+        double *rest = model->rest + o * model->levels;
+        gra_sum total = {0.0, 0.0};
         for (int64_t l = 0; l < k; l++) {
-            row[level_of[l]] += distribution[o * stride + l] / total;
+            gra_sum_add(&total, distribution[o * stride + l]);
+        }
+        for (int64_t l = 0; l < k; l++) {
+            int64_t at = level_of[l];
+            add_share(distribution[o * stride + l], total, &row[at], &rest[at]);
         }
     }
     return 1;
@@ -675,25 +730,29 @@ static double constant_factor(const gra_convention *c, int exponent)
     return c->scale == GRPOALIGN_SCALE_STD && epsilon > 1e17 ? own / c->epsilon : 0.0;
 }
 
-/* The mean reward of each outcome less the least reward, so that a common shift costs no digits,
- * and the std within it. */
-static void outcome_rewards(const double *support, int64_t k, const double *distribution, int64_t n,
-                            int64_t stride, double least, double *value, double *deviation)
+/* The mean reward of each outcome less that of the best, which is returned, so that neither a common
+ * shift nor a small gap costs digits; and the std within it. */
+static double outcome_rewards(const double *support, int64_t k, const double *distribution,
+                              int64_t n, int64_t stride, double *value, double *deviation)
 {
+    double best = -INFINITY;
+    for (int64_t o = 0; o < n; o++) {
+        const double *row = distribution + o * stride;
+        best = fmax(best,
+                    support[0] + mean_about(support[0], support, k, row, NULL) / gra_total(row, k));
+    }
     for (int64_t o = 0; o < n; o++) {
         const double *row = distribution + o * stride;
         double total = gra_total(row, k);
-        gra_sum sum = {0.0, 0.0}, square = {0.0, 0.0};
+        gra_sum square = {0.0, 0.0};
+        value[o] = mean_about(best, support, k, row, NULL) / total;
         for (int64_t l = 0; l < k; l++) {
-            gra_sum_add_product(&sum, row[l] / total, support[l] - least);
-        }
-        value[o] = gra_sum_value(sum);
-        for (int64_t l = 0; l < k; l++) {
-            double d = (support[l] - least) - value[o];
+            double d = (support[l] - best) - value[o];
             gra_sum_add(&square, row[l] / total * d * d);
         }
         deviation[o] = sqrt(gra_sum_value(square));
     }
+    return best;
 }
 
 /* A group whose divisor is one constant. */
@@ -724,7 +783,7 @@ static grpoalign_status new_group(const double *rewards, int64_t k, const double
                                   gra_arena *arena, grpoalign_model **out, grpoalign_error *error)
 {
     const double *reported = rewards;
-    double *values = NULL, *deviations = NULL, least = gra_min(rewards, k);
+    double *values = NULL, *deviations = NULL;
     int exponent = gra_range_exponent(rewards, k);
     double factor = constant_factor(convention, exponent);
     if (distribution != NULL) {
@@ -734,9 +793,9 @@ static grpoalign_status new_group(const double *rewards, int64_t k, const double
         if (mean == NULL || values == NULL || deviations == NULL) {
             return gra_fail_memory(error);
         }
-        outcome_rewards(rewards, k, distribution, n, stride, least, values, deviations);
+        double best = outcome_rewards(rewards, k, distribution, n, stride, values, deviations);
         for (int64_t o = 0; o < n; o++) {
-            mean[o] = least + values[o];
+            mean[o] = best + values[o];
         }
         reported = mean;
     }
