@@ -14,6 +14,8 @@
  * reference lose t^(1 - a).
  */
 static const double POLE_IS_FAR = 0.95;
+/* Logarithm of the last power t^(1 - a) that a slack from the reference can tell from none. */
+static const double FAR_DIGITS = -36.0;
 /* Above this the std of the rewards falls faster than b: it falls like b^(1/(2 (1 - a))). */
 static const double STD_IS_OUTLASTED = 0.5;
 
@@ -104,11 +106,13 @@ gra_penalty gra_alpha_law(double alpha)
         law.parameter = alpha;
     } else if (alpha > POLE_IS_FAR) {
         law.pole = INFINITY;
+        law.rarest = alpha > 1.0 ? -700.0 / (alpha - 1.0) : FAR_DIGITS / (1.0 - alpha);
         law.slack = slack_far;
         law.log_ratio = log_ratio_far;
         law.log_slope = log_slope_far;
     } else {
         law.pole = law.normaliser_from = 1.0 / (1.0 - alpha);
+        law.rarest = GRA_RAREST / (1.0 - alpha);
         law.slack = slack;
         law.log_ratio = log_ratio;
         law.log_slope = log_slope;

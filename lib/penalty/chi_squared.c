@@ -32,6 +32,7 @@ static double divergence(const gra_penalty *self, double reference, double polic
 const gra_penalty gra_chi_squared = {.kind = GRPOALIGN_PENALTY_CHI_SQUARED,
                                      .pole = INFINITY,
                                      .slack_most = 1.0,
+                                     .rarest = -700.0,
                                      .loose_above = INFINITY,
                                      .outside = INFINITY,
                                      .slack = slack,

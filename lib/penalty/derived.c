@@ -60,12 +60,19 @@ static int is_crawling(double step, double before)
  */
 static double even_log_ratio(const gra_penalty *self, const gra_class_reference *reference)
 {
-    return self->lets_go ? -log(gra_total(reference->mass, reference->classes)) : 0.0;
+    return self->lets_go ? -gra_log_sum_exp(reference->log_mass, reference->classes) : 0.0;
 }
 
 double gra_penalty_even_slack(const gra_penalty *self, const gra_class_reference *reference)
 {
     return self->slack(self, even_log_ratio(self, reference));
+}
+
+/* A policy's exponential. Far from an answer slacks may ask for more than a double has. */
+static double bounded_exp(double logarithm)
+{
+    const double most = 700.0;
+    return exp(fmin(logarithm, most));
 }
 
 /* ---- the response without a pole ---- */
@@ -80,7 +87,7 @@ static double total_at(const gra_penalty *self, const gra_class_reference *refer
     *slope = 0.0;
     for (int64_t c = 0; c < reference->classes; c++) {
         double s = (slack[c] - origin) + shift;
-        policy[c] = exp(reference->log_mass[c] + self->log_ratio(self, s));
+        policy[c] = bounded_exp(reference->log_mass[c] + self->log_ratio(self, s));
         gra_sum_add(&total, policy[c]);
         *slope += policy[c] > 0.0 ? policy[c] * self->log_slope(self, s) : 0.0;
     }
@@ -181,8 +188,9 @@ static double log_total(void *context, double log_least)
     gra_sum total = {0.0, 0.0};
     double least = exp(log_least);
     for (int64_t c = 0; c < self->reference->classes; c++) {
-        self->policy[c] = exp(self->reference->log_mass[c] +
-                              self->penalty->log_ratio(self->penalty, least + self->gap[c]));
+        self->policy[c] =
+            bounded_exp(self->reference->log_mass[c] +
+                        self->penalty->log_ratio(self->penalty, least + self->gap[c]));
         gra_sum_add(&total, self->policy[c]);
     }
     return log(gra_sum_value(total));
@@ -232,7 +240,7 @@ static double rest_at(const gra_penalty *self, const gra_class_reference *refere
     for (int64_t c = 0; c < reference->classes; c++) {
         if (gap[c] > 0.0) {
             double slack = theta * gap[c] + least;
-            policy[c] = exp(reference->log_mass[c] + self->log_ratio(self, slack));
+            policy[c] = bounded_exp(reference->log_mass[c] + self->log_ratio(self, slack));
             gra_sum_add(&total, policy[c]);
             *slope +=
                 policy[c] > 0.0 ? policy[c] * self->log_slope(self, slack) * theta * gap[c] : 0.0;

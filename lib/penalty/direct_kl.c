@@ -153,6 +153,7 @@ double gra_direct_kl_residual(const gra_penalty *self, double reference, double 
 const gra_penalty gra_direct_kl = {.kind = GRPOALIGN_PENALTY_DIRECT_KL,
                                    GRA_DIRECT_KL_LAW,
                                    .slack_most = INFINITY,
+                                   .rarest = -INFINITY,
                                    .loose_above = INFINITY,
                                    .score = gra_penalty_score,
                                    .form = GRA_SMOOTH,

@@ -8,6 +8,7 @@
 const gra_penalty gra_direct_kl_clamped = {.kind = GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED,
                                            GRA_DIRECT_KL_LAW,
                                            .slack_most = 2.6108686381498759,
+                                           .rarest = -INFINITY,
                                            .loose_above = 10.999983298020256,
                                            .score = gra_penalty_score_clamped,
                                            .form = GRA_SMOOTH,

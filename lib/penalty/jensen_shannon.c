@@ -49,6 +49,7 @@ const gra_penalty gra_jensen_shannon = {.kind = GRPOALIGN_PENALTY_JENSEN_SHANNON
                                         .pole = HALF_LOG_2,
                                         .normaliser_from = HALF_LOG_2,
                                         .slack_most = INFINITY,
+                                        .rarest = GRA_RAREST,
                                         .loose_above = INFINITY,
                                         .outside = HALF_LOG_2,
                                         .slack = slack,

@@ -5,6 +5,7 @@
 const gra_penalty gra_kl_in_reward = {.kind = GRPOALIGN_PENALTY_KL_IN_REWARD,
                                       GRA_DIRECT_KL_LAW,
                                       .slack_most = INFINITY,
+                                      .rarest = -INFINITY,
                                       .loose_above = INFINITY,
                                       .score = gra_penalty_score,
                                       .form = GRA_INSIDE_REWARD,

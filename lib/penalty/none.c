@@ -49,6 +49,7 @@ static double score(const gra_penalty *self, double ratio, double *slope)
 const gra_penalty gra_no_penalty = {.kind = GRPOALIGN_PENALTY_NONE,
                                     GRA_DIRECT_KL_LAW,
                                     .slack_most = INFINITY,
+                                    .rarest = -INFINITY,
                                     .loose_above = INFINITY,
                                     .score = score,
                                     .form = GRA_ABSENT,

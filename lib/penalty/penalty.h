@@ -54,6 +54,9 @@
  */
 #define GRA_LEAST_MASS 1e-280
 
+/* Its logarithm, rounded down. */
+#define GRA_RAREST (-645.0)
+
 typedef struct gra_class_reference {
     int64_t classes;
     const double *mass, *log_mass;
@@ -76,6 +79,9 @@ struct gra_penalty {
 
     double pole;        /* the supremum of g that slacks are measured from; INFINITY for none */
     double slack_most;  /* where slacks end; INFINITY where they do not */
+    double rarest;      /* logarithm of a reference mass below which the slack of a class that holds
+                           all is no double, or has no digits: rarer classes count as this one,
+                           which moves no policy that a double can tell; or -INFINITY */
     double loose_above; /* the log ratio above which nothing holds an outcome back; INFINITY where
                            every outcome is held */
     double outside;     /* the divergence for each unit of policy where the reference has nothing */

@@ -8,6 +8,7 @@
 const gra_penalty gra_reverse_kl_clamped = {.kind = GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED,
                                             GRA_REVERSE_KL_LAW,
                                             .slack_most = 13.610868638149878,
+                                            .rarest = -INFINITY,
                                             .loose_above = 10.999983298020256,
                                             .score = gra_penalty_score_clamped,
                                             GRA_REVERSE_KL_TRAITS,

@@ -42,9 +42,14 @@ static double divergence(const gra_penalty *self, double reference, double polic
     return policy > 0.0 ? 0.5 * policy * ratio * ratio : 0.0;
 }
 
+/* Logarithms beyond this have too few digits left for their squares to tell anything. A class that
+ * is rarer gains what can be seen only where advantages over beta reach 5e23. */
+#define RAREST (-1e12)
+
 const gra_penalty gra_squared_log_ratio = {.kind = GRPOALIGN_PENALTY_SQUARED_LOG_RATIO,
                                            .pole = INFINITY,
                                            .slack_most = 0.5,
+                                           .rarest = RAREST,
                                            .loose_above = INFINITY,
                                            .outside = INFINITY,
                                            .slack = slack,

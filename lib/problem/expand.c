@@ -34,21 +34,23 @@ void gra_solution_free(grpoalign_solution *solution)
     }
 }
 
+/* What a raised mass alone can have: the square root of one, and less. */
+static const double WEIGHTLESS = 1e-100;
+
 /*
  * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked
  * with a raised one: a class that holds no weight then follows its slack, one that does keeps its
  * probability.
  */
-static void finish_classes(const gra_problem *problem, const gra_answer *answer,
-                           double *probability, double *log_ratio)
+static void finish_classes(const gra_problem *problem, const double *exact,
+                           const gra_answer *answer, double *probability, double *log_ratio)
 {
-    const double weightless = 1e-200;
     for (int64_t c = 0; c < problem->reference.classes; c++) {
-        double log_mass = problem->reference.log_mass[c];
+        double log_mass = exact[c];
         int raised = problem->reference.mass[c] <= GRA_LEAST_MASS;
-        probability[c] = answer->policy[c];
+        probability[c] = fmin(1.0, answer->policy[c]);
         log_ratio[c] = problem->penalty->log_ratio(problem->penalty, answer->slack[c]);
-        if (raised && probability[c] < weightless) {
+        if (raised && probability[c] < WEIGHTLESS) {
             probability[c] = exp(log_mass + log_ratio[c]);
         } else if (probability[c] >= DBL_MIN) {
             log_ratio[c] = log(probability[c]) - log_mass;
@@ -136,11 +138,13 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
     const grpoalign_model *alone = gra_call_surrogate(self);
     grpoalign_report *report = &solution->report;
     int64_t n = solution->outcomes, kept = 0;
-    double *scaled = gra_arena_doubles(arena, reference->supported), *u = solution->advantage;
+    double *scaled = gra_arena_doubles(arena, reference->supported);
+    double *advantage = solution->advantage;
     if (alone != NULL) { /* what is balanced against the penalty */
-        u = gra_arena_doubles(arena, n);
-        GRA_TRY(u != NULL ? alone->ops->advantage(alone, solution->policy, u, arena, error)
-                          : gra_fail_memory(error));
+        advantage = gra_arena_doubles(arena, n);
+        GRA_TRY(advantage != NULL
+                    ? alone->ops->advantage(alone, solution->policy, advantage, arena, error)
+                    : gra_fail_memory(error));
     }
     if (scaled == NULL) {
         return gra_fail_memory(error);
@@ -149,9 +153,9 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
     for (int64_t o = 0; o < n; o++) {
         double p = solution->policy[o];
         if (reference->support[o]) {
-            scaled[kept++] = u[o] / beta;
+            scaled[kept++] = advantage[o] / beta;
             if (p > 0.0) {
-                gra_sum_add_product(&mean, p, u[o]);
+                gra_sum_add_product(&mean, p, advantage[o]);
                 gra_sum_add_product(
                     &mean_slack, p,
                     penalty->slack(penalty, solution->log_policy[o] - reference->logarithm[o]));
@@ -165,10 +169,12 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
     kept = 0;
     for (int64_t o = 0; o < n; o++) {
         if (reference->support[o]) {
-            double p = solution->policy[o], ref = reference->probability[o];
+            double p = solution->policy[o], ref = reference->probability[o], u = scaled[kept++];
             double log_ratio = solution->log_policy[o] - reference->logarithm[o];
-            double r =
-                fabs(penalty->residual(penalty, ref, p, log_ratio, scaled[kept++], normaliser));
+            /* Where the solver worked with a raised mass, what holds nothing balances nothing. */
+            double r = p < WEIGHTLESS && ref <= GRA_LEAST_MASS
+                           ? 0.0
+                           : fabs(penalty->residual(penalty, ref, p, log_ratio, u, normaliser));
             residual = isnan(r) || r > residual ? r : residual;
         }
     }
@@ -196,7 +202,7 @@ static grpoalign_status fill_solution(gra_call *self, const gra_answer *answer,
     if (probability == NULL || log_ratio == NULL) {
         return gra_fail_memory(error);
     }
-    finish_classes(at, answer, probability, log_ratio);
+    finish_classes(at, self->reduction->log_mass, answer, probability, log_ratio);
     spread_over_outcomes(self->problem->reference, at, self->reduction->share, probability,
                          log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));

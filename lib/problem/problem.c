@@ -41,7 +41,7 @@ static grpoalign_status build(grpoalign_problem *self, const grpoalign_problem_o
         return GRPOALIGN_OK;
     }
     const grpoalign_model *solved = self->surrogate != NULL ? self->surrogate : self->model;
-    GRA_TRY(gra_reduce(solved, self->reference, &self->reduction, &self->arena, error));
+    GRA_TRY(gra_reduce(solved, self->reference, law, &self->reduction, &self->arena, error));
     return tell(options, 0.0, error);
 }
 
@@ -117,7 +117,8 @@ grpoalign_status gra_call_open(gra_call *self, const grpoalign_problem *problem,
         GRA_TRY(gra_surrogate_of_filter(problem->model, law, problem->reference, beta,
                                         &self->surrogate, error));
         self->reduction = &self->own;
-        GRA_TRY(gra_reduce(self->surrogate, problem->reference, &self->own, &self->arena, error));
+        GRA_TRY(
+            gra_reduce(self->surrogate, problem->reference, law, &self->own, &self->arena, error));
     }
     self->at = (gra_problem){.structure = &self->reduction->structure,
                              .outcomes = self->reduction->outcomes,

@@ -41,9 +41,10 @@ typedef struct gra_outcomes {
 /* What a problem is once it is reduced; arrays are an arena's. */
 typedef struct gra_reduction {
     gra_structure structure;
-    gra_class_reference reference;
+    gra_class_reference reference; /* as the penalty's slacks can have it */
     gra_outcomes outcomes;
-    double *share; /* of every outcome of the model in its class */
+    const double *log_mass; /* of the classes, exact */
+    double *share;          /* of every outcome of the model in its class */
 } gra_reduction;
 
 struct grpoalign_problem {
@@ -136,10 +137,11 @@ static inline const grpoalign_model *gra_call_surrogate(const gra_call *self)
 
 /* ---- reduce.c ------------------------------------------------------------------------------- */
 
-/* Reduces a model over a reference; call gra_structure_release on the structure, also on
- * failure. */
+/* Reduces a model over a reference for a penalty; call gra_structure_release on the structure, also
+ * on failure. */
 grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_reference *reference,
-                            gra_reduction *out, gra_arena *arena, grpoalign_error *error);
+                            const gra_penalty *law, gra_reduction *out, gra_arena *arena,
+                            grpoalign_error *error);
 
 /* The reference over the classes of a structure; share[o] is the part of an outcome in its class. 0
  * on short memory. */

@@ -96,8 +96,25 @@ static int list_outcomes(const grpoalign_model *model, const grpoalign_reference
     return 1;
 }
 
+/* The logarithms as the penalty's slacks can have them. 0 on short memory. */
+static int raise_logarithms(const gra_penalty *law, gra_class_reference *reference,
+                            gra_arena *arena)
+{
+    int64_t n = reference->classes;
+    if (!(gra_min(reference->log_mass, n) < law->rarest)) {
+        return 1;
+    }
+    double *raised = gra_arena_doubles(arena, n);
+    for (int64_t c = 0; raised != NULL && c < n; c++) {
+        raised[c] = fmax(reference->log_mass[c], law->rarest);
+    }
+    reference->log_mass = raised;
+    return raised != NULL;
+}
+
 grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_reference *reference,
-                            gra_reduction *out, gra_arena *arena, grpoalign_error *error)
+                            const gra_penalty *law, gra_reduction *out, gra_arena *arena,
+                            grpoalign_error *error)
 {
     memset(out, 0, sizeof *out);
     GRA_TRY(model->ops->structure(model, reference->support, &out->structure, arena, error));
@@ -105,6 +122,10 @@ grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_refere
     if (out->share == NULL ||
         !gra_reference_of_classes(reference, &out->structure, &out->reference, out->share, arena) ||
         !list_outcomes(model, reference, out->share, &out->outcomes, arena)) {
+        return gra_fail_memory(error);
+    }
+    out->log_mass = out->reference.log_mass;
+    if (!raise_logarithms(law, &out->reference, arena)) {
         return gra_fail_memory(error);
     }
     return GRPOALIGN_OK;

@@ -63,6 +63,10 @@ static double log_beta_at(void *context, double x)
     return self->search.stop == GRPOALIGN_OK ? self->search.here.at.value : NAN;
 }
 
+/* A position is one double: where the policy moves fast along the path a rounding of it moves the
+ * policy by more than the equation allows. So much of a step is taken by the slopes at x. */
+static const double FARTHEST_ROUNDING = 64.0;
+
 /* Fills an answer with the point at x, taken to be stationary at `beta`. */
 static grpoalign_status finish(scalar *self, gra_answer *answer, double x, double beta)
 {
@@ -73,16 +77,24 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
     double step = 1e-5, change = 0.0, weights = 0.0;
     double beyond = log_beta_at(self, x + step);
     memcpy(answer->policy, path->policy, bytes);
-    double slope = (beyond - log_beta_at(self, x)) / step;
-    for (int64_t c = 0; c < n; c++) {
-        change = fmax(change, fabs(path->policy[c] - answer->policy[c]) / step);
-        weights = fmax(weights, path->policy[c] * fabs(path->slack[c]));
-    }
-    double amplified = fabs(slope) > 0.0 ? change * gra_position_noise(x) / fabs(slope) : 1.0;
     memcpy(answer->slack, path->slack, bytes);
-    memcpy(answer->policy, path->policy, bytes);
+    double here = log_beta_at(self, x), slope = (beyond - here) / step;
+    double noise = gra_position_noise(x), left = (log(beta) - here) / slope;
+    /* Nothing is left to correct but what a rounding of the position explains. */
+    left = fabs(left) <= FARTHEST_ROUNDING * noise ? left : 0.0;
+    for (int64_t c = 0; c < n; c++) {
+        double policy = path->policy[c], slack = path->slack[c];
+        double by_x = (answer->policy[c] - policy) / step;
+        change = fmax(change, fabs(by_x));
+        weights = fmax(weights, policy * fabs(slack));
+        answer->policy[c] = policy + by_x * left;
+        answer->slack[c] =
+            isfinite(slack) ? slack + (answer->slack[c] - slack) / step * left : slack;
+    }
+    double amplified = fabs(slope) > 0.0 ? change * noise / fabs(slope) : 1.0;
+    double by_step = change * fabs(left) * step; /* slopes are differences */
     answer->beta = beta;
-    answer->policy_error = fmin(1.0, amplified + DBL_EPSILON * (4.0 + weights));
+    answer->policy_error = fmin(1.0, amplified + by_step + DBL_EPSILON * (4.0 + weights));
     answer->method = GRPOALIGN_METHOD_SCALAR;
     answer->iterations = (int32_t)self->search.looks;
     return gra_search_stopped(&self->search);

@@ -71,7 +71,7 @@ static void classes_hold_the_mass_of_their_outcomes(void **state)
         handles h = open_handles(&context, GRPOALIGN_PENALTY_REVERSE_KL, log_reference);
         gra_arena arena = GRA_ARENA_INIT;
         gra_reduction reduced;
-        CHECK_OK(gra_reduce(h.model, h.reference, &reduced, &arena, NULL));
+        CHECK_OK(gra_reduce(h.model, h.reference, &h.penalty->law, &reduced, &arena, NULL));
         int64_t listed = 0;
         for (int64_t o = 0; o < context.n; o++) {
             int64_t c = reduced.structure.class_of[o];
