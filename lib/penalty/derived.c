@@ -346,38 +346,38 @@ typedef struct meeting {
     double lambda, slope, log_mass;
 } meeting;
 
-/* The slack of a log ratio less what it should be: falling. */
-static double excess_slack(void *context, double log_ratio)
+/* The slack at the logarithm of a policy less what it should be: falling. It is the policy that must
+ * have its digits, not its ratio to a tiny reference. */
+static double excess_slack(void *context, double log_policy)
 {
     const meeting *self = context;
-    return self->penalty->slack(self->penalty, log_ratio) - self->lambda -
-           self->slope * exp(self->log_mass + log_ratio);
+    return self->penalty->slack(self->penalty, log_policy - self->log_mass) - self->lambda -
+           self->slope * exp(log_policy);
 }
 
 double gra_penalty_resolvent(const gra_penalty *self, double mass, double log_mass, double lambda,
                              double slope)
 {
     meeting where = {self, lambda, slope, log_mass};
-    double low = 0.0, high = 0.0, excess = excess_slack(&where, 0.0);
+    double low = log_mass, high = log_mass, excess = excess_slack(&where, log_mass);
     (void)mass;
     if (!self->lets_go && lambda >= self->slack_most) {
         return 0.0;
     }
     if (excess > 0.0) {
         for (double step = 1.0;
-             excess_slack(&where, high = fmin(step, 705.0 - log_mass)) > 0.0 && step < 1e4;
+             excess_slack(&where, high = fmin(log_mass + step, 705.0)) > 0.0 && high < 705.0;
              step *= 2.0) {
             low = high;
         }
     } else {
-        for (double step = 1.0; excess_slack(&where, low = -step) < 0.0 && step < 1e6;
+        for (double step = 1.0; excess_slack(&where, low = log_mass - step) < 0.0 && step < 1e6;
              step *= 2.0) {
             high = low;
         }
     }
-    double log_ratio = gra_root(excess_slack, &where, low, excess_slack(&where, low), high,
-                                excess_slack(&where, high));
-    return exp(log_mass + log_ratio);
+    return exp(gra_root(excess_slack, &where, low, excess_slack(&where, low), high,
+                        excess_slack(&where, high)));
 }
 
 int gra_penalty_holds(const gra_penalty *self)

@@ -36,6 +36,8 @@ void gra_solution_free(grpoalign_solution *solution)
 
 /* What a raised mass alone can have: the square root of one, and less. */
 static const double WEIGHTLESS = 1e-100;
+/* The same where it is the penalty that cannot tell how rare a class is. */
+static const double HARDLY_ANY = 1e-20;
 
 /*
  * The probability of every class and log(pi/pi_ref), with the exact mass where the solver worked
@@ -50,7 +52,8 @@ static void finish_classes(const gra_problem *problem, const double *exact,
         int raised = problem->reference.mass[c] <= GRA_LEAST_MASS;
         probability[c] = fmin(1.0, answer->policy[c]);
         log_ratio[c] = problem->penalty->log_ratio(problem->penalty, answer->slack[c]);
-        if (raised && probability[c] < WEIGHTLESS) {
+        double nothing = log_mass < problem->reference.log_mass[c] ? HARDLY_ANY : WEIGHTLESS;
+        if (raised && probability[c] < nothing) {
             probability[c] = exp(log_mass + log_ratio[c]);
         } else if (probability[c] >= DBL_MIN) {
             log_ratio[c] = log(probability[c]) - log_mass;

@@ -78,7 +78,14 @@ grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer
     (void)descend(&run, lambda);
     answer->iterations = run.calls;
     answer->unique = answer->stable = 1; /* a monotone game: doc/theory.md, section 3.2 */
-    /* The recursion contracts its errors; what is left are a few roundings of numbers below 1. */
-    answer->policy_error = 8.0 * DBL_EPSILON;
+    /* The recursion contracts its errors; what is left are a few roundings of numbers below 1, and
+     * of slacks. */
+    double moved = 0.0;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        double p = answer->policy[c], slack = answer->slack[c];
+        double q = p > 0.0 ? p * problem->penalty->log_slope(problem->penalty, slack) : 0.0;
+        moved = fmax(moved, q * fabs(slack) / (1.0 + run.slope * q));
+    }
+    answer->policy_error = fmin(1.0, DBL_EPSILON * (8.0 + 4.0 * moved));
     return GRPOALIGN_OK;
 }

@@ -85,11 +85,11 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
     for (int64_t c = 0; c < n; c++) {
         double policy = path->policy[c], slack = path->slack[c];
         double by_x = (answer->policy[c] - policy) / step;
+        double moved = slack + (answer->slack[c] - slack) / step * left;
         change = fmax(change, fabs(by_x));
         weights = fmax(weights, policy * fabs(slack));
-        answer->policy[c] = policy + by_x * left;
-        answer->slack[c] =
-            isfinite(slack) ? slack + (answer->slack[c] - slack) / step * left : slack;
+        answer->policy[c] = left != 0.0 ? fmax(0.0, policy + by_x * left) : policy;
+        answer->slack[c] = left != 0.0 && isfinite(moved) ? moved : slack;
     }
     double amplified = fabs(slope) > 0.0 ? change * noise / fabs(slope) : 1.0;
     double by_step = change * fabs(left) * step; /* slopes are differences */
@@ -259,7 +259,8 @@ static void respond_to_constant(scalar *self, gra_answer *answer)
     }
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_SCALAR;
-    answer->policy_error = DBL_EPSILON * (4.0 + 2.0 * moved); /* two roundings of a slack */
+    /* two roundings of a slack */
+    answer->policy_error = fmin(1.0, DBL_EPSILON * (4.0 + 2.0 * moved));
     answer->unique = answer->stable = 1;
 }
 
