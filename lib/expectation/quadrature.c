@@ -106,11 +106,15 @@ static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const n
     return 1;
 }
 
+/* Levels of a range of about 1 that differ by less than this differ by nothing that a double can
+ * divide by: they count as one. */
+static const double LEAST_GAP = 1e-300;
+
 double gra_least_std(const gra_expectation *self)
 {
     double members = (double)self->members, gap = self->x[self->levels - 1] - self->x[0];
     for (int64_t l = 1; l < self->levels; l++) {
-        gap = fmin(gap, self->x[l] - self->x[l - 1]);
+        gap = fmin(gap, fmax(LEAST_GAP, self->x[l] - self->x[l - 1]));
     }
     return gap * sqrt(members - 1.0) / members;
 }
@@ -159,7 +163,7 @@ typedef struct sweep {
     double *jacobian;
     double inverse_divisor,
         *gradient; /* std of others, instead of all these; the gradient may be NULL */
-    int wants_strength;
+    int wants_inverse;
 } sweep;
 
 static void flush_rows(sweep *s)
@@ -233,11 +237,21 @@ static double rest_power(double phi, double short_of_one, int64_t power, int lar
     return result;
 }
 
+/* e^(n log_total) - largest^n, where e^log_total = largest + rest: no difference of near numbers,
+ * and no product of nothing and infinity. */
+static double power_gained(double log_total, double ratio, double n)
+{
+    double growth = n * log1p(ratio);
+    return growth < 1.0 ? -exp(n * log_total) * expm1(-growth)
+                        : exp(n * log_total) - exp(n * log_total - growth);
+}
+
 /*
  * A block's share of the inverse divisor. Where one level holds nearly everything the bracket is
- * what the others add to its own power, and is formed as that.
+ * what the others add to its own power, and is formed as that. In large groups `gone` is what the
+ * levels lack of 1, or NULL: a power of the sum would lose as many roundings as it has factors.
  */
-static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
+static void add_inverse(sweep *s, double weight, int64_t from, int64_t count, const double *gone)
 {
     double n = (double)s->e->members;
     for (int i = 0; i < LANES; i++) {
@@ -257,18 +271,17 @@ static void add_strength(sweep *s, double weight, int64_t from, int64_t count)
         if (!(largest > 0.0) || (rest == 0.0 && s->gradient == NULL)) {
             continue; /* a level without weight yet has its part in the gradient */
         }
-        double power = exp(n * log(largest));
-        s->inverse_divisor += weight * (power * expm1(n * log1p(rest / largest)) - pure);
+        double log_total = gone != NULL ? log1p(-gone[i]) : log(largest + rest);
+        s->inverse_divisor += weight * (power_gained(log_total, rest / largest, n) - pure);
         if (s->gradient == NULL) {
             continue;
         }
-        double others = exp((n - 1.0) * log(largest + rest));
+        double others = exp((n - 1.0) * log_total);
         for (int64_t j = 0; j < count; j++) {
             double k = s->k[j * LANES + i], own = s->w[from + j] * k;
             double alone = own > 0.0 ? exp((n - 1.0) * log(own)) : 0.0;
             double mixed =
-                j != top ? others - alone
-                         : exp((n - 1.0) * log(largest)) * expm1((n - 1.0) * log1p(rest / largest));
+                j != top ? others - alone : power_gained(log_total, rest / largest, n - 1.0);
             s->gradient[from + j] += weight * n * k * mixed;
         }
     }
@@ -306,8 +319,8 @@ static void block(sweep *s, double weight, int64_t from, int64_t to)
             psi[i] += wd * k[i];
         }
     }
-    if (s->wants_strength) {
-        add_strength(s, weight, from, count);
+    if (s->wants_inverse) {
+        add_inverse(s, weight, from, count, large ? gone : NULL);
         return;
     }
     double rest[LANES], with_phi[LANES], with_psi[LANES];
@@ -505,7 +518,7 @@ int gra_quadrature_inverse_divisor(const gra_expectation *self, const double *w,
 {
     gra_arena_mark_t mark = gra_arena_mark(arena);
     double n = (double)self->members, alike = 0.0;
-    sweep s = {.gradient = gradient, .wants_strength = 1};
+    sweep s = {.gradient = gradient, .wants_inverse = 1};
     int ready = start(&s, self, &self->fine, w, arena);
     if (ready) {
         for (int64_t l = 0; l < self->levels; l++) {

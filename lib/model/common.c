@@ -290,3 +290,14 @@ int gra_range_exponent(const double *rewards, int64_t n)
     }
     return exponent;
 }
+
+double *gra_scale_rewards(const double *rewards, int64_t n, int exponent, gra_arena *arena)
+{
+    const double least = 1e-300;
+    double *scaled = gra_arena_doubles(arena, n);
+    for (int64_t o = 0; scaled != NULL && o < n; o++) {
+        double reward = ldexp(rewards[o], -exponent);
+        scaled[o] = fabs(reward) < least ? 0.0 : reward;
+    }
+    return scaled;
+}

@@ -680,9 +680,10 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
     int64_t *first = gra_arena_take(arena, k, sizeof *first);
     int64_t *level_of = gra_alloc(k, sizeof *level_of);
     int exponent = gra_range_exponent(rewards, k);
+    double *x = gra_scale_rewards(rewards, k, exponent, arena);
     model->level_of = level_of;
-    if (first == NULL || level_of == NULL ||
-        !gra_levels_build(rewards, NULL, k, level_of, first, &model->levels, arena)) {
+    if (first == NULL || level_of == NULL || x == NULL ||
+        !gra_levels_build(x, NULL, k, level_of, first, &model->levels, arena)) {
         return gra_fail_memory(error);
     }
     model->x = gra_alloc(model->levels, sizeof(double));
@@ -690,7 +691,7 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
         return gra_fail_memory(error);
     }
     for (int64_t l = 0; l < model->levels; l++) {
-        model->x[l] = ldexp(rewards[first[l]], -exponent);
+        model->x[l] = x[first[l]];
     }
     model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
     model->epsilon = ldexp(model->convention.epsilon,

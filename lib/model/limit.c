@@ -170,9 +170,10 @@ static grpoalign_status build(limit_model *model, const gra_affine_rewards *rewa
 {
     int64_t n = rewards->outcomes, *first = gra_arena_take(arena, n, sizeof *first);
     int exponent = gra_range_exponent(values, n);
+    double *scaled = gra_scale_rewards(values, n, exponent, arena);
     model->level_of = gra_alloc(n, sizeof *model->level_of);
-    if (first == NULL || model->level_of == NULL ||
-        !gra_levels_build(values, varies ? rewards->deviations : NULL, n, model->level_of, first,
+    if (first == NULL || model->level_of == NULL || scaled == NULL ||
+        !gra_levels_build(scaled, varies ? rewards->deviations : NULL, n, model->level_of, first,
                           &model->levels, arena)) {
         return gra_fail_memory(error);
     }
@@ -183,14 +184,14 @@ static grpoalign_status build(limit_model *model, const gra_affine_rewards *rewa
     }
     for (int64_t l = 0; l < model->levels; l++) {
         double deviation = rewards->deviations != NULL ? rewards->deviations[first[l]] : 0.0;
-        model->reward[l] = ldexp(values[first[l]], -exponent);
+        model->reward[l] = scaled[first[l]];
         if (varies) {
             /* The root is scaled, and beyond 1e150 ranges the range is nothing. */
             double root = fmin(ldexp(hypot(deviation, sqrt(inside)), -exponent), 1e150);
             model->variance[l] = root * root;
         }
     }
-    model->unit = ldexp(1.0, exponent);
+    model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023); /* or it is no double */
     return GRPOALIGN_OK;
 }
 

@@ -182,7 +182,7 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
         }
     }
     gra_measures after = gra_measure(self->problem, solution->policy, solution->log_policy);
-    report->residual = residual;
+    report->residual = isnan(residual) ? INFINITY : residual; /* advantages beyond the doubles */
     report->normaliser = normaliser;
     report->kl_ref_policy = after.kl_ref_policy;
     report->kl_policy_ref = after.kl_policy_ref;

@@ -100,14 +100,25 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
     return gra_search_stopped(&self->search);
 }
 
+/* Of theta: beyond it nothing is left of any class but the best. */
+static const double STEEPEST = 1e300;
+
+/* Where on the path the divisor's range puts the root. */
+static void bracket_path(scalar *self, double *low, double *high)
+{
+    const gra_divisor *divisor = &self->affine->divisor;
+    double beta = self->problem->beta;
+    gra_path_bracket(&self->search.path, fmin(divisor->low / beta, STEEPEST),
+                     fmin(divisor->high / beta, STEEPEST), low, high);
+}
+
 /* ---- one root -------------------------------------------------------------------------------- */
 
 static double single_root(scalar *self)
 {
-    const gra_divisor *divisor = &self->affine->divisor;
     gra_search *search = &self->search;
-    double beta = self->problem->beta, low, high;
-    gra_path_bracket(&search->path, divisor->low / beta, divisor->high / beta, &low, &high);
+    double low, high;
+    bracket_path(self, &low, &high);
     double at_low = gra_search_equation(search, low), at_high = NAN;
     /* The bracket is exact but for rounding: its lower end may give way, and its upper end is come
      * to from below, because far beyond the root probabilities may be too small for a double. */
@@ -141,11 +152,10 @@ static double single_root(scalar *self)
  */
 static int stride_path(scalar *self, int first_alone)
 {
-    const gra_divisor *divisor = &self->affine->divisor;
     gra_search *search = &self->search;
     gra_brackets *roots = &search->isolation.roots;
-    double x, end, beta = self->problem->beta;
-    gra_path_bracket(&search->path, divisor->low / beta, divisor->high / beta, &x, &end);
+    double x, end;
+    bracket_path(self, &x, &end);
     double before = gra_search_equation(search, x);
     roots->count = 0;
     while (x < GRA_PATH_LARGEST && !(first_alone && roots->count > 0)) {
@@ -248,7 +258,7 @@ static void respond_to_constant(scalar *self, gra_answer *answer)
     const gra_problem *problem = self->problem;
     const gra_penalty *penalty = problem->penalty;
     const gra_path *path = &self->search.path;
-    double theta = self->affine->divisor.low / problem->beta, moved = 0.0;
+    double theta = fmin(self->affine->divisor.low / problem->beta, STEEPEST), moved = 0.0;
     (void)gra_path_respond(&self->search.path, 0, theta);
     for (int64_t c = 0; c < problem->reference.classes; c++) {
         double p = path->policy[c], slack = path->slack[c];

@@ -145,10 +145,48 @@ static void every_answer_is_a_policy_whatever_the_reference(void **state)
     assert_true(given_up < asked / 40);
 }
 
+/* Rewards whose range is no double, or whose differences are hardly any. */
+static void every_answer_is_a_policy_whatever_the_rewards(void **state)
+{
+    (void)state;
+    static const double FAR[][MOST] = {{1e308, -1e308, 0},       {-1.7e308, 1e-300, 1.7e308},
+                                       {0, 5e-324, 1},           {0, 2e-308, 1},
+                                       {0, 1e-200, 1},           {-1, 1e-320, 2e-320},
+                                       {1e-320, 2e-320, 3e-320}, {1, 1 + 2.2e-16, 1 + 4.5e-16}};
+    static const double LOG_REFERENCE[] = {0.0, 0.0, -3.0};
+    for (int row = 0; grpoalign_penalty_kind_at(row) != 0; row++) {
+        int32_t kind = grpoalign_penalty_kind_at(row);
+        grpoalign_penalty *penalty;
+        CHECK_OK(kind == GRPOALIGN_PENALTY_ALPHA
+                     ? new_alpha(0.5, &penalty, NULL)
+                     : grpoalign_penalty_new(kind, NULL, &penalty, NULL));
+        for (int which = 0; which < SCALES; which++) {
+            for (size_t k = 0; k < sizeof FAR / sizeof *FAR; k++) {
+                double margins[MOST * MOST];
+                plain_context context = context_at(which, FAR[k], 3, margins);
+                int negative = fmin(FAR[k][0], fmin(FAR[k][1], FAR[k][2])) < 0.0;
+                if (context.over_mean && negative) {
+                    continue; /* refused */
+                }
+                grpoalign_model *model = make_model(&context);
+                for (int b = 0; b < COUNT_OF_BETAS; b++) {
+                    char where[128];
+                    snprintf(where, sizeof where, "%s, model %d, rewards %d, beta %g",
+                             grpoalign_penalty_name(kind), which, (int)k, BETAS[b]);
+                    (void)ask(model, penalty, LOG_REFERENCE, 3, BETAS[b], b == 2, where);
+                }
+                grpoalign_model_free(model);
+            }
+        }
+        grpoalign_penalty_free(penalty);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_is_a_policy_whatever_the_reference),
+        cmocka_unit_test(every_answer_is_a_policy_whatever_the_rewards),
     };
     return run_chosen(tests);
 }
