@@ -146,24 +146,29 @@ static double find_shift(const gra_penalty *self, const gra_class_reference *ref
 /* A slack that is the sum of two this much larger has lost digits that count. */
 static const double LOST_DIGITS = 16.0;
 
-/* Slacks are measured from the class that holds most: its own slack then has all its digits, and
- * those of classes far from it need none. */
+/* Slacks are measured from the class whose probability moves most with its slack: its own slack then
+ * has all its digits, and those of classes far from it need none. (It may hold little: under
+ * chi-squared the others may have grown by 1e6, and move with 1e-6 of their slacks.) */
 static double respond_without_pole(const gra_penalty *self, const gra_class_reference *reference,
                                    double *slack, double *policy)
 {
-    int64_t n = reference->classes, heaviest = 0;
+    int64_t n = reference->classes, stiffest = 0;
     double origin = gra_min(slack, n), shift = 0.0, slope, total = 1.0;
     for (int i = 0; i < 3; i++) {
         shift = find_shift(self, reference, slack, origin, policy);
         total = total_at(self, reference, slack, origin, shift, policy, &slope);
+        double most = 0.0;
         for (int64_t c = 0; c < n; c++) {
-            heaviest = policy[c] > policy[heaviest] ? c : heaviest;
+            double s = (slack[c] - origin) + shift;
+            double moves = policy[c] > 0.0 ? policy[c] * self->log_slope(self, s) : 0.0;
+            stiffest = moves > most ? c : stiffest;
+            most = fmax(most, moves);
         }
-        double distance = fabs(slack[heaviest] - origin);
-        if (!(distance > LOST_DIGITS * fmax(1.0, fabs(slack[heaviest] - origin + shift)))) {
+        double distance = fabs(slack[stiffest] - origin);
+        if (!(distance > LOST_DIGITS * fmax(1.0, fabs(slack[stiffest] - origin + shift)))) {
             break;
         }
-        origin = slack[heaviest];
+        origin = slack[stiffest];
     }
     for (int64_t c = 0; c < n; c++) {
         slack[c] = (slack[c] - origin) + shift;
