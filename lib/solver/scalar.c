@@ -389,6 +389,29 @@ static grpoalign_status slope_at(scalar *self, double x, double *slope)
     return GRPOALIGN_OK;
 }
 
+/* Rounding finds turns as far from a corner as this, in positions. */
+static const double CORNER = 1e-6;
+
+/* How many classes have more than nothing at x. */
+static int64_t held_at(scalar *self, double x)
+{
+    int64_t held = 0;
+    (void)log_beta_at(self, x);
+    for (int64_t c = 0; c < self->problem->reference.classes; c++) {
+        held += self->search.path.policy[c] > 0.0;
+    }
+    return held;
+}
+
+/* Where slacks end, log beta has a corner at which a class is emptied: no two policies meet there
+ * smoothly, and around it turns are rounding. */
+static int is_corner(scalar *self, gra_bracket at)
+{
+    const gra_penalty *penalty = self->problem->penalty;
+    return isfinite(penalty->slack_most) && !penalty->lets_go &&
+           held_at(self, at.low - CORNER) != held_at(self, at.high + CORNER);
+}
+
 grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
                                   gra_answers *out)
 {
@@ -405,6 +428,9 @@ grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double
     for (int64_t k = 0; k < isolation->unknown.count; k++) {
         gra_bracket fold = isolation->unknown.items[k];
         double before = NAN, behind = NAN, middle = 0.5 * (fold.low + fold.high);
+        if (is_corner(&self, fold)) {
+            continue;
+        }
         GRA_TRY(slope_at(&self, fold.low, &before));
         GRA_TRY(slope_at(&self, fold.high, &behind));
         if ((before > 0.0) == (behind > 0.0)) {

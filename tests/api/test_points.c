@@ -814,6 +814,31 @@ static void bad_arguments_of_points_are_named(void **state)
     close_handles(&h);
 }
 
+/* Under chi-squared an outcome can be emptied. There the curve has a corner, around which rounding
+ * turns it this way and that: no fold. */
+static void a_corner_is_no_fold(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {0.0, 1.0}, SHARES[] = {0.25, 0.5, 0.95};
+    static const int64_t SIZES[] = {64, 128, 512};
+    for (int k = 0; k < 9; k++) {
+        double logs[] = {log(SHARES[k / 3]), log(1.0 - SHARES[k / 3])};
+        plain_context c = {.n = 2, .rewards = REWARDS, .group_size = SIZES[k % 3]};
+        handles h = open_handles(&c, GRPOALIGN_PENALTY_CHI_SQUARED, logs);
+        grpoalign_points *folds;
+        CHECK_OK(folds_of_parts(h.model, h.penalty, h.reference, 1e-3, 1e3, NULL, &folds, NULL));
+        assert_int_equal(grpoalign_points_count(folds), 1);
+        assert_int_equal(grpoalign_points_complete(folds), 1);
+        if (k == 0) {
+            grpoalign_report report = {.struct_size = sizeof report};
+            CHECK_OK(grpoalign_solution_report(grpoalign_points_solution(folds, 0), &report, NULL));
+            assert_near(report.beta, 3.9355432611158396, 1e-9);
+        }
+        grpoalign_points_free(folds);
+        close_handles(&h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -831,6 +856,7 @@ int main(void)
         cmocka_unit_test(stability_is_that_of_the_outcomes_left),
         cmocka_unit_test(a_search_told_to_stop_is_cancelled),
         cmocka_unit_test(bad_arguments_of_points_are_named),
+        cmocka_unit_test(a_corner_is_no_fold),
     };
     return run_chosen(tests);
 }
