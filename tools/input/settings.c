@@ -29,12 +29,12 @@ static const choice ZERO_VARIANCES[] = {
 static int read_penalty(void *into, const char *value, text *expected)
 {
     enum { MOST = 63 };
-    choice list[MOST + 1] = {{NULL, 0}};
+    choice words[MOST + 1] = {{NULL, 0}};
     int32_t kind = 0;
     for (int k = 0; k < MOST && (kind = grpoalign_penalty_kind_at(k)) != 0; k++) {
-        list[k] = (choice){grpoalign_penalty_name(kind), kind};
+        words[k] = (choice){grpoalign_penalty_name(kind), kind};
     }
-    return choose(list, value, into, expected);
+    return choose(words, value, into, expected);
 }
 
 static int read_preset(void *into, const char *value, text *expected)
