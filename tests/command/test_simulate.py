@@ -12,8 +12,9 @@ LEVEL = 0.9999
 
 def simulate(records, *options):
     lines = "".join(json.dumps(r) + "\n" for r in records)
-    status, out, err = harness.run(["simulate", "--format", "jsonl", "--level", LEVEL, "--groups", 64, "--steps", 2000, "--learning-rate", 1.2]
-                                   + list(options), lines.encode())
+    chosen = {"--level": LEVEL, "--groups": 64, "--steps": 2000, "--learning-rate": 1.2}
+    chosen = [word for name, value in chosen.items() if name not in options for word in (name, value)]
+    status, out, err = harness.run(["simulate", "--format", "jsonl"] + chosen + list(options), lines.encode())
     if err:
         print(err, file=sys.stderr)
     return status, [json.loads(line) for line in out.splitlines()]

@@ -43,11 +43,10 @@ def dialogue(checks):
 
 def slow_before_fast(checks):
     """A record that takes long holds back those behind it, and no longer than it takes; the order stays."""
-    slow = {"id": "slow", "model": "group", "group_size": 60, "penalty": "direct_kl", "beta": 0.1,
-            "rewards": [i / 24 for i in range(25)]}
-    process = subprocess.Popen([COMMAND, "points", "--format", "jsonl", "--threads", "3", "--timeout", "2"], bufsize=0,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdin.write(lines_of([slow] + [dict(GOOD, id=k) for k in range(5)]))
+    slow = dict(GOOD, id="slow", group_size=100000)
+    process = subprocess.Popen([COMMAND, "simulate", "--format", "jsonl", "--threads", "3", "--timeout", "2", "--steps", "5",
+                                "--groups", "20"], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdin.write(lines_of([slow] + [dict(GOOD, id=k, group_size=2) for k in range(5)]))
     got = []
     while len(got) < 6 and select.select([process.stdout], [], [], 60)[0]:
         got.append(json.loads(process.stdout.readline() or b'{"id": "end"}')["id"])
@@ -209,8 +208,77 @@ def full_disk(checks):
         checks.that(done.returncode == 1 and b"File too large" in done.stderr, "a file that may not grow: %s" % done)
 
 
+# ---- requests without an end -----------------------------------------------------------------------------------------
+
+def results_of(arguments, text):
+    start = time.time()
+    status, out, err = run(arguments + ["--format", "jsonl"], text)
+    return status, [json.loads(line) for line in out.splitlines()], err, time.time() - start
+
+
+def timeouts(checks):
+    """A context that takes too long is cancelled, whatever is asked of it, and the others go on."""
+    three = dict(GOOD, rewards=[0, 0.4, 1], reference=[0.3, 0.3, 0.4])
+    for arguments in (["solve"], ["points"], ["flow"], ["explain"], ["simulate"], ["sweep", "--beta", "0.1,0.2"],
+                      ["sweep", "--all"], ["solve", "--scale", "batch-std"]):
+        status, results, _, _ = results_of(arguments + ["--timeout", "1e-9"], lines_of([three]))
+        checks.that(status == 1 and [r["status"] for r in results] == ["cancelled"] and "--timeout" in results[0]["error"],
+                    "%s: %s" % (arguments, results))
+    endless = {"id": "endless", "model": "group", "group_size": 2**31 - 1, "penalty": "direct_kl", "beta": 0.1,
+               "rewards": [0, 1, 2, 3, 4, 5, 6, 7.5]}
+    for threads in (1, 2):
+        status, results, _, took = results_of(["points", "--timeout", 2, "--threads", threads], lines_of([endless, GOOD]))
+        checks.that([r["id"] for r in results] == ["endless", "good"] and results[1]["status"] == "ok",
+                    "after an endless context, %d threads: %s" % (threads, results))
+        checks.that(took < 20, "an endless context with a timeout of 2 s takes %g s" % took)
+    status, results, _, took = results_of(["simulate", "--steps", 1000000000, "--timeout", 0.5], lines_of([GOOD, three]))
+    checks.that(status == 1 and [r["status"] for r in results] == ["cancelled"] * 2 and took < 10,
+                "a billion steps: %s after %g s" % (results, took))
+    status, results, _, took = results_of(["simulate", "--timeout", 0.5], lines_of([dict(GOOD, scale="std_of_others", baseline="leave_one_out", group_size=1000000)]))
+    checks.that(results[0]["status"] == "cancelled" and took < 20, "groups of a million: %s after %g s" % (results, took))
+    # A batch waits for its last context, and its time begins then.
+    process = subprocess.Popen([COMMAND, "solve", "--format", "jsonl", "--scale", "batch-std", "--timeout", "0.5"],
+                               bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdin.write(lines_of([GOOD]))
+    time.sleep(1)
+    out, _ = process.communicate(lines_of([three]))
+    checks.that([json.loads(line)["status"] for line in out.splitlines()] == ["ok"] * 2, "a batch that waits: %s" % out)
+    for value in ("0", "-1", "soon", "nan"):
+        status, _, err = run(["solve", "--timeout", value], b"")
+        checks.that(status == 2 and "seconds" in err, "--timeout %s: %d %s" % (value, status, err))
+
+
+# ---- simulations that go astray --------------------------------------------------------------------------------------
+
+def astray(checks):
+    """What training reaches is a policy, and its intervals lie within [0, 1]; or it has diverged."""
+    record = {"rewards": [0, 1], "reference": [0.8181, 0.1819], "preset": "trl-1.9", "group_size": 8}
+    short = ["simulate", "--steps", 1000, "--repetitions", 8]
+    for beta in (1, 20, 35, 50, 100, 500, 1000):
+        status, (result,), _, _ = results_of(short, lines_of([dict(record, beta=beta)]))
+        if result["status"] == "diverged":
+            checks.that(beta > 10 and status == 1 and set(result["reached"] + result["low"] + result["high"]) == {None}
+                        and "--learning-rate" in result["error"], "beta %g: %s" % (beta, result))
+            continue
+        rows = list(zip(result["low"], result["reached"], result["high"]))
+        checks.that(all(0 <= low <= reached <= high <= 1 for low, reached, high in rows) and
+                    abs(sum(result["reached"]) - 1) < 1e-9, "beta %g: %s" % (beta, rows))
+    checks.that(results_of(short, lines_of([dict(record, beta=500)]))[1][0]["status"] == "diverged", "beta 500 has diverged")
+    # Near the edge of the simplex extrapolation leads beyond it; what is told stays within.
+    edge = dict(record, beta=0.04, rewards=[0, 0.5, 1], reference=[0.3, 0.3, 0.4])
+    for seed in range(1, 9):
+        _, (result,), _, _ = results_of(["simulate", "--steps", 60, "--groups", 4, "--repetitions", 3, "--seed", seed],
+                                        lines_of([edge]))
+        rows = list(zip(result["low"], result["reached"], result["high"]))
+        checks.that(result["status"] == "ok" and all(0 <= low <= reached <= high <= 1 for low, reached, high in rows)
+                    and abs(sum(result["reached"]) - 1) < 1e-9, "seed %d: %s" % (seed, rows))
+    status, out, _ = run(short + ["--format", "table"], lines_of([dict(record, beta=500)]))
+    checks.that(status == 1 and "diverged" in out, "a table says so: %s" % out)
+
+
 if __name__ == "__main__":
     CHECKS = harness.Checks()
-    for part in (dialogue, slow_before_fast, repeated_options, several_tables, signals, reader_that_waits, plots, full_disk):
+    for part in (dialogue, slow_before_fast, repeated_options, several_tables, signals, reader_that_waits, plots, full_disk,
+                 timeouts, astray):
         part(CHECKS)
     sys.exit(CHECKS.close())

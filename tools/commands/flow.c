@@ -76,12 +76,11 @@ static grpoalign_status follow(const flow_options *options, const context *c, co
 {
     problem p;
     grpoalign_flow *flow = NULL;
-    grpoalign_flow_options how;
-    grpoalign_flow_options_init(&how, sizeof how);
+    grpoalign_status status = problem_open(&p, c, error);
+    grpoalign_flow_options how = problem_flow_options(&p);
     how.start = options->start.values;
     how.start_count = how.start != NULL ? options->start.count : 0;
     how.end_time = options->end_time > 0.0 ? options->end_time : how.end_time;
-    grpoalign_status status = problem_open(&p, c, error);
     if (status >= 0) {
         status = grpoalign_flow_new(p.handle, p.beta, &how, &flow, error);
         out->status = status;

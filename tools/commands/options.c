@@ -1,6 +1,7 @@
 #include "commands/options.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,8 @@ static const char SHARED_HELP[] =
     "on a terminal\n"
     "  --threads N                       contexts solved side by side; the order stays (default "
     "1)\n"
+    "  --timeout SECONDS                 for each context; one that takes longer is \"cancelled\", "
+    "the others go on\n"
     "  --strict                          stop at the first record that is bad\n"
     "  --progress                        a bar on standard error, when that is a terminal\n"
     "\n"
@@ -78,6 +81,8 @@ static const parameter SHARED[] = {{"rollouts", SET_TEXTS, FIELD(rollouts)},
                                    {"format", SET_OTHER, FIELD(format), .read = read_format},
                                    {"threads", SET_INTEGER, FIELD(threads), .least = 1,
                                     .most = 1024, .expected = "a number from 1 to 1024"},
+                                   {"timeout", SET_NUMBER, FIELD(timeout), .low = ABOVE_ZERO,
+                                    .high = INFINITY, .expected = "a number of seconds > 0"},
                                    {"strict", SET_FLAG, FIELD(strict)},
                                    {"progress", SET_FLAG, FIELD(progress)},
                                    {"help", SET_FLAG, .field = 0}};

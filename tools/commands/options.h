@@ -17,6 +17,7 @@ typedef struct run_options {
     list rollouts, battles; /* files, of const char * */
     format_choice format;
     int64_t threads;
+    double timeout; /* 0: none */
     int strict, progress;
 } run_options;
 

@@ -122,6 +122,8 @@ static int do_task(job *under_way)
                       .place = self->place.bytes != NULL ? self->place.bytes : "?",
                       .out = &under_way->output,
                       .aside = &under_way->aside};
+    const double seconds = self->run->options.timeout;
+    const deadline until = deadline_in(seconds);
     if (self->line.length > 0 && self->status == NULL &&
         record_parse(&self->line, &self->context, &self->status, &self->error)) {
         settings_fill(&self->context.settings, &self->run->options.settings);
@@ -131,6 +133,8 @@ static int do_task(job *under_way)
                     self->error.bytes != NULL ? self->error.bytes : "out of memory");
         return 0;
     }
+    self->context.seconds = seconds;
+    self->context.until = until;
     return act_on(self, &to);
 }
 

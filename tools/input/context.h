@@ -6,11 +6,14 @@
 
 #include <stdint.h>
 
+#include "base/deadline.h"
 #include "input/settings.h"
 
 typedef struct context {
     char *id; /* JSON text, or NULL */
     settings settings;
+    double seconds; /* that it may take; 0: no end */
+    deadline until; /* what that comes to */
     int64_t outcomes;
     char **labels; /* outcomes names, or NULL */
     double *reference, *reference_logprobs;
