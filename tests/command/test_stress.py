@@ -276,9 +276,40 @@ def astray(checks):
     checks.that(status == 1 and "diverged" in out, "a table says so: %s" % out)
 
 
+# ---- lines that would fill the memory --------------------------------------------------------------------------------
+
+def heavy_lines(checks):
+    """Memory is bounded by what a line makes of its bytes, whichever key it stands under, and the next record is solved."""
+    good = lines_of([GOOD])
+    nests = b"[" * 60 + b"]" * 60
+    cases = {
+        "brackets": (b'{"points": [' + b",".join([nests] * (17 * 2**20 // 121)) + b"]}", "too_large"),
+        "one deep nest": (b'{"points": ' + b"[" * (17 << 20), "too_large"),
+        "arrays": (b'{"policy": [' + b"[]," * (5 << 20) + b"[]]}", "too_large"),
+        "objects": (b'{"policy": [' + b"{}," * (3 << 20) + b"{}]}", "too_large"),
+        "strings": (b'{"policy": [' + b'"",' * (5 << 20) + b'""]}', "too_large"),
+        "keys": (b'{"points": {' + b",".join(b'"%d":1' % k for k in range(3 << 20)) + b"}}", "too_large"),
+        "numbers": (b'{"policy": [' + b"0.5," * (16 << 20) + b"1]}", "too_large"),
+        "nothing heavy in a string": (b'{"id": "' + b"[{," * (1 << 20) + b'\\\\\\""}', "contradiction"),
+        "many numbers": (b'{"policy": [' + b"0.5," * (9 << 20) + b"1]}", "contradiction"),
+        "an answer": (b'{"points": [{"policy": [0.5]}]}', "contradiction"),
+    }
+    for name, (line, expected) in cases.items():
+        process = subprocess.Popen([COMMAND, "solve", "--format", "jsonl"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.stdin.write(line + b"\n" + good)
+        process.stdin.flush()
+        results = [json.loads(process.stdout.readline()) for _ in range(2)]
+        with open("/proc/%d/status" % process.pid, encoding="ascii") as file:
+            peak = [int(row.split()[1]) for row in file if row.startswith("VmHWM")][0] / 1024
+        process.communicate()
+        checks.that([r["status"] for r in results] == [expected, "ok"], "%s: %s" % (name, results))
+        # The sanitizers' own memory is none of the command's.
+        checks.that(SANITIZED or peak < 650, "%s: peak memory %d MiB for a line of %d" % (name, peak, len(line) >> 20))
+
+
 if __name__ == "__main__":
     CHECKS = harness.Checks()
     for part in (dialogue, slow_before_fast, repeated_options, several_tables, signals, reader_that_waits, plots, full_disk,
-                 timeouts, astray):
+                 timeouts, astray, heavy_lines):
         part(CHECKS)
     sys.exit(CHECKS.close())

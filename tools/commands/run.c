@@ -93,10 +93,11 @@ static int act_on(task *self, const reply *to)
 {
     const action *what = self->run->action;
     context *c = &self->context;
+    context_imply(c);
     if (what->prepare != NULL) {
         what->prepare(what->user, &c->settings);
     }
-    settings_fill_preset(&c->settings, c->margins != NULL);
+    settings_fill_preset(&c->settings);
     const char *wrong = context_contradiction(c);
     if (wrong != NULL) {
         write_error(to, c->id, "contradiction", "%s", wrong);

@@ -25,6 +25,9 @@ typedef struct context {
 
 void context_free(context *self);
 
+/* Gives the model where the data leave no choice. */
+void context_imply(context *self);
+
 /* What contradicts what, or is missing; NULL when all is well. */
 const char *context_contradiction(const context *self);
 

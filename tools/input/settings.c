@@ -338,14 +338,14 @@ static void imply_baseline(settings *self)
     }
 }
 
-void settings_fill_preset(settings *self, int has_margins)
+void settings_fill_preset(settings *self)
 {
     grpoalign_convention preset = self->preset;
     if (!is_given(self, SETTING_PRESET)) {
         return;
     }
     if (!is_given(self, SETTING_MODEL)) {
-        setting_give(self, SETTING_MODEL, has_margins ? MODEL_PAIRWISE : MODEL_GROUP);
+        setting_give(self, SETTING_MODEL, MODEL_GROUP);
     }
     /* Where the KL term is off by default it is the trainer's only once a beta is given. */
     if (preset.beta == 0.0 && !is_given(self, SETTING_BETA)) {
