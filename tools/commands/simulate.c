@@ -28,7 +28,8 @@ static const char HELP[] =
     "normalised.\n"
     "                                    Both by default as the preset has them, else as the "
     "penalty says. They say\n"
-    "                                    which penalty is predicted\n"
+    "                                    which penalty is predicted; with an estimator none needs "
+    "to be given\n"
     "  --clamp C                         of the estimate, without gradient beyond (default: the "
     "preset's, else none)\n"
     "  --groups N                        groups of a batch (default 128)\n"
@@ -197,6 +198,23 @@ enum { PRACTICES = sizeof PRACTICE / sizeof *PRACTICE };
 static int is_practical(int32_t penalty)
 {
     return penalty < PRACTICES && PRACTICE[penalty].estimator >= 0;
+}
+
+/* An estimator says what is trained: it needs no penalty beside it. Where the library has none for
+ * it, the one that has a beta stands in. */
+static void imply_penalty(void *user, settings *s)
+{
+    const simulate_options *options = user;
+    const sim_recipe recipe = {.estimator = options->estimator,
+                               .placement = options->placement >= 0 ? options->placement : IN_LOSS,
+                               .clamp = isnan(options->clamp) ? INFINITY : options->clamp};
+    if (options->estimator < 0 || is_given(s, SETTING_PENALTY) || is_given(s, SETTING_PRESET)) {
+        return;
+    }
+    int32_t penalty = penalty_of(&recipe);
+    int stands_in =
+        penalty == 0 || (penalty == GRPOALIGN_PENALTY_NONE && options->estimator != KL_NONE);
+    setting_give(s, SETTING_PENALTY, stands_in ? GRPOALIGN_PENALTY_REVERSE_KL : penalty);
 }
 
 /* What the record and the options say of rewards. */
@@ -716,7 +734,11 @@ int command_simulate(int argc, char **argv)
                             .repetitions = 16,
                             .level = 0.95,
                             .seed = 1};
-    const action simulate_action = {
-        .command = "simulate", .help = HELP, .options = options, .act = act, .user = &own};
+    const action simulate_action = {.command = "simulate",
+                                    .help = HELP,
+                                    .options = options,
+                                    .prepare = imply_penalty,
+                                    .act = act,
+                                    .user = &own};
     return run_contexts(&simulate_action, argc, argv);
 }
