@@ -248,6 +248,31 @@ def timeouts(checks):
         checks.that(status == 2 and "seconds" in err, "--timeout %s: %d %s" % (value, status, err))
 
 
+def costs(checks):
+    """What takes long is told beforehand, on standard error; what does not is not."""
+    endless = {"model": "group", "group_size": 2**31 - 1, "penalty": "direct_kl", "beta": 0.1,
+               "rewards": [0, 1, 2, 3, 4, 5, 6, 7.5]}
+    levels = [i / 999 for i in range(1000)]
+    random = {"model": "group", "group_size": 8, "penalty": "direct_kl", "beta": 0.1, "support": levels,
+              "distribution": [[0.001] * 1000] * 500}
+    players = {"penalty": "direct_kl", "beta": 0.1, "margins": [[0] * 2000] * 2000}
+    for arguments, record in ((["points"], endless), (["points"], random), (["flow"], players), (["simulate", "--steps", "1000000000"], GOOD),
+                              (["sweep", "--beta", "0.1:1:log1000", "--group-size", "10:20000:log100"], GOOD)):
+        with tempfile.TemporaryFile() as file:
+            file.write(lines_of([record]))
+            file.seek(0)
+            process = subprocess.Popen([COMMAND] + arguments, stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            told = process.stderr.readline().decode() if select.select([process.stderr], [], [], 60)[0] else ""
+            process.kill()
+            process.communicate()
+        checks.that(told.startswith("grpoalign %s: (standard input):1: it may take about " % arguments[0])
+                    and "--timeout" in told, "%s: told %r" % (arguments, told))
+    for arguments in (["solve"], ["points", "--folds", "0.1:1"], ["flow"], ["sweep", "--beta", "0.1:1:log20"],
+                      ["simulate"], ["simulate", "--steps", "1000000000", "--timeout", "0.1"]):
+        _, _, err = run(arguments, lines_of([GOOD]))
+        checks.that(err == "", "%s is said to be long: %s" % (arguments, err))
+
+
 # ---- simulations that go astray --------------------------------------------------------------------------------------
 
 def astray(checks):
@@ -310,6 +335,6 @@ def heavy_lines(checks):
 if __name__ == "__main__":
     CHECKS = harness.Checks()
     for part in (dialogue, slow_before_fast, repeated_options, several_tables, signals, reader_that_waits, plots, full_disk,
-                 timeouts, astray, heavy_lines):
+                 timeouts, costs, astray, heavy_lines):
         part(CHECKS)
     sys.exit(CHECKS.close())

@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/plot.h"
 
@@ -208,6 +209,12 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+static double cost(void *user, const context *self)
+{
+    (void)user;
+    return cost_of_flow(self);
+}
+
 /* ---- options and drawing --------------------------------------------------------------------- */
 
 static int read_start(void *into, const char *value, text *expected)
@@ -286,6 +293,7 @@ int command_flow(int argc, char **argv)
                                 .options = options,
                                 .formats = formats,
                                 .begin = begin,
+                                .cost = cost,
                                 .act = act,
                                 .collect = collect,
                                 .finish = finish,

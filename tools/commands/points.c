@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/table.h"
 
@@ -351,6 +352,14 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+/* Folds and flow are looked for as well. */
+static double cost(void *user, const context *self)
+{
+    const points_options *options = user;
+    return cost_of_points(self) * (options->folds ? 2.0 : 1.0) +
+           (options->no_flow ? 0.0 : cost_of_flow(self));
+}
+
 static int read_folds(void *into, const char *value, text *expected)
 {
     points_options *self = into; /* all of them */
@@ -365,7 +374,11 @@ int command_points(int argc, char **argv)
         {"no_flow", SET_FLAG, .field = offsetof(points_options, no_flow)},
         {.name = NULL}};
     points_options own = {0};
-    const action points_action = {
-        .command = "points", .help = HELP, .options = options, .act = act, .user = &own};
+    const action points_action = {.command = "points",
+                                  .help = HELP,
+                                  .options = options,
+                                  .cost = cost,
+                                  .act = act,
+                                  .user = &own};
     return run_contexts(&points_action, argc, argv);
 }

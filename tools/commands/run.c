@@ -14,6 +14,7 @@
 #include "base/output.h"
 #include "base/queue.h"
 #include "commands/batch.h"
+#include "commands/cost.h"
 #include "commands/options.h"
 #include "input/lines.h"
 #include "input/record.h"
@@ -88,6 +89,22 @@ static int solve_alone(const action *what, const context *c, const reply *to)
     return status >= 0;
 }
 
+/* Says beforehand what takes long, unless its time is over before. */
+static void tell_cost(const task *self, const char *place)
+{
+    const action *what = self->run->action;
+    const context *c = &self->context;
+    double seconds = what->cost != NULL ? what->cost(what->user, c) : cost_of_solving(c);
+    text duration = {0};
+    if (!(seconds > LONG_SECONDS) || (c->seconds > 0.0 && c->seconds < LONG_SECONDS)) {
+        return;
+    }
+    text_duration(&duration, seconds);
+    fprintf(stderr, "grpoalign %s: %s: it may take %s; --timeout SECONDS ends it before\n",
+            what->command, place, duration.bytes != NULL ? duration.bytes : "long");
+    text_free(&duration);
+}
+
 /* Completes a context and acts on it. Returns 1 when it went well. */
 static int act_on(task *self, const reply *to)
 {
@@ -103,6 +120,7 @@ static int act_on(task *self, const reply *to)
         write_error(to, c->id, "contradiction", "%s", wrong);
         return 0;
     }
+    tell_cost(self, to->place);
     if (!is_in_batch(&c->settings)) {
         return what->act != NULL ? what->act(what->user, c, to) : solve_alone(what, c, to);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/table.h"
 #include "simulate/intervals.h"
@@ -692,6 +693,19 @@ static int act(void *user, const context *self, const reply *to)
     return went_well;
 }
 
+/* Drawing, once where a divisor serves a group and once per member where each has its own; and the
+ * steps, which go over all outcomes. */
+static double cost(void *user, const context *self)
+{
+    const double draw = 3e-8, visit = 1e-8, move = 5e-8;
+    const simulate_options *options = user;
+    sim_recipe recipe = recipe_of(options, self);
+    double drawn = completions_of(options, &recipe), members = (double)recipe.group_size;
+    double moves = drawn / ((double)recipe.groups * members) * (double)recipe.inner_steps;
+    return drawn * (draw + (recipe.scale == OVER_STD_OF_OTHERS ? visit * members : 0.0)) +
+           moves * move * (double)self->outcomes;
+}
+
 int command_simulate(int argc, char **argv)
 {
     static const choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
@@ -738,6 +752,7 @@ int command_simulate(int argc, char **argv)
                                     .help = HELP,
                                     .options = options,
                                     .prepare = imply_penalty,
+                                    .cost = cost,
                                     .act = act,
                                     .user = &own};
     return run_contexts(&simulate_action, argc, argv);

@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/plot.h"
 
@@ -597,6 +598,15 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+/* Of all cells, as if each were the first; those of large groups make up for those of small. */
+static double cost(void *user, const context *self)
+{
+    const sweep *what = user;
+    double cells =
+        (double)combinations(what) * (double)at_least_one(what->axes[AXIS_BETA].grid.count);
+    return cells * (what->all ? cost_of_points : cost_of_solving)(self);
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static int begin(void *user, int format, text *out, text *wrong)
@@ -651,6 +661,7 @@ int command_sweep(int argc, char **argv)
                                  .formats = formats,
                                  .begin = begin,
                                  .prepare = prepare,
+                                 .cost = cost,
                                  .act = act,
                                  .collect = collect,
                                  .finish = finish,
