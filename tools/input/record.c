@@ -379,7 +379,7 @@ static int read_object(reader *r, json_t *object)
     return good;
 }
 
-/* ---- what a record takes ---------------------------------------------------------------------- */
+/* ---- what a record takes --------------------------------------------------------------------- */
 
 /* Bytes of a tree of jansson's, from above, with what malloc adds and what growing arrays leave
  * behind: a value and its place in an array; an array and an object with their first value; a

@@ -5,8 +5,8 @@
 #include "base/text.h"
 #include "input/context.h"
 
-/* A record longer than this, or nested deeper, or whose tree takes more memory, is refused before it
- * is parsed. */
+/* A record longer than this, or nested deeper, or whose tree takes more memory, is refused before
+ * it is parsed. */
 #define RECORD_MOST_BYTES ((size_t)256 << 20)
 #define RECORD_MOST_TREE  ((size_t)512 << 20)
 enum { RECORD_MOST_DEPTH = 64 };
