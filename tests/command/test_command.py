@@ -23,6 +23,12 @@ def changed(**keys):
 
 PAIRWISE = {"id": "p", "model": "pairwise", "penalty": "reverse_kl", "beta": 0.1, "margins": [[0, 0.5], [-0.5, 0]]}
 
+
+def PLAYED(wins, **keys):
+    """Preferences counted, with other keys."""
+    return dict({"id": "p", "penalty": "reverse_kl", "beta": 0.1, "wins": wins}, **keys)
+
+
 # (record or line, what the error must mention)
 BAD = [
     (changed(rewards=[0, 1, 2]), ["reference", "3"]),
@@ -73,7 +79,16 @@ BAD = [
     (changed(colour="red"), ["unknown key", "colour"]),
     (changed(id=[1]), ["id"]),
     (dict(PAIRWISE, margins=[[0, 0.5], [0.5, 0]]), ["margins[1][0]", "minus"]),
-    (dict(PAIRWISE, margins=[[0.1, 0.5], [-0.5, 0]]), ["margins[0][0]"]),
+    (dict(PAIRWISE, margins=[[0.1, 0.5], [-0.5, 0]]), ["margins[0][0]", "expected 0"]),
+    (dict(PAIRWISE, margins=[[0, 0.5], [-0.5, 1e-9]]), ["margins[1][1]", "expected 0"]),
+    (PLAYED([[0, 1], [2, 3]]), ["wins[1][1]", "expected 0"]),
+    (PLAYED([[0, 1], [2, 0]], ties=[[0, 1], [2, 0]]), ["ties[1][0]", "ties[0][1]"]),
+    (PLAYED([[0, 1], [2, 0]], ties=[[1, 1], [1, 0]]), ["ties[0][0]", "expected 0"]),
+    (PLAYED([[0, 1], [2, 0]], ties=[[0, -1], [-1, 0]]), ["ties[0][1]", ">= 0"]),
+    (PLAYED([[0, 1], [2, 0]], ties=[[0, 1, 2], [1, 0, 3]]), ["ties", "square"]),
+    (PLAYED([[0, 1], [2, 0]], ties=[[0]]), ["ties", "1 rows", "2"]),
+    (dict(PAIRWISE, ties=[[0, 1], [1, 0]]), ["ties", "wins"]),
+    (PLAYED([[0, 1], [2, 0]], model="limit"), ["pairwise"]),
     (dict(PAIRWISE, margins=[[0, 1.5], [-1.5, 0]]), ["margins", "[-1, 1]"]),
     (dict(PAIRWISE, margins=[[0, 0.5]]), ["margins", "square"]),
     (dict(PAIRWISE, margins=[[0, 0.5], [-0.5]]), ["margins[1]", "2"]),
@@ -136,11 +151,22 @@ def records(checks):
     status, results = solve([changed(policy=[9, 9], advantage="x")])
     checks.that(status == 0, "answers in the input are ignored")
     # Wins: margins of what was played, 0 where nothing was.
-    wins = {"model": "pairwise", "penalty": "reverse_kl", "beta": 0.1, "wins": [[5, 3, 0], [1, 0, 2], [0, 2, 0]]}
+    wins = {"model": "pairwise", "penalty": "reverse_kl", "beta": 0.1, "wins": [[0, 3, 0], [1, 0, 2], [0, 2, 0]]}
     margins = {"model": "pairwise", "penalty": "reverse_kl", "beta": 0.1,
                "margins": [[0, 0.5, 0], [-0.5, 0, 0], [0, 0, 0]]}
     status, results = solve([wins, margins])
     checks.that(status == 0 and results[0]["policy"] == results[1]["policy"], "wins are margins")
+    # Ties count half to each, and preferences are pairwise without a word.
+    status, results = solve([PLAYED([[0, 6, 0], [1, 0, 0], [0, 0, 0]], ties=[[0, 1, 0], [1, 0, 3], [0, 3, 0]]),
+                             PLAYED([[0, 6.5, 0], [1.5, 0, 1.5], [0, 1.5, 0]]),
+                             dict(PAIRWISE, margins=[[0, 5 / 8, 0], [-5 / 8, 0, 0], [0, 0, 0]]),
+                             PLAYED([[0, 1e308], [0, 0]], ties=[[0, 1.5e308], [1.5e308, 0]]),
+                             dict(PAIRWISE, margins=[[0, 0.4], [-0.4, 0]])])
+    checks.that(status == 0 and results[0]["policy"] == results[1]["policy"] == results[2]["policy"] and
+                abs(results[3]["policy"][0] - results[4]["policy"][0]) < 1e-12, "ties: %s" % results)
+    bare = {key: value for key, value in PAIRWISE.items() if key != "model"}
+    checks.that(solve([bare])[1] == solve([PAIRWISE])[1], "margins are pairwise without a word")
+    checks.that(solve([bare], "--model", "limit")[0] == 1, "margins are not for another model")
     # A large integer, denormals, and a reference with a zero.
     status, results = solve([changed(rewards=[0, 10**30]), changed(rewards=[0, 5e-324]),
                              changed(rewards=[0, 1, 2], reference=[0.5, 0.5, 0])])

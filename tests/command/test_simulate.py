@@ -12,8 +12,9 @@ LEVEL = 0.9999
 
 def simulate(records, *options):
     lines = "".join(json.dumps(r) + "\n" for r in records)
-    status, out, err = harness.run(["simulate", "--format", "jsonl", "--level", LEVEL, "--groups", 64, "--steps", 2000, "--learning-rate", 1.2]
-                                   + list(options), lines.encode())
+    chosen = {"--level": LEVEL, "--groups": 64, "--steps": 2000, "--learning-rate": 1.2}
+    chosen = [word for name, value in chosen.items() if name not in options for word in (name, value)]
+    status, out, err = harness.run(["simulate", "--format", "jsonl"] + chosen + list(options), lines.encode())
     if err:
         print(err, file=sys.stderr)
     return status, [json.loads(line) for line in out.splitlines()]
@@ -66,6 +67,17 @@ def estimators(checks):
         reached[estimator, placement] = result
     reverse, direct = reached["k3", "loss"], reached["k2", "loss"]
     checks.that(reverse["high"][2] + 0.05 < direct["low"][2], "the two penalties are told apart")
+    # Where it is given, a penalty has nothing to add.
+    for (estimator, placement), result in reached.items():
+        _, (bare,) = simulate([GRADED], "--estimator", estimator, "--placement", placement)
+        checks.that(bare == result, "%s in %s without a penalty: %s" % (estimator, placement, bare))
+    for estimator in ("k1", "k2", "k3", "abs"):
+        _, (bare,) = simulate([GRADED], "--estimator", estimator, "--repetitions", 2, "--steps", 5)
+        checks.that(bare["status"] == "ok" and (bare["estimator"], bare["placement"]) == (estimator, "loss"), "%s: %s" % (estimator, bare))
+        _, (lost,) = simulate([{k: v for k, v in GRADED.items() if k != "beta"}], "--estimator", estimator)
+        checks.that("beta is missing" in lost.get("error", ""), "%s without beta: %s" % (estimator, lost))
+    _, (none,) = simulate([{k: v for k, v in GRADED.items() if k != "beta"}], "--estimator", "none", "--repetitions", 2)
+    checks.that(none["predicted_penalty"] == "none" and none["status"] == "ok", "no estimator at all: %s" % none)
     # k1 in the loss has no effect on average: training goes on to the best outcome, where no penalty leads.
     _, (none,) = simulate([dict(GRADED, penalty="direct_kl")], "--estimator", "k1", "--placement", "loss")
     checks.that(none["predicted_penalty"] == "none" and none["predicted"] == [0, 0, 1], "k1 in the loss: %s" % none["predicted"])

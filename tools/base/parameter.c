@@ -14,11 +14,11 @@ int same_name(const char *left, const char *right)
     return *left == *right;
 }
 
-int choose(const choice *list, const char *value, int32_t *number, text *expected)
+int choose(const choice *words, const char *value, int32_t *number, text *expected)
 {
     int found = 0;
-    for (const choice *c = list; c->word != NULL; c++) {
-        text_format(expected, "%s%s", c == list ? "" : c[1].word == NULL ? " or " : ", ", c->word);
+    for (const choice *c = words; c->word != NULL; c++) {
+        text_format(expected, "%s%s", c == words ? "" : c[1].word == NULL ? " or " : ", ", c->word);
         if (same_name(value, c->word)) {
             *number = c->number;
             found = 1;
@@ -27,12 +27,12 @@ int choose(const choice *list, const char *value, int32_t *number, text *expecte
     return found;
 }
 
-const char *word_of(const choice *list, int32_t number)
+const char *word_of(const choice *words, int32_t number)
 {
-    while (list->word != NULL && list->number != number) {
-        list++;
+    while (words->word != NULL && words->number != number) {
+        words++;
     }
-    return list->word;
+    return words->word;
 }
 
 static void say_what_is_expected(const parameter *self, text *expected)
@@ -43,6 +43,18 @@ static void say_what_is_expected(const parameter *self, text *expected)
         text_format(expected, "an integer from %lld to %lld", (long long)self->least,
                     (long long)self->most);
     }
+}
+
+static int add_text(list *texts, const char *value, text *expected)
+{
+    const char **added = list_add(texts, sizeof *added);
+    if (added == NULL) {
+        text_clear(expected);
+        text_string(expected, "fewer: out of memory");
+        return 0;
+    }
+    *added = value;
+    return 1;
 }
 
 int parameter_set(const parameter *self, void *target, const char *value, text *expected)
@@ -71,6 +83,8 @@ int parameter_set(const parameter *self, void *target, const char *value, text *
     case SET_TEXT:
         *(const char **)field = value;
         return 1;
+    case SET_TEXTS:
+        return add_text(field, value, expected);
     default:
         return self->read(field, value, expected);
     }

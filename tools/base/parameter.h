@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/text.h"
 
 /* A word and the number that it stands for; a list ends with NULL. */
@@ -22,6 +23,7 @@ enum {
     SET_INTEGER, /* int64_t from `least` to `most` */
     SET_NUMBER,  /* double from `low` to `high` */
     SET_TEXT,    /* const char *: as it is */
+    SET_TEXTS,   /* list of const char *: each time it is given, one more */
     SET_OTHER    /* what `read` makes of it */
 };
 
@@ -48,9 +50,9 @@ int parameter_set(const parameter *self, void *target, const char *value, text *
 int same_name(const char *left, const char *right);
 
 /* The number of a word in a list. Returns 0 when there is no such word; `expected` names all. */
-int choose(const choice *list, const char *value, int32_t *number, text *expected);
+int choose(const choice *words, const char *value, int32_t *number, text *expected);
 
 /* The word of a number, NULL for none. */
-const char *word_of(const choice *list, int32_t number);
+const char *word_of(const choice *words, int32_t number);
 
 #endif

@@ -15,12 +15,46 @@ struct queue {
     void (*release)(void *work);
     void *user;
     int threads, started, stopped, closing;
+    int giving;                           /* somebody is giving jobs back */
     slot *slots;                          /* a ring */
     size_t room, submitted, taken, given; /* counts since the start */
     pthread_t *workers;
     pthread_mutex_t lock;
-    pthread_cond_t work_there, work_done;
+    pthread_cond_t work_there, given_back;
 };
+
+/* Hands a finished job to the host, unless it has asked to stop, and frees what is left of it.
+ * Returns 0 to stop. */
+static int give(const queue *self, job *finished, int stopped)
+{
+    int more = !stopped && self->done(self->user, finished);
+    if (finished->work != NULL) {
+        self->release(finished->work);
+    }
+    text_free(&finished->output);
+    text_free(&finished->aside);
+    return more;
+}
+
+/* Gives back what is finished, in order. The lock is held, but for the giving itself: one thread
+ * does that, and whoever finishes a job meanwhile leaves it to it. */
+static void give_back(queue *self)
+{
+    while (!self->giving && self->given < self->submitted &&
+           self->slots[self->given % self->room].finished) {
+        slot *next = &self->slots[self->given % self->room];
+        int stopped = self->stopped;
+        self->giving = 1;
+        pthread_mutex_unlock(&self->lock);
+        stopped = !give(self, &next->job, stopped);
+        pthread_mutex_lock(&self->lock);
+        memset(next, 0, sizeof *next);
+        self->given++;
+        self->stopped = stopped;
+        self->giving = 0;
+        pthread_cond_signal(&self->given_back);
+    }
+}
 
 static void *worker(void *user)
 {
@@ -38,7 +72,7 @@ static void *worker(void *user)
         mine->job.solved = self->run(&mine->job);
         pthread_mutex_lock(&self->lock);
         mine->finished = 1;
-        pthread_cond_signal(&self->work_done);
+        give_back(self);
     }
     pthread_mutex_unlock(&self->lock);
     return NULL;
@@ -67,7 +101,7 @@ queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job
     }
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->work_there, NULL);
-    pthread_cond_init(&self->work_done, NULL);
+    pthread_cond_init(&self->given_back, NULL);
     while (threads > 1 && self->started < threads &&
            pthread_create(&self->workers[self->started], NULL, worker, self) == 0) {
         self->started++;
@@ -75,36 +109,12 @@ queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job
     return self;
 }
 
-/* Hands a finished job to the host and frees what is left of it. */
-static void give(queue *self, job *finished)
+/* Waits until at most `left` jobs are out; with the lock held. */
+static void wait_for(queue *self, size_t left)
 {
-    if (!self->stopped && !self->done(self->user, finished)) {
-        self->stopped = 1;
+    while (self->submitted - self->given > left) {
+        pthread_cond_wait(&self->given_back, &self->lock);
     }
-    if (finished->work != NULL) {
-        self->release(finished->work);
-    }
-    text_free(&finished->output);
-    text_free(&finished->aside);
-}
-
-/* Gives back finished jobs in order; waits until at most `left` are out. */
-static void give_back(queue *self, size_t left)
-{
-    pthread_mutex_lock(&self->lock);
-    while (self->submitted - self->given > left ||
-           (self->submitted > self->given && self->slots[self->given % self->room].finished)) {
-        slot *next = &self->slots[self->given % self->room];
-        while (!next->finished) {
-            pthread_cond_wait(&self->work_done, &self->lock);
-        }
-        pthread_mutex_unlock(&self->lock);
-        give(self, &next->job);
-        memset(next, 0, sizeof *next);
-        pthread_mutex_lock(&self->lock);
-        self->given++;
-    }
-    pthread_mutex_unlock(&self->lock);
 }
 
 int queue_submit(queue *self, void *work)
@@ -114,27 +124,31 @@ int queue_submit(queue *self, void *work)
         memset(&alone, 0, sizeof alone);
         alone.work = work;
         alone.solved = self->run(&alone);
-        give(self, &alone);
+        self->stopped = !give(self, &alone, self->stopped);
         return !self->stopped;
     }
-    give_back(self, self->room - 1);
     pthread_mutex_lock(&self->lock);
+    wait_for(self, self->room - 1);
     self->slots[self->submitted % self->room].job.work = work;
     self->submitted++;
     pthread_cond_signal(&self->work_there);
+    int more = !self->stopped;
     pthread_mutex_unlock(&self->lock);
-    return !self->stopped;
+    return more;
 }
 
 int queue_wait(queue *self)
 {
-    give_back(self, 0);
-    return !self->stopped;
+    pthread_mutex_lock(&self->lock);
+    wait_for(self, 0);
+    int more = !self->stopped;
+    pthread_mutex_unlock(&self->lock);
+    return more;
 }
 
 int queue_finish(queue *self)
 {
-    give_back(self, 0);
+    int more = queue_wait(self);
     pthread_mutex_lock(&self->lock);
     self->closing = 1;
     pthread_cond_broadcast(&self->work_there);
@@ -144,10 +158,9 @@ int queue_finish(queue *self)
     }
     pthread_mutex_destroy(&self->lock);
     pthread_cond_destroy(&self->work_there);
-    pthread_cond_destroy(&self->work_done);
-    int went_on = !self->stopped;
+    pthread_cond_destroy(&self->given_back);
     free(self->slots);
     free(self->workers);
     free(self);
-    return went_on;
+    return more;
 }

@@ -13,19 +13,19 @@ typedef struct job {
 typedef struct queue queue;
 
 /* run(job) does a job on any thread and returns whether it went well; done(user, job) is called in
- * the order of submission, on the thread that submits, and returns 0 to stop; release(work)
- * follows. threads >= 1; with 1 no thread is started. */
+ * the order of submission, one at a time and on any thread, as soon as the job and all before it
+ * are done, and returns 0 to stop; release(work) follows. threads >= 1; with 1 no thread is
+ * started. */
 queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished),
                  void (*release)(void *work), void *user);
 
-/* Hands over work; gives back what is done. Returns 0 when `done` asked to stop or memory is short.
- */
+/* Hands over work; waits while too much is under way. Returns 0 when `done` asked to stop. */
 int queue_submit(queue *self, void *work);
 
-/* Waits for everything and gives it back. Returns 0 when `done` asked to stop. */
+/* Waits until everything is given back. Returns 0 when `done` asked to stop. */
 int queue_wait(queue *self);
 
-/* Waits for everything, gives it back, frees the queue. Returns 0 when `done` asked to stop. */
+/* The same, and frees the queue. */
 int queue_finish(queue *self);
 
 #endif

@@ -78,6 +78,7 @@ static void join(call *self, held *item)
     }
     unscaled.settings.scale = GRPOALIGN_SCALE_NONE;
     unscaled.settings.epsilon = 0.0;
+    unscaled.until = deadline_in(unscaled.seconds); /* it waited for the others */
     grpoalign_status status = problem_open(p, &unscaled, &error);
     if (status < 0) {
         item->solved = 0;
@@ -142,19 +143,34 @@ static void write_answer(const call *self, member *one, const grpoalign_solution
     result_free(&found);
 }
 
+/* A batch has the time of its contexts together. */
+static deadline time_of_all(const call *self)
+{
+    double seconds = 0.0;
+    for (int64_t k = 0; k < self->count; k++) {
+        seconds += self->members[k].item->context.seconds;
+    }
+    return deadline_in(seconds);
+}
+
 static void solve(const call *self, const action *what)
 {
     const settings *s = &self->members[0].item->context.settings;
     grpoalign_batch_options options;
+    grpoalign_solve_options how;
+    deadline until = time_of_all(self);
     grpoalign_points *points = NULL;
     grpoalign_error error;
     double std = NAN;
     grpoalign_batch_options_init(&options, sizeof options);
     options.std = s->scale - SCALE_BATCH;
     options.epsilon = s->epsilon;
+    grpoalign_solve_options_init(&how, sizeof how);
+    how.progress = is_over;
+    how.user = &until;
     grpoalign_status status =
         grpoalign_points_new_batch(self->problems, self->count, has_effect(s) ? s->beta : 1.0,
-                                   &options, NULL, &points, &std, &error);
+                                   &options, &how, &points, &std, &error);
     if (status < 0) {
         write_failure(self, status, &error);
     }

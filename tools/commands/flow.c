@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/plot.h"
 
@@ -76,12 +77,11 @@ static grpoalign_status follow(const flow_options *options, const context *c, co
 {
     problem p;
     grpoalign_flow *flow = NULL;
-    grpoalign_flow_options how;
-    grpoalign_flow_options_init(&how, sizeof how);
+    grpoalign_status status = problem_open(&p, c, error);
+    grpoalign_flow_options how = problem_flow_options(&p);
     how.start = options->start.values;
     how.start_count = how.start != NULL ? options->start.count : 0;
     how.end_time = options->end_time > 0.0 ? options->end_time : how.end_time;
-    grpoalign_status status = problem_open(&p, c, error);
     if (status >= 0) {
         status = grpoalign_flow_new(p.handle, p.beta, &how, &flow, error);
         out->status = status;
@@ -209,6 +209,12 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+static double cost(void *user, const context *self)
+{
+    (void)user;
+    return cost_of_flow(self);
+}
+
 /* ---- options and drawing --------------------------------------------------------------------- */
 
 static int read_start(void *into, const char *value, text *expected)
@@ -287,6 +293,7 @@ int command_flow(int argc, char **argv)
                                 .options = options,
                                 .formats = formats,
                                 .begin = begin,
+                                .cost = cost,
                                 .act = act,
                                 .collect = collect,
                                 .finish = finish,

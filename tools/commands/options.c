@@ -1,6 +1,7 @@
 #include "commands/options.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 static const char SETTINGS_HELP[] = "Settings, used where a record lacks them:\n";
 static const char SHARED_HELP[] =
     "\n"
-    "Long tables instead of records:\n"
+    "Long tables instead of records; several files, each with its option, add up:\n"
     "  --rollouts FILE.csv               one row per completion; the rows of a prompt form its "
     "context\n"
     "      --prompt COLUMN --reward COLUMN       default \"prompt\" and \"reward\"\n"
@@ -27,6 +28,8 @@ static const char SHARED_HELP[] =
     "on a terminal\n"
     "  --threads N                       contexts solved side by side; the order stays (default "
     "1)\n"
+    "  --timeout SECONDS                 for each context; one that takes longer is \"cancelled\", "
+    "the others go on\n"
     "  --strict                          stop at the first record that is bad\n"
     "  --progress                        a bar on standard error, when that is a terminal\n"
     "\n"
@@ -66,8 +69,8 @@ static int read_format(void *into, const char *value, text *expected)
 #define FIELD(member) .field = offsetof(run_options, member)
 
 /* Beside the settings. */
-static const parameter SHARED[] = {{"rollouts", SET_TEXT, FIELD(rollouts)},
-                                   {"battles", SET_TEXT, FIELD(battles)},
+static const parameter SHARED[] = {{"rollouts", SET_TEXTS, FIELD(rollouts)},
+                                   {"battles", SET_TEXTS, FIELD(battles)},
                                    {"prompt", SET_TEXT, FIELD(columns.prompt)},
                                    {"reward", SET_TEXT, FIELD(columns.reward)},
                                    {"logprob", SET_TEXT, FIELD(columns.logprob)},
@@ -78,6 +81,8 @@ static const parameter SHARED[] = {{"rollouts", SET_TEXT, FIELD(rollouts)},
                                    {"format", SET_OTHER, FIELD(format), .read = read_format},
                                    {"threads", SET_INTEGER, FIELD(threads), .least = 1,
                                     .most = 1024, .expected = "a number from 1 to 1024"},
+                                   {"timeout", SET_NUMBER, FIELD(timeout), .low = ABOVE_ZERO,
+                                    .high = INFINITY, .expected = "a number of seconds > 0"},
                                    {"strict", SET_FLAG, FIELD(strict)},
                                    {"progress", SET_FLAG, FIELD(progress)},
                                    {"help", SET_FLAG, .field = 0}};
@@ -107,6 +112,7 @@ typedef struct known {
         const parameter *parameter;
         void *target;
         int setting; /* SETTINGS for none */
+        int given;
     } rows[MOST];
     int count;
 } known;
@@ -186,6 +192,9 @@ static int take_options(known *self, const action *what, int argc, char **argv)
         if (option < A_SETTING) {
             return 1 + usage_error(what, "unknown option \"%s\"", argv[optind - 1]);
         }
+        if (self->rows[k].given++ > 0 && self->rows[k].parameter->kind != SET_TEXTS) {
+            return 1 + usage_error(what, "--%s is given twice: expected once", self->names[k]);
+        }
         text expected = {0};
         if (self->rows[k].setting < SETTINGS) {
             good = setting_read(self->rows[k].target, (setting_id)self->rows[k].setting, optarg,
@@ -209,23 +218,24 @@ static int take_options(known *self, const action *what, int argc, char **argv)
 static int check_options(const run_options *self, const action *what, int files)
 {
     const columns *c = &self->columns;
-    if (self->rollouts != NULL && self->battles != NULL) {
+    if (self->rollouts.count > 0 && self->battles.count > 0) {
         return usage_error(what, "--rollouts and --battles exclude each other");
     }
-    if (files > 0 && (self->rollouts != NULL || self->battles != NULL)) {
+    if (files > 0 && (self->rollouts.count > 0 || self->battles.count > 0)) {
         return usage_error(what, "files of records and %s exclude each other",
-                           self->rollouts != NULL ? "--rollouts" : "--battles");
+                           self->rollouts.count > 0 ? "--rollouts" : "--battles");
     }
-    if (self->rollouts == NULL && (c->reward != NULL || c->logprob != NULL || c->outcome != NULL ||
-                                   c->count != NULL || c->reference != NULL)) {
+    if (self->rollouts.count == 0 &&
+        (c->reward != NULL || c->logprob != NULL || c->outcome != NULL || c->count != NULL ||
+         c->reference != NULL)) {
         return usage_error(
             what,
             "--reward, --logprob, --outcome, --count and --reference name columns of --rollouts");
     }
-    if (self->battles == NULL && c->weight != NULL) {
+    if (self->battles.count == 0 && c->weight != NULL) {
         return usage_error(what, "--weight names a column of --battles");
     }
-    if (self->rollouts == NULL && self->battles == NULL && c->prompt != NULL) {
+    if (self->rollouts.count == 0 && self->battles.count == 0 && c->prompt != NULL) {
         return usage_error(what, "--prompt names a column of --rollouts or --battles");
     }
     if (c->logprob != NULL && c->reference != NULL) {
@@ -242,10 +252,16 @@ int options_read(run_options *self, const action *what, int argc, char **argv)
     self->format = formats_of(what);
     add_options(&all, self, what);
     int over = take_options(&all, what, argc, argv);
-    if (over != 0) {
-        return over;
+    if (over == 0) {
+        self->progress = self->progress && isatty(STDERR_FILENO);
+        int status = check_options(self, what, argc - optind);
+        over = status != 0 ? 1 + status : 0;
     }
-    self->progress = self->progress && isatty(STDERR_FILENO);
-    int status = check_options(self, what, argc - optind);
-    return status != 0 ? 1 + status : 0;
+    return over;
+}
+
+void options_free(run_options *self)
+{
+    list_free(&self->rollouts);
+    list_free(&self->battles);
 }

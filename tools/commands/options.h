@@ -14,15 +14,18 @@ typedef struct format_choice {
 typedef struct run_options {
     settings settings;
     columns columns;
-    const char *rollouts, *battles;
+    list rollouts, battles; /* files, of const char * */
     format_choice format;
     int64_t threads;
+    double timeout; /* 0: none */
     int strict, progress;
 } run_options;
 
 /* Reads and checks the command line; optind is then at the first file. Returns 0, or the exit
  * status + 1 when there is nothing left to do. */
 int options_read(run_options *self, const action *what, int argc, char **argv);
+
+void options_free(run_options *self);
 
 /* Says what is wrong with the command line. Returns the exit status for that. */
 int usage_error(const action *what, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/table.h"
 
@@ -91,11 +92,12 @@ static int64_t find_point(const findings *self, const double *policy, int64_t n)
 }
 
 /* Where the training flow ends. */
-static grpoalign_status follow(const problem *p, findings *found, grpoalign_error *error)
+static grpoalign_status follow(problem *p, findings *found, grpoalign_error *error)
 {
     grpoalign_flow *flow = NULL;
     result end = {0};
-    grpoalign_status status = grpoalign_flow_new(p->handle, p->beta, NULL, &flow, error);
+    const grpoalign_flow_options how = problem_flow_options(p);
+    grpoalign_status status = grpoalign_flow_new(p->handle, p->beta, &how, &flow, error);
     int unknown = status == GRPOALIGN_ERR_TOO_LARGE || status == GRPOALIGN_ERR_UNSUPPORTED ||
                   status == GRPOALIGN_NOT_CONVERGED;
     if (status >= 0 && !unknown) {
@@ -154,16 +156,15 @@ static grpoalign_status find(const points_options *options, const context *c, fi
                              grpoalign_error *error)
 {
     problem p;
-    grpoalign_solve_options how;
-    grpoalign_solve_options_init(&how, sizeof how);
-    how.stability = GRPOALIGN_STABILITY_SPECTRUM;
     found->reached = -1;
     grpoalign_status status = problem_open(&p, c, error);
+    grpoalign_solve_options how = problem_solve_options(&p);
+    how.stability = GRPOALIGN_STABILITY_SPECTRUM;
     if (status >= 0) {
         status = find_points(&p, &how, found, error);
     }
     if (status >= 0) {
-        status = grpoalign_critical_beta(p.handle, NULL, &found->critical_beta, error);
+        status = grpoalign_critical_beta(p.handle, &how, &found->critical_beta, error);
         found->critical_beta = found->critical_beta > 0.0 ? found->critical_beta : NAN;
     }
     if (status >= 0 && options->folds) {
@@ -351,6 +352,14 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+/* Folds and flow are looked for as well. */
+static double cost(void *user, const context *self)
+{
+    const points_options *options = user;
+    return cost_of_points(self) * (options->folds ? 2.0 : 1.0) +
+           (options->no_flow ? 0.0 : cost_of_flow(self));
+}
+
 static int read_folds(void *into, const char *value, text *expected)
 {
     points_options *self = into; /* all of them */
@@ -365,7 +374,11 @@ int command_points(int argc, char **argv)
         {"no_flow", SET_FLAG, .field = offsetof(points_options, no_flow)},
         {.name = NULL}};
     points_options own = {0};
-    const action points_action = {
-        .command = "points", .help = HELP, .options = options, .act = act, .user = &own};
+    const action points_action = {.command = "points",
+                                  .help = HELP,
+                                  .options = options,
+                                  .cost = cost,
+                                  .act = act,
+                                  .user = &own};
     return run_contexts(&points_action, argc, argv);
 }

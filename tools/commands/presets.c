@@ -71,7 +71,7 @@ static void describe(row *self)
     text expected = {0};
     (void)setting_read(&s, SETTING_PRESET, self->preset.name, &expected);
     setting_give(&s, SETTING_PENALTY, self->preset.penalty);
-    settings_fill_preset(&s, 0);
+    settings_fill_preset(&s);
     text_advantage(&self->advantage, &s);
     text_stationary(&self->stationary, &s);
     text_free(&expected);

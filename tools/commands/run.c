@@ -4,14 +4,17 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/output.h"
 #include "base/queue.h"
 #include "commands/batch.h"
+#include "commands/cost.h"
 #include "commands/options.h"
 #include "input/lines.h"
 #include "input/record.h"
@@ -21,16 +24,14 @@ typedef struct run {
     const action *action;
     run_options options;
     style style;
-    int flush; /* somebody may be waiting for each result */
     queue *queue;
-    list batch;       /* of the file at hand */
-    int cut_short;    /* not all of that could be read */
-    int bad;          /* some record was bad */
-    int stopped;      /* not all results went out */
-    int output_error; /* errno of standard output */
+    list batch;     /* of the file at hand */
+    int cut_short;  /* not all of that could be read */
+    atomic_int bad; /* some record was bad, or could not be read */
+    int stopped;    /* not all results went out */
     /* progress */
     long long bytes_all, records;
-    FILE *file;
+    atomic_llong bytes_read; /* -1: not known */
     int percent;
 } run;
 
@@ -88,20 +89,38 @@ static int solve_alone(const action *what, const context *c, const reply *to)
     return status >= 0;
 }
 
+/* Says beforehand what takes long, unless its time is over before. */
+static void tell_cost(const task *self, const char *place)
+{
+    const action *what = self->run->action;
+    const context *c = &self->context;
+    double seconds = what->cost != NULL ? what->cost(what->user, c) : cost_of_solving(c);
+    text duration = {0};
+    if (!(seconds > LONG_SECONDS) || (c->seconds > 0.0 && c->seconds < LONG_SECONDS)) {
+        return;
+    }
+    text_duration(&duration, seconds);
+    fprintf(stderr, "grpoalign %s: %s: it may take %s; --timeout SECONDS ends it before\n",
+            what->command, place, duration.bytes != NULL ? duration.bytes : "long");
+    text_free(&duration);
+}
+
 /* Completes a context and acts on it. Returns 1 when it went well. */
 static int act_on(task *self, const reply *to)
 {
     const action *what = self->run->action;
     context *c = &self->context;
+    context_imply(c);
     if (what->prepare != NULL) {
         what->prepare(what->user, &c->settings);
     }
-    settings_fill_preset(&c->settings, c->margins != NULL);
+    settings_fill_preset(&c->settings);
     const char *wrong = context_contradiction(c);
     if (wrong != NULL) {
         write_error(to, c->id, "contradiction", "%s", wrong);
         return 0;
     }
+    tell_cost(self, to->place);
     if (!is_in_batch(&c->settings)) {
         return what->act != NULL ? what->act(what->user, c, to) : solve_alone(what, c, to);
     }
@@ -122,6 +141,8 @@ static int do_task(job *under_way)
                       .place = self->place.bytes != NULL ? self->place.bytes : "?",
                       .out = &under_way->output,
                       .aside = &under_way->aside};
+    const double seconds = self->run->options.timeout;
+    const deadline until = deadline_in(seconds);
     if (self->line.length > 0 && self->status == NULL &&
         record_parse(&self->line, &self->context, &self->status, &self->error)) {
         settings_fill(&self->context.settings, &self->run->options.settings);
@@ -131,6 +152,8 @@ static int do_task(job *under_way)
                     self->error.bytes != NULL ? self->error.bytes : "out of memory");
         return 0;
     }
+    self->context.seconds = seconds;
+    self->context.until = until;
     return act_on(self, &to);
 }
 
@@ -143,9 +166,9 @@ static void show_progress(run *self)
     if (!self->options.progress) {
         return;
     }
-    if (self->bytes_all > 0 && self->file != NULL) {
-        long at = ftell(self->file);
-        percent = at >= 0 ? (int)(100.0 * (double)at / (double)self->bytes_all) : -1;
+    long long at = self->bytes_read;
+    if (self->bytes_all > 0 && at >= 0) {
+        percent = (int)(100.0 * (double)at / (double)self->bytes_all);
     }
     if (percent < 0 && self->records % 100 == 0) {
         fprintf(stderr, "\r%lld contexts", self->records);
@@ -156,12 +179,15 @@ static void show_progress(run *self)
     }
 }
 
-/* main says so, with the errno of now. */
-static int output_failed(run *self)
+/* Writes a piece to standard output. Returns 0, and says why, when it cannot. */
+static int put(run *self, const text *piece)
 {
-    self->output_error = errno;
-    self->bad = self->stopped = 1;
-    return 0;
+    if (piece->length > 0 && !output_write(piece->bytes, piece->length)) {
+        fprintf(stderr, "grpoalign: cannot write to standard output: %s\n", strerror(errno));
+        self->bad = self->stopped = 1;
+        return 0;
+    }
+    return 1;
 }
 
 /* Writes a result. Returns 0 to stop. */
@@ -170,15 +196,13 @@ static int deliver(run *self, const text *output, int solved)
     if (output->failed) {
         fputs("grpoalign: out of memory for a result\n", stderr);
         solved = 0;
-    } else if (output->length > 0 &&
-               fwrite(output->bytes, 1, output->length, stdout) < output->length) {
-        return output_failed(self);
+    } else if (!put(self, output)) {
+        return 0;
     }
-    if (self->flush && fflush(stdout) != 0) {
-        return output_failed(self);
+    if (!solved) {
+        self->bad = 1;
+        self->stopped = self->stopped || self->options.strict;
     }
-    self->bad = self->bad || !solved;
-    self->stopped = self->stopped || (self->options.strict && !solved);
     return !self->stopped;
 }
 
@@ -259,7 +283,6 @@ static int read_records(run *self, FILE *file, const char *name)
     long number = 0, records = 0;
     int found, more = 1;
     text line = {0};
-    self->file = file;
     while (more && (found = next_line(file, RECORD_MOST_BYTES, &line)) != LINE_END) {
         size_t mark = ++number == 1 ? byte_order_mark(line.bytes, line.length) : 0;
         if (mark > 0) {
@@ -268,6 +291,7 @@ static int read_records(run *self, FILE *file, const char *name)
         }
         if (found != LINE_READ || !is_blank(&line)) {
             records++;
+            self->bytes_read = ftell(file);
             more = submit_line(self, name, number, found, &line);
         }
     }
@@ -319,37 +343,51 @@ static FILE *open_input(const char *name)
     return file;
 }
 
+/* What comes in: files of records one after the other, or one table out of all. */
+typedef struct inputs {
+    table_file *files;
+    int count;
+    const list *table; /* the option that named them; NULL: files of records */
+} inputs;
+
 /* Opens every file before any is read: a misspelt name costs no hour. Returns the exit status. */
-static int open_all(run *self, const char *const *names, int count, FILE **files)
+static int open_all(run *self, inputs *in, const char *const *names)
 {
     struct stat about;
-    for (int i = 0; i < count; i++) {
-        files[i] = open_input(names[i]);
-        if (files[i] == NULL) {
+    in->files = calloc((size_t)in->count, sizeof *in->files);
+    if (in->files == NULL) {
+        fputs("grpoalign: out of memory\n", stderr);
+        return 1;
+    }
+    for (int i = 0; i < in->count; i++) {
+        FILE *file = open_input(names[i]);
+        if (file == NULL) {
             fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
                     strerror(errno));
             return 2;
         }
+        in->files[i].file = file;
+        in->files[i].name = file == stdin ? "(standard input)" : names[i];
     }
-    if (count == 1 && fstat(fileno(files[0]), &about) == 0 && S_ISREG(about.st_mode)) {
+    if (in->count == 1 && fstat(fileno(in->files[0].file), &about) == 0 && S_ISREG(about.st_mode)) {
         self->bytes_all = about.st_size;
     }
     return 0;
 }
 
-/* Returns 0 to stop. */
-static int read_file(run *self, FILE *file, const char *path)
+static void close_all(inputs *in)
 {
-    const run_options *options = &self->options;
-    const char *name = strcmp(path, "-") == 0 ? "(standard input)" : path;
-    const table_source source = {.battles = options->battles != NULL,
-                                 .name = name,
-                                 .wanted = &options->columns,
-                                 .defaults = &options->settings,
-                                 .sink = on_context,
-                                 .user = self};
-    int is_table = options->rollouts != NULL || options->battles != NULL;
-    int more = is_table ? read_table(file, &source) : read_records(self, file, name);
+    for (int i = 0; in->files != NULL && i < in->count; i++) {
+        if (in->files[i].file != NULL && in->files[i].file != stdin) {
+            (void)fclose(in->files[i].file);
+        }
+    }
+    free(in->files);
+}
+
+/* Waits for what was read and writes what was held back. Returns 0 to stop. */
+static int finish_file(run *self, int more)
+{
     more = queue_wait(self->queue) && finish_batch(self) && more;
     self->cut_short = 0;
     return more;
@@ -359,24 +397,31 @@ static int read_file(run *self, FILE *file, const char *path)
 static int read_files(run *self, const char *const *names, int count)
 {
     static const char *const standard_input[] = {"-"};
-    const char *const table =
-        self->options.rollouts != NULL ? self->options.rollouts : self->options.battles;
-    if (table != NULL || count == 0) {
-        names = table != NULL ? &table : standard_input;
-        count = 1;
+    const run_options *options = &self->options;
+    inputs in = {.count = count,
+                 .table = options->rollouts.count > 0  ? &options->rollouts
+                          : options->battles.count > 0 ? &options->battles
+                                                       : NULL};
+    const table_source source = {.battles = in.table == &options->battles,
+                                 .wanted = &options->columns,
+                                 .defaults = &options->settings,
+                                 .sink = on_context,
+                                 .user = self};
+    if (in.table != NULL) {
+        names = in.table->items;
+        in.count = (int)in.table->count;
+    } else if (count == 0) {
+        names = standard_input;
+        in.count = 1;
     }
-    FILE **files = calloc((size_t)count, sizeof *files);
-    int status = files != NULL ? open_all(self, names, count, files) : 1;
-    for (int i = 0, more = 1; status == 0 && more && i < count; i++) {
-        more = read_file(self, files[i], names[i]);
+    int status = open_all(self, &in, names);
+    if (status == 0 && in.table != NULL) {
+        (void)finish_file(self, read_table(in.files, in.count, &source));
     }
-    for (int i = 0; files != NULL && i < count; i++) {
-        if (files[i] != NULL && files[i] != stdin) {
-            (void)fclose(files[i]);
-        }
+    for (int i = 0, more = in.table == NULL; status == 0 && more && i < in.count; i++) {
+        more = finish_file(self, read_records(self, in.files[i].file, in.files[i].name));
     }
-    self->file = NULL;
-    free(files);
+    close_all(&in);
     return status;
 }
 
@@ -403,9 +448,8 @@ static int begin(run *self)
     int status = 0;
     if (what->begin != NULL && !what->begin(what->user, self->style.format, &before, &wrong)) {
         status = usage_error(what, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
-    } else if (before.length > 0 &&
-               fwrite(before.bytes, 1, before.length, stdout) < before.length) {
-        status = 1; /* main says why */
+    } else {
+        (void)put(self, &before);
     }
     self->style.columns = 1;
     for (size_t i = 0; i < before.length; i++) {
@@ -429,38 +473,45 @@ static void finish(run *self)
     text_free(&wrong);
 }
 
-int run_contexts(const action *what, int argc, char **argv)
+/* Reads, acts and writes. Returns the exit status. */
+static int act_on_all(run *self, const char *const *names, int count)
 {
-    run self = {.action = what};
-    struct stat about;
-    self.flush = fstat(STDOUT_FILENO, &about) != 0 || !S_ISREG(about.st_mode);
-    int over = options_read(&self.options, what, argc, argv);
-    if (over != 0) {
-        return over - 1;
-    }
-    self.style.format = self.options.format.format;
-    int status = begin(&self);
-    if (status != 0) {
-        return status;
-    }
     quiet_blas();
-    self.queue = queue_new((int)self.options.threads, do_task, on_done, task_free, &self);
-    if (self.queue == NULL) {
+    self->queue = queue_new((int)self->options.threads, do_task, on_done, task_free, self);
+    if (self->queue == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
         return 1;
     }
-    status = read_files(&self, (const char *const *)(argv + optind), argc - optind);
-    (void)queue_finish(self.queue);
-    batch_free(&self.batch);
-    if (self.options.progress) {
+    int status = read_files(self, names, count);
+    (void)queue_finish(self->queue);
+    batch_free(&self->batch);
+    if (self->options.progress) {
         fputs("\n", stderr);
     }
-    if (!self.stopped && fflush(stdout) != 0) {
-        (void)output_failed(&self);
+    return status;
+}
+
+/* The command after its options. Returns the exit status. */
+static int work(run *self, const char *const *names, int count)
+{
+    output_guard();
+    int status = begin(self);
+    if (status == 0 && !self->stopped) {
+        status = act_on_all(self, names, count);
     }
     if (status == 0) {
-        finish(&self);
+        finish(self);
     }
-    errno = self.output_error;
-    return status != 0 ? status : self.bad;
+    return status != 0 ? status : self->bad;
+}
+
+int run_contexts(const action *what, int argc, char **argv)
+{
+    run self = {.action = what, .bytes_read = -1};
+    int over = options_read(&self.options, what, argc, argv);
+    self.style.format = self.options.format.format;
+    int status =
+        over != 0 ? over - 1 : work(&self, (const char *const *)(argv + optind), argc - optind);
+    options_free(&self.options);
+    return status;
 }

@@ -20,6 +20,9 @@ typedef struct action {
     int (*begin)(void *user, int format, text *out, text *wrong);
     /* Sets what the command itself brings to a context, before it is checked; may be NULL. */
     void (*prepare)(void *user, settings *self);
+    /* Seconds that a context may take, from above, which is told when it is long; NULL: those of a
+     * solution. */
+    double (*cost)(void *user, const context *self);
     /* Acts on a context whose settings are complete and consistent, on any thread, and writes the
      * answer or an error. Returns 1 when it went well. NULL: the context is solved and `answer`
      * writes what is found. */

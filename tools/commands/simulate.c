@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/table.h"
 #include "simulate/intervals.h"
@@ -28,7 +29,8 @@ static const char HELP[] =
     "normalised.\n"
     "                                    Both by default as the preset has them, else as the "
     "penalty says. They say\n"
-    "                                    which penalty is predicted\n"
+    "                                    which penalty is predicted; with an estimator none needs "
+    "to be given\n"
     "  --clamp C                         of the estimate, without gradient beyond (default: the "
     "preset's, else none)\n"
     "  --groups N                        groups of a batch (default 128)\n"
@@ -63,9 +65,11 @@ typedef struct simulation {
     int32_t penalty; /* predicted; 0 for none known */
     result predicted;
     int has_prediction;
-    double *reached, *low, *high, *runs; /* runs: repetitions x outcomes */
+    double *reached, *low, *high;
+    double *runs, *gaps; /* repetitions x outcomes; gaps: what halving the rate changes, or NULL */
     double clipped, silent;
     int64_t diverged; /* runs that left the numbers */
+    int too_fast;     /* the learning rate is too large for extrapolation */
     double foldings;  /* e-foldings of the slowest disturbance before the average begins; NaN where
                          not known */
 } simulation;
@@ -77,6 +81,13 @@ static void simulation_free(simulation *self)
     free(self->low);
     free(self->high);
     free(self->runs);
+    free(self->gaps);
+}
+
+/* Whether no policy was reached. */
+static int is_lost(const simulation *self)
+{
+    return self->diverged > 0 || self->too_fast;
 }
 
 /* ---- prediction ------------------------------------------------------------------------------ */
@@ -116,17 +127,17 @@ static int is_beyond_clamp(const simulation *self, int64_t outcomes)
 }
 
 /* The stationary policy, and where there are several the one that the training flow reaches. */
-static grpoalign_status solve(const problem *p, result *predicted, grpoalign_error *error)
+static grpoalign_status solve(problem *p, result *predicted, grpoalign_error *error)
 {
     grpoalign_solution *solution = NULL;
     grpoalign_flow *flow = NULL;
-    grpoalign_solve_options how;
-    grpoalign_solve_options_init(&how, sizeof how);
+    grpoalign_solve_options how = problem_solve_options(p);
+    const grpoalign_flow_options along = problem_flow_options(p);
     how.stability = GRPOALIGN_STABILITY_SPECTRUM; /* for the rate */
     grpoalign_status status = grpoalign_solve(p->handle, p->beta, &how, &solution, error);
     const grpoalign_solution *answer = solution;
     if (status == GRPOALIGN_NOT_UNIQUE) {
-        status = grpoalign_flow_new(p->handle, p->beta, NULL, &flow, error);
+        status = grpoalign_flow_new(p->handle, p->beta, &along, &flow, error);
         answer = grpoalign_flow_end(flow) != NULL ? grpoalign_flow_end(flow) : solution;
     }
     if (status >= 0) {
@@ -190,6 +201,23 @@ static int is_practical(int32_t penalty)
     return penalty < PRACTICES && PRACTICE[penalty].estimator >= 0;
 }
 
+/* An estimator says what is trained: it needs no penalty beside it. Where the library has none for
+ * it, the one that has a beta stands in. */
+static void imply_penalty(void *user, settings *s)
+{
+    const simulate_options *options = user;
+    const sim_recipe recipe = {.estimator = options->estimator,
+                               .placement = options->placement >= 0 ? options->placement : IN_LOSS,
+                               .clamp = isnan(options->clamp) ? INFINITY : options->clamp};
+    if (options->estimator < 0 || is_given(s, SETTING_PENALTY) || is_given(s, SETTING_PRESET)) {
+        return;
+    }
+    int32_t penalty = penalty_of(&recipe);
+    int stands_in =
+        penalty == 0 || (penalty == GRPOALIGN_PENALTY_NONE && options->estimator != KL_NONE);
+    setting_give(s, SETTING_PENALTY, stands_in ? GRPOALIGN_PENALTY_REVERSE_KL : penalty);
+}
+
 /* What the record and the options say of rewards. */
 static void take_rewards(sim_recipe *recipe, const settings *s)
 {
@@ -232,6 +260,7 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
 {
     const settings *s = &c->settings;
     sim_recipe recipe = options->recipe;
+    recipe.until = c->until;
     take_rewards(&recipe, s);
     recipe.estimator = KL_K2;
     recipe.placement = IN_LOSS;
@@ -252,61 +281,135 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
     return recipe;
 }
 
-/* One repetition: the average policy to `average`, `spare` being room for two more. Returns 0 when
- * memory is short. */
-static int train_once(const simulate_options *options, const sim_task *task, sim_recipe recipe,
-                      simulation *self, double *average, double *spare)
+/* What one training needs and gives. */
+typedef struct training {
+    sim_task task;
+    sim_outcome out;
+    simulation *whole;
+    int64_t repetitions;
+} training;
+
+static grpoalign_status train_at(training *self, const sim_recipe *recipe, double *average)
 {
-    sim_outcome out = {.average = average, .last = spare};
-    int good = simulate(task, &recipe, &out), diverged = out.diverged;
-    self->clipped += out.clipped / (double)options->repetitions;
-    self->silent += out.silent / (double)options->repetitions;
-    if (good && !options->plain) {
-        /* The average is off in proportion to a constant learning rate (Richardson's extrapolation
-         * takes that off). */
-        out.average = spare + task->outcomes;
-        recipe.learning_rate *= 0.5;
-        recipe.seed ^= UINT64_C(0x8000000000000000);
-        good = simulate(task, &recipe, &out);
-        diverged = diverged || out.diverged;
-        for (int64_t o = 0; good && o < task->outcomes; o++) {
-            average[o] = 2.0 * out.average[o] - average[o];
-        }
+    self->out.average = average;
+    if (!simulate(&self->task, recipe, &self->out)) {
+        return GRPOALIGN_ERR_MEMORY;
     }
-    self->diverged += diverged;
-    return good;
+    return self->out.given_up ? GRPOALIGN_ERR_CANCELLED : GRPOALIGN_OK;
 }
 
-/* Returns 0 when memory is short. */
-static int train(const simulate_options *options, const context *c, const double *reference,
-                 simulation *self)
+/* One repetition: the average policy, and unless `gap` is NULL what halving the rate changes. */
+static grpoalign_status train_once(training *self, sim_recipe recipe, double *average, double *gap)
 {
-    size_t n = (size_t)c->outcomes;
-    sim_task task = {.outcomes = c->outcomes,
-                     .reference = reference,
-                     .rewards = c->rewards,
-                     .support = c->support,
-                     .distribution = c->distribution,
-                     .levels = c->levels,
-                     .margins = c->margins,
-                     .by_comparison = c->settings.model == MODEL_PAIRWISE};
-    double *spare = malloc(2 * n * sizeof *spare);
+    grpoalign_status status = train_at(self, &recipe, average);
+    int diverged = self->out.diverged;
+    if (status >= 0) {
+        self->whole->clipped += self->out.clipped / (double)self->repetitions;
+        self->whole->silent += self->out.silent / (double)self->repetitions;
+    }
+    if (status >= 0 && gap != NULL) {
+        /* The average is off in proportion to a constant learning rate (Richardson's extrapolation
+         * takes that off). */
+        recipe.learning_rate *= 0.5;
+        recipe.seed ^= UINT64_C(0x8000000000000000);
+        status = train_at(self, &recipe, gap);
+        diverged = diverged || self->out.diverged;
+    }
+    for (int64_t o = 0; status >= 0 && gap != NULL && o < self->task.outcomes; o++) {
+        double half = gap[o];
+        gap[o] = average[o] - half;
+        average[o] = half - gap[o];
+    }
+    self->whole->diverged += diverged;
+    return status;
+}
+
+/* Room for what is reached, and for `runs` and `gaps`. Returns 0 when memory is short. */
+static int make_room(const simulate_options *options, int64_t outcomes, simulation *self)
+{
+    size_t n = (size_t)outcomes, all = n * (size_t)options->repetitions;
     self->reached = malloc(n * sizeof(double));
     self->low = malloc(n * sizeof(double));
     self->high = malloc(n * sizeof(double));
-    self->runs = malloc(n * (size_t)options->repetitions * sizeof(double));
-    int good = spare && self->reached && self->low && self->high && self->runs;
-    for (int64_t k = 0; good && k < options->repetitions; k++) {
+    self->runs = malloc(all * sizeof(double));
+    self->gaps = options->plain ? NULL : malloc(all * sizeof(double));
+    return self->reached && self->low && self->high && self->runs && (options->plain || self->gaps);
+}
+
+/* A rate whose half changes a probability by more than this, in the root mean square over the runs,
+ * has effects that are not in proportion to it: nothing is left to extrapolate. */
+static const double LARGEST_GAP = 0.25;
+
+static int is_beyond_extrapolation(int64_t repetitions, int64_t n, const double *gaps)
+{
+    int beyond = 0;
+    for (int64_t o = 0; gaps != NULL && o < n; o++) {
+        double squares = 0.0;
+        for (int64_t k = 0; k < repetitions; k++) {
+            squares += gaps[k * n + o] * gaps[k * n + o] / (double)repetitions;
+        }
+        beyond = beyond || sqrt(squares) > LARGEST_GAP;
+    }
+    return beyond;
+}
+
+/* What is reached is a policy: extrapolation and intervals may lead beyond the simplex, by as much
+ * as the runs differ. */
+static void confine(int64_t n, simulation *self)
+{
+    double total = 0.0;
+    for (int64_t o = 0; o < n; o++) {
+        total += self->reached[o] = fmin(fmax(self->reached[o], 0.0), 1.0);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        self->reached[o] /= total;
+        self->low[o] = fmin(fmax(self->low[o], 0.0), self->reached[o]);
+        self->high[o] = fmax(fmin(self->high[o], 1.0), self->reached[o]);
+    }
+}
+
+/* The mean over the runs, with its interval; NaN where there is none. */
+static void conclude(const simulate_options *options, int64_t n, simulation *self)
+{
+    intervals(self->runs, options->repetitions, n, options->level, self->reached, self->low,
+              self->high);
+    self->too_fast =
+        self->diverged == 0 && is_beyond_extrapolation(options->repetitions, n, self->gaps);
+    if (!is_lost(self)) {
+        confine(n, self);
+    }
+    for (int64_t o = 0; is_lost(self) && o < n; o++) {
+        self->reached[o] = self->low[o] = self->high[o] = NAN;
+    }
+}
+
+static grpoalign_status train(const simulate_options *options, const context *c,
+                              const double *reference, simulation *self)
+{
+    training each = {.task = {.outcomes = c->outcomes,
+                              .reference = reference,
+                              .rewards = c->rewards,
+                              .support = c->support,
+                              .distribution = c->distribution,
+                              .levels = c->levels,
+                              .margins = c->margins,
+                              .by_comparison = c->settings.model == MODEL_PAIRWISE},
+                     .out = {.last = malloc((size_t)c->outcomes * sizeof(double))},
+                     .whole = self,
+                     .repetitions = options->repetitions};
+    int fits = make_room(options, c->outcomes, self) && each.out.last != NULL;
+    grpoalign_status status = fits ? GRPOALIGN_OK : GRPOALIGN_ERR_MEMORY;
+    for (int64_t k = 0; status >= 0 && k < options->repetitions; k++) {
         sim_recipe recipe = self->recipe;
         recipe.seed = (uint64_t)options->seed * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)k;
-        good = train_once(options, &task, recipe, self, self->runs + k * c->outcomes, spare);
+        status = train_once(&each, recipe, self->runs + k * c->outcomes,
+                            self->gaps != NULL ? self->gaps + k * c->outcomes : NULL);
     }
-    free(spare);
-    if (good) {
-        intervals(self->runs, options->repetitions, c->outcomes, options->level, self->reached,
-                  self->low, self->high);
+    free(each.out.last);
+    if (status >= 0) {
+        conclude(options, c->outcomes, self);
     }
-    return good;
+    return status;
 }
 
 /* Learning rate x steps of the slower of the runs, until the average begins. */
@@ -401,15 +504,31 @@ static const field FIELDS[] = {
     {.name = NULL}};
 /* clang-format on */
 
+static void say_why_lost(const simulate_options *options, const simulation *self, text *out)
+{
+    if (self->diverged > 0) {
+        text_format(out, "%lld of %lld runs diverged, their logits left the numbers",
+                    (long long)self->diverged, (long long)options->repetitions);
+    } else {
+        text_format(out, "the runs diverged, half the learning rate leads elsewhere");
+    }
+    text_string(out, ": expected a smaller --learning-rate");
+}
+
+/* Drawn in all. */
+static double completions_of(const simulate_options *options, const sim_recipe *recipe)
+{
+    return (double)options->repetitions * (double)recipe->steps * (double)recipe->groups *
+           (double)recipe->group_size * (options->plain ? 1.0 : 2.0);
+}
+
 static void write_json(const simulate_options *options, const context *c, const simulation *self,
                        text *out)
 {
     const sim_recipe *recipe = &self->recipe;
     text error = {0};
-    if (self->diverged > 0) {
-        text_format(&error,
-                    "%lld of %lld runs left the numbers: expected a smaller --learning-rate",
-                    (long long)self->diverged, (long long)options->repetitions);
+    if (is_lost(self)) {
+        say_why_lost(options, self, &error);
     }
     const outcome told = {.error = error.bytes,
                           .estimator = word_of(ESTIMATORS, recipe->estimator),
@@ -420,10 +539,9 @@ static void write_json(const simulate_options *options, const context *c, const 
                           .simulation = *self,
                           .inside = count_inside(self, c->outcomes),
                           .repetitions = options->repetitions,
-                          .completions = options->repetitions * recipe->steps * recipe->groups *
-                                         recipe->group_size * (options->plain ? 1 : 2),
+                          .completions = (int64_t)fmin(completions_of(options, recipe), 9e18),
                           .level = options->level};
-    json_start(out, c->id, self->diverged > 0 ? "diverged" : "ok");
+    json_start(out, c->id, is_lost(self) ? "diverged" : "ok");
     json_fields(out, ERROR_FIELDS, &told, 0);
     json_fields(out, CONTEXT_LABELS, c, c->outcomes);
     json_fields(out, FIELDS, &told, c->outcomes);
@@ -478,11 +596,10 @@ static void write_table(const simulate_options *options, const context *c, const
     } else {
         text_string(out, "nothing to predict\n");
     }
-    if (self->diverged > 0) {
-        text_format(
-            out,
-            "  %lld of %lld runs diverged: they left the numbers (a smaller --learning-rate?)\n",
-            (long long)self->diverged, (long long)options->repetitions);
+    if (is_lost(self)) {
+        text_string(out, "  ");
+        say_why_lost(options, self, out);
+        text_string(out, "\n");
     }
     if (self->foldings < SETTLED) {
         text_format(out,
@@ -532,13 +649,14 @@ static grpoalign_status run_both(const simulate_options *options, const context 
                                  const double *reference, simulation *self, grpoalign_error *error)
 {
     grpoalign_status status = predict(c, self, error);
-    if (status >= 0 && !train(options, c, reference, self)) {
-        status = GRPOALIGN_ERR_MEMORY;
+    if (status >= 0) {
+        status = train(options, c, reference, self);
         (void)snprintf(error->message, sizeof error->message, "out of memory");
     }
-    self->foldings = self->has_prediction ? -self->predicted.report.rate *
-                                                time_before_average(options, &self->recipe)
-                                          : NAN;
+    self->foldings =
+        status >= 0 && self->has_prediction
+            ? -self->predicted.report.rate * time_before_average(options, &self->recipe)
+            : NAN;
     return status;
 }
 
@@ -570,9 +688,22 @@ static int act(void *user, const context *self, const reply *to)
     } else {
         (to->how->format == FORMAT_TABLE ? write_table : write_json)(options, self, &done, to->out);
     }
-    int went_well = status >= 0 && done.diverged == 0;
+    int went_well = status >= 0 && !is_lost(&done);
     simulation_free(&done);
     return went_well;
+}
+
+/* Drawing, once where a divisor serves a group and once per member where each has its own; and the
+ * steps, which go over all outcomes. */
+static double cost(void *user, const context *self)
+{
+    const double draw = 3e-8, visit = 1e-8, move = 5e-8;
+    const simulate_options *options = user;
+    sim_recipe recipe = recipe_of(options, self);
+    double drawn = completions_of(options, &recipe), members = (double)recipe.group_size;
+    double moves = drawn / ((double)recipe.groups * members) * (double)recipe.inner_steps;
+    return drawn * (draw + (recipe.scale == OVER_STD_OF_OTHERS ? visit * members : 0.0)) +
+           moves * move * (double)self->outcomes;
 }
 
 int command_simulate(int argc, char **argv)
@@ -617,7 +748,12 @@ int command_simulate(int argc, char **argv)
                             .repetitions = 16,
                             .level = 0.95,
                             .seed = 1};
-    const action simulate_action = {
-        .command = "simulate", .help = HELP, .options = options, .act = act, .user = &own};
+    const action simulate_action = {.command = "simulate",
+                                    .help = HELP,
+                                    .options = options,
+                                    .prepare = imply_penalty,
+                                    .cost = cost,
+                                    .act = act,
+                                    .user = &own};
     return run_contexts(&simulate_action, argc, argv);
 }

@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "commands/commands.h"
+#include "commands/cost.h"
 #include "commands/run.h"
 #include "output/plot.h"
 
@@ -447,7 +448,7 @@ static int finish(void *user, int whole, text *wrong)
 
 typedef struct work {
     const sweep *sweep;
-    const problem *problem;
+    problem *problem;
     cell *cell;
     const reply *to;
     grpoalign_error *error;
@@ -474,8 +475,9 @@ static grpoalign_status write_solution(const work *self, const grpoalign_solutio
 static grpoalign_status along_path(const work *self, const double *betas, int64_t count)
 {
     grpoalign_points *path = NULL;
+    const grpoalign_solve_options how = problem_solve_options(self->problem);
     grpoalign_status status =
-        grpoalign_points_new_path(self->problem->handle, betas, count, NULL, &path, self->error);
+        grpoalign_points_new_path(self->problem->handle, betas, count, &how, &path, self->error);
     self->cell->points = self->cell->complete = -1;
     self->cell->from_reference = 1;
     for (int64_t k = 0; status >= 0 && k < count; k++) {
@@ -489,7 +491,8 @@ static grpoalign_status along_path(const work *self, const double *betas, int64_
 static grpoalign_status write_end(const work *self, double beta)
 {
     grpoalign_solution *end = NULL;
-    grpoalign_status status = grpoalign_solve(self->problem->handle, beta, NULL, &end, self->error);
+    const grpoalign_solve_options how = problem_solve_options(self->problem);
+    grpoalign_status status = grpoalign_solve(self->problem->handle, beta, &how, &end, self->error);
     self->cell->point = -1;
     self->cell->from_reference = 1;
     if (status >= 0) {
@@ -501,11 +504,12 @@ static grpoalign_status write_end(const work *self, double beta)
 
 static grpoalign_status all_points(const work *self, const double *betas, int64_t count)
 {
+    const grpoalign_solve_options how = problem_solve_options(self->problem);
     grpoalign_status status = GRPOALIGN_OK;
     for (int64_t i = 0; status >= 0 && i < count; i++) {
         grpoalign_points *points = NULL;
         cell *here = self->cell;
-        status = grpoalign_points_new(self->problem->handle, betas[i], NULL, &points, self->error);
+        status = grpoalign_points_new(self->problem->handle, betas[i], &how, &points, self->error);
         here->points = grpoalign_points_count(points);
         here->complete = grpoalign_points_complete(points);
         for (here->point = 0; status >= 0 && here->point < here->points; here->point++) {
@@ -526,12 +530,13 @@ static grpoalign_status curve(const work *self, const grid *betas)
     const double resolution = 0.01;
     double low = INFINITY, high = 0.0;
     grpoalign_points *points = NULL;
+    const grpoalign_solve_options how = problem_solve_options(self->problem);
     for (int64_t i = 0; i < betas->count; i++) {
         low = fmin(low, betas->values[i]);
         high = fmax(high, betas->values[i]);
     }
     grpoalign_status status = grpoalign_points_new_curve(self->problem->handle, low, high,
-                                                         resolution, NULL, &points, self->error);
+                                                         resolution, &how, &points, self->error);
     for (int64_t k = 0; status >= 0 && k < grpoalign_points_count(points); k++) {
         result r = {0};
         status = result_take(&r, self->problem, grpoalign_points_solution(points, k), self->error);
@@ -593,6 +598,15 @@ static int act(void *user, const context *self, const reply *to)
     return status >= 0;
 }
 
+/* Of all cells, as if each were the first; those of large groups make up for those of small. */
+static double cost(void *user, const context *self)
+{
+    const sweep *what = user;
+    double cells =
+        (double)combinations(what) * (double)at_least_one(what->axes[AXIS_BETA].grid.count);
+    return cells * (what->all ? cost_of_points : cost_of_solving)(self);
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static int begin(void *user, int format, text *out, text *wrong)
@@ -647,6 +661,7 @@ int command_sweep(int argc, char **argv)
                                  .formats = formats,
                                  .begin = begin,
                                  .prepare = prepare,
+                                 .cost = cost,
                                  .act = act,
                                  .collect = collect,
                                  .finish = finish,

@@ -19,6 +19,13 @@ void context_free(context *self)
     memset(self, 0, sizeof *self);
 }
 
+void context_imply(context *self)
+{
+    if (self->margins != NULL && !is_given(&self->settings, SETTING_MODEL)) {
+        setting_give(&self->settings, SETTING_MODEL, MODEL_PAIRWISE);
+    }
+}
+
 /* What is wrong with the data, for the model. */
 static const char *data_clash(const context *c)
 {

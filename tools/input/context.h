@@ -6,11 +6,14 @@
 
 #include <stdint.h>
 
+#include "base/deadline.h"
 #include "input/settings.h"
 
 typedef struct context {
     char *id; /* JSON text, or NULL */
     settings settings;
+    double seconds; /* that it may take; 0: no end */
+    deadline until; /* what that comes to */
     int64_t outcomes;
     char **labels; /* outcomes names, or NULL */
     double *reference, *reference_logprobs;
@@ -21,6 +24,9 @@ typedef struct context {
 } context;
 
 void context_free(context *self);
+
+/* Gives the model where the data leave no choice. */
+void context_imply(context *self);
 
 /* What contradicts what, or is missing; NULL when all is well. */
 const char *context_contradiction(const context *self);

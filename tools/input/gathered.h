@@ -19,9 +19,11 @@ enum { GIVEN_NOTHING, GIVEN_REFERENCE, GIVEN_LOGPROBS };
 /* All zeros: no rows. */
 typedef struct gathered {
     names outcomes;
-    list entries; /* of entry */
-    long line;    /* of the first row */
-    fault wrong;  /* why the context cannot be built, if anything */
+    list entries;           /* of entry */
+    const char *name;       /* of the file of the first row */
+    long line;              /* of the first row */
+    fault wrong;            /* why the context cannot be built, if anything, */
+    const char *wrong_name; /* and in which file; NULL: after all of them */
 } gathered;
 
 /* Fills in the data and the labels of a context. Returns 0 when something is wrong; `line` is then

@@ -150,29 +150,68 @@ static int read_setting(reader *r, setting_id id, const char *key, const json_t 
     return good;
 }
 
-/* wins[i][j] = how often i beat j, into margins. */
-static int margins_from_wins(reader *r, double *wins, int64_t n)
+/* ---- preferences ----------------------------------------------------------------------------- */
+
+/* Margins are antisymmetric to this, as the library has it; on the diagonal that is twice one. */
+static const double SAME_MARGIN = 0.5e-9;
+
+/* Nothing is preferred to itself, or plays itself. */
+static int check_diagonal(reader *r, const char *status, const char *key, const double *matrix,
+                          int64_t n, double tolerance)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (!(fabs(matrix[i * n + i]) <= tolerance)) {
+            return FAIL(r, status, "%s[%lld][%lld] is %g: expected 0, an outcome against itself",
+                        key, (long long)i, (long long)i, matrix[i * n + i]);
+        }
+    }
+    return 1;
+}
+
+static int check_counts(reader *r, const char *key, const double *counts, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < n; j++) {
-            if (!(wins[i * n + j] >= 0.0)) {
-                return FAIL(r, "value", "wins[%lld][%lld] is %g: expected a count >= 0",
-                            (long long)i, (long long)j, wins[i * n + j]);
+            if (!(counts[i * n + j] >= 0.0)) {
+                return FAIL(r, "value", "%s[%lld][%lld] is %g: expected a count >= 0", key,
+                            (long long)i, (long long)j, counts[i * n + j]);
             }
         }
     }
+    return check_diagonal(r, "value", key, counts, n, 0.0);
+}
+
+static int check_ties(reader *r, const double *ties, int64_t n)
+{
+    if (!check_counts(r, "ties", ties, n)) {
+        return 0;
+    }
     for (int64_t i = 0; i < n; i++) {
-        wins[i * n + i] = 0.0;
         for (int64_t j = 0; j < i; j++) {
-            double up = wins[i * n + j], down = wins[j * n + i];
-            /* Halves, so that the largest counts do not overflow. */
-            double played = 0.5 * up + 0.5 * down;
-            double margin = played > 0.0 ? (0.5 * up - 0.5 * down) / played : 0.0;
+            if (ties[i * n + j] != ties[j * n + i]) {
+                return FAIL(r, "value",
+                            "ties[%lld][%lld] is %g and ties[%lld][%lld] is %g: expected the same",
+                            (long long)i, (long long)j, ties[i * n + j], (long long)j, (long long)i,
+                            ties[j * n + i]);
+            }
+        }
+    }
+    return 1;
+}
+
+/* wins[i][j] = how often i beat j, into margins; ties, or NULL, count half to each. */
+static void margins_from_wins(double *wins, const double *ties, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < i; j++) {
+            /* Quarters, so that the largest counts do not overflow. */
+            double up = 0.25 * wins[i * n + j], down = 0.25 * wins[j * n + i];
+            double played = up + down + (ties != NULL ? 0.25 * ties[i * n + j] : 0.0);
+            double margin = played > 0.0 ? (up - down) / played : 0.0;
             wins[i * n + j] = margin;
             wins[j * n + i] = -margin;
         }
     }
-    return 1;
 }
 
 /* ---- data ------------------------------------------------------------------------------------ */
@@ -183,16 +222,25 @@ enum { OUTCOMES_LONG = 1, SQUARE, LEVELS_LONG, OUTCOMES_X_LEVELS };
 static const struct {
     const char *key;
     int shape;
-    size_t field; /* of the context */
+    size_t field; /* of the context; 0: it is not kept */
 } DATA[] = {{"margins", SQUARE, offsetof(context, margins)},
             {"wins", SQUARE, offsetof(context, margins)},
+            {"ties", SQUARE, 0},
             {"support", LEVELS_LONG, offsetof(context, support)},
             {"rewards", OUTCOMES_LONG, offsetof(context, rewards)},
             {"distribution", OUTCOMES_X_LEVELS, offsetof(context, distribution)},
             {"reward_variances", OUTCOMES_LONG, offsetof(context, reward_variances)},
             {"reference", OUTCOMES_LONG, offsetof(context, reference)},
             {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)}};
-enum { MARGINS, WINS, SUPPORT, REWARDS, DISTRIBUTION, DATA_COUNT = sizeof DATA / sizeof *DATA };
+enum {
+    MARGINS,
+    WINS,
+    TIES,
+    SUPPORT,
+    REWARDS,
+    DISTRIBUTION,
+    DATA_COUNT = sizeof DATA / sizeof *DATA
+};
 
 /* What a key held. */
 typedef struct datum {
@@ -231,6 +279,9 @@ static int check_shapes(reader *r, const datum *data)
         return FAIL(r, "contradiction",
                     "margins and wins contradict each other: expected one of them");
     }
+    if (data[TIES].numbers != NULL && data[WINS].numbers == NULL) {
+        return FAIL(r, "contradiction", "ties belong to wins: wins is missing");
+    }
     if ((support->numbers != NULL) != (distribution->numbers != NULL)) {
         return FAIL(r, "contradiction", "support and distribution belong together: %s is missing",
                     support->numbers != NULL ? "distribution" : "support");
@@ -259,12 +310,19 @@ static int check_shapes(reader *r, const datum *data)
 static int take_data(reader *r, datum *data)
 {
     context *c = r->context;
+    double *margins = data[MARGINS].numbers, *wins = data[WINS].numbers, *ties = data[TIES].numbers;
     if (!check_shapes(r, data) ||
-        (data[WINS].numbers != NULL && !margins_from_wins(r, data[WINS].numbers, c->outcomes))) {
+        (margins != NULL &&
+         !check_diagonal(r, "antisymmetry", "margins", margins, c->outcomes, SAME_MARGIN)) ||
+        (wins != NULL && !check_counts(r, "wins", wins, c->outcomes)) ||
+        (ties != NULL && !check_ties(r, ties, c->outcomes))) {
         return 0;
     }
+    if (wins != NULL) {
+        margins_from_wins(wins, ties, c->outcomes);
+    }
     for (int k = 0; k < DATA_COUNT; k++) {
-        if (data[k].numbers != NULL) {
+        if (data[k].numbers != NULL && DATA[k].field != 0) {
             *(double **)((char *)c + DATA[k].field) = data[k].numbers;
             data[k].numbers = NULL;
         }
@@ -321,17 +379,64 @@ static int read_object(reader *r, json_t *object)
     return good;
 }
 
+/* ---- what a record takes --------------------------------------------------------------------- */
+
+/* Bytes of a tree of jansson's, from above, with what malloc adds and what growing arrays leave
+ * behind: a value and its place in an array; an array and an object with their first value; a
+ * string, or a key, without its characters. */
+enum { VALUE_BYTES = 56, ARRAY_BYTES = 200, OBJECT_BYTES = 480, STRING_BYTES = 120 };
+
+typedef struct size {
+    size_t bytes, depth;
+} size;
+
+/* The tree that a line makes at most, by the bytes that open and part its values. */
+static size size_of(const text *line)
+{
+    size found = {0, 0};
+    size_t depth = 0;
+    int quoted = 0;
+    for (const char *c = line->bytes, *end = c + line->length; c < end; c++) {
+        if (quoted) {
+            found.bytes++;
+            quoted = *c != '"';
+            c += *c == '\\'; /* what follows ends no string */
+            continue;
+        }
+        quoted = *c == '"';
+        depth += *c == '[' || *c == '{';
+        depth -= (*c == ']' || *c == '}') && depth > 0;
+        found.depth = depth > found.depth ? depth : found.depth;
+        found.bytes += *c == ','   ? VALUE_BYTES
+                       : *c == '[' ? ARRAY_BYTES
+                       : *c == '{' ? OBJECT_BYTES
+                       : *c == '"' ? STRING_BYTES
+                                   : 0;
+    }
+    return found;
+}
+
+static int is_small_enough(reader *r, const text *line)
+{
+    size found = size_of(line);
+    if (found.depth > RECORD_MOST_DEPTH) {
+        return FAIL(r, "too_large", "the record is nested %zu deep: expected at most %d",
+                    found.depth, RECORD_MOST_DEPTH);
+    }
+    if (found.bytes > RECORD_MOST_TREE) {
+        return FAIL(r, "too_large", "the record would take %zu MiB: expected at most %zu MiB",
+                    found.bytes >> 20, RECORD_MOST_TREE >> 20);
+    }
+    return 1;
+}
+
 int record_parse(const text *line, context *out, const char **status, text *message)
 {
     reader r = {out, status, message};
     json_error_t error;
-    size_t values = 1;
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < line->length; i++) {
-        values += line->bytes[i] == ',';
-    }
-    if (values > RECORD_MOST_VALUES) {
-        return FAIL(&r, "too_large", "the record has more than %zu values", RECORD_MOST_VALUES);
+    if (!is_small_enough(&r, line)) {
+        return 0;
     }
     json_t *object = json_loadb(line->bytes, line->length, JSON_REJECT_DUPLICATES, &error);
     if (object == NULL && strstr(error.text, "too big integer") != NULL) {

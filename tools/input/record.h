@@ -5,10 +5,11 @@
 #include "base/text.h"
 #include "input/context.h"
 
-/* A record longer than this, or with more values, is refused before it is parsed: memory stays
- * bounded. */
-#define RECORD_MOST_BYTES  ((size_t)256 << 20)
-#define RECORD_MOST_VALUES ((size_t)20 << 20)
+/* A record longer than this, or nested deeper, or whose tree takes more memory, is refused before
+ * it is parsed. */
+#define RECORD_MOST_BYTES ((size_t)256 << 20)
+#define RECORD_MOST_TREE  ((size_t)512 << 20)
+enum { RECORD_MOST_DEPTH = 64 };
 
 /*
  * Parses one line into a context. On failure returns 0, with the status name in *status, the reason

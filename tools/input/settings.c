@@ -29,12 +29,12 @@ static const choice ZERO_VARIANCES[] = {
 static int read_penalty(void *into, const char *value, text *expected)
 {
     enum { MOST = 63 };
-    choice list[MOST + 1] = {{NULL, 0}};
+    choice words[MOST + 1] = {{NULL, 0}};
     int32_t kind = 0;
     for (int k = 0; k < MOST && (kind = grpoalign_penalty_kind_at(k)) != 0; k++) {
-        list[k] = (choice){grpoalign_penalty_name(kind), kind};
+        words[k] = (choice){grpoalign_penalty_name(kind), kind};
     }
-    return choose(list, value, into, expected);
+    return choose(words, value, into, expected);
 }
 
 static int read_preset(void *into, const char *value, text *expected)
@@ -338,14 +338,14 @@ static void imply_baseline(settings *self)
     }
 }
 
-void settings_fill_preset(settings *self, int has_margins)
+void settings_fill_preset(settings *self)
 {
     grpoalign_convention preset = self->preset;
     if (!is_given(self, SETTING_PRESET)) {
         return;
     }
     if (!is_given(self, SETTING_MODEL)) {
-        setting_give(self, SETTING_MODEL, has_margins ? MODEL_PAIRWISE : MODEL_GROUP);
+        setting_give(self, SETTING_MODEL, MODEL_GROUP);
     }
     /* Where the KL term is off by default it is the trainer's only once a beta is given. */
     if (preset.beta == 0.0 && !is_given(self, SETTING_BETA)) {

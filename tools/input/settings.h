@@ -73,7 +73,7 @@ void settings_fill(settings *self, const settings *other);
 
 /* Takes from the preset what is still missing, as far as it goes with the rest: the epsilon of
  * another scale does not. */
-void settings_fill_preset(settings *self, int has_margins);
+void settings_fill_preset(settings *self);
 
 /* Gives another scale, and takes back what does not belong to it. */
 void settings_rescale(settings *self, int32_t scale);

@@ -9,7 +9,8 @@
 #include "input/rows.h"
 
 typedef struct table {
-    rows rows;
+    rows rows; /* of the file at hand */
+    const char *name;
     const table_source *source;
     int counted; /* battles already added up */
     /* positions of the columns, -1 where absent */
@@ -73,6 +74,7 @@ static void find_columns(void *user)
 {
     table *self = user;
     const columns *wanted = self->source->wanted;
+    self->counted = 0;
     self->prompt = self->reward = self->logprob = self->outcome = self->count = self->reference =
         self->first = self->second = self->winner = self->wins = self->losses = self->ties = -1;
     if (self->source->battles) {
@@ -196,13 +198,19 @@ static void take_row(void *user)
     if (into == NULL) {
         return;
     }
-    into->line = into->line == 0 ? self->rows.line : into->line;
+    if (into->line == 0) {
+        into->line = self->rows.line;
+        into->name = self->name;
+    }
     if (self->rows.count != (int64_t)self->rows.header.keys.count) {
         fault_add(&into->wrong, self->rows.line, "shape",
                   "the row has %lld fields: expected %zu as in the header",
                   (long long)self->rows.count, self->rows.header.keys.count);
     } else {
         (self->source->battles ? take_battle : take_rollout)(self, into);
+    }
+    if (into->wrong.status != NULL && into->wrong_name == NULL) {
+        into->wrong_name = self->name;
     }
 }
 
@@ -239,7 +247,8 @@ static int hand_on(table *self, size_t at)
         built.id = id.bytes;
     }
     int good = build(self, g, &built);
-    text_format(&place, "%s:%ld", source->name, good ? g->line : g->wrong.line);
+    const char *wrong_name = g->wrong_name != NULL ? g->wrong_name : self->name;
+    text_format(&place, "%s:%ld", good ? g->name : wrong_name, good ? g->line : g->wrong.line);
     int more = source->sink(source->user, &built, place.bytes, good ? NULL : g->wrong.status,
                             good ? NULL : g->wrong.message.bytes);
     context_free(&built);
@@ -247,27 +256,37 @@ static int hand_on(table *self, size_t at)
     return more;
 }
 
-int read_table(FILE *file, const table_source *source)
+/* Reads the rows of a file. Returns 0, having said why, when it cannot be read. */
+static int read_rows(table *self, const table_file *from)
+{
+    context nothing = {.id = NULL};
+    rows_free(&self->rows);
+    self->name = from->name;
+    self->rows = (rows){.on_header = find_columns, .on_row = take_row, .user = self};
+    rows_read(&self->rows, from->file);
+    const fault *fatal = &self->rows.fatal;
+    if (fatal->status != NULL) {
+        text place = {0};
+        text_format(&place, "%s:%ld", from->name, fatal->line);
+        (void)self->source->sink(self->source->user, &nothing, place.bytes, fatal->status,
+                                 fatal->message.bytes);
+        text_free(&place);
+    }
+    return fatal->status == NULL;
+}
+
+int read_table(const table_file *files, int count, const table_source *source)
 {
     table *self = calloc(1, sizeof *self);
     context nothing = {.id = NULL};
+    int whole = 1;
     if (self == NULL) {
-        (void)source->sink(source->user, &nothing, source->name, "memory", "out of memory");
+        (void)source->sink(source->user, &nothing, files[0].name, "memory", "out of memory");
         return 0;
     }
     self->source = source;
-    self->rows.on_header = find_columns;
-    self->rows.on_row = take_row;
-    self->rows.user = self;
-    rows_read(&self->rows, file);
-    const fault *fatal = &self->rows.fatal;
-    int whole = fatal->status == NULL;
-    if (!whole) {
-        text place = {0};
-        text_format(&place, "%s:%ld", source->name, fatal->line);
-        (void)source->sink(source->user, &nothing, place.bytes, fatal->status,
-                           fatal->message.bytes);
-        text_free(&place);
+    for (int i = 0; whole && i < count; i++) {
+        whole = read_rows(self, &files[i]);
     }
     for (size_t i = 0; i < self->contexts.count; i++) {
         whole = whole && hand_on(self, i);

@@ -20,18 +20,22 @@ typedef int (*context_sink)(void *user, context *context, const char *place, con
 /* What a table holds, and where it goes. */
 typedef struct table_source {
     int battles; /* else rollouts */
-    const char *name;
     const columns *wanted;
     const settings *defaults;
     context_sink sink;
     void *user;
 } table_source;
 
+/* A table may be spread over files, each with its own header. */
+typedef struct table_file {
+    FILE *file;
+    const char *name;
+} table_file;
+
 /*
  * Reads a whole table and hands on its contexts, which the sink may keep the contents of (they are
- * freed afterwards otherwise). Returns 0 when the table itself could not be read; the sink was then
- * told why.
+ * freed afterwards otherwise). Returns 0 when a file could not be read; the sink was then told why.
  */
-int read_table(FILE *file, const table_source *source);
+int read_table(const table_file *files, int count, const table_source *source);
 
 #endif

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/output.h"
+
 static plot_series *series_at(const plot *self, size_t k)
 {
     return (plot_series *)self->series.items + k;
@@ -284,11 +286,13 @@ static int open_beside(const char *file, text *name, text *wrong)
 int plot_check(const char *file, text *wrong)
 {
     text name = {0};
+    output_hold();
     int made = open_beside(file, &name, wrong);
     if (made >= 0) {
         (void)close(made);
         (void)remove(name.bytes);
     }
+    output_release(NULL);
     text_free(&name);
     return made >= 0;
 }
@@ -307,10 +311,14 @@ int plot_write(const plot *self, const char *file, text *wrong)
         return 0;
     }
     script(self, &commands);
+    output_hold();
     int made = commands.failed ? -1 : open_beside(file, &temporary, wrong);
+    output_release(made >= 0 ? temporary.bytes : NULL);
+    int drawn = made >= 0 && draw(&commands, made, wrong);
+    output_hold();
     if (commands.failed) {
         text_format(wrong, "%s is not written: out of memory", file);
-    } else if (made >= 0 && draw(&commands, made, wrong)) {
+    } else if (drawn) {
         good = rename(temporary.bytes, file) == 0;
         if (!good) {
             text_format(wrong, "%s cannot be written: %s", file, strerror(errno));
@@ -322,6 +330,7 @@ int plot_write(const plot *self, const char *file, text *wrong)
             (void)remove(temporary.bytes);
         }
     }
+    output_release(NULL);
     text_free(&commands);
     text_free(&temporary);
     return good;

@@ -91,7 +91,8 @@ grpoalign_status result_solve(result *self, const context *c, grpoalign_error *e
     grpoalign_solution *solution = NULL;
     grpoalign_status status = problem_open(&p, c, error);
     if (status >= 0) {
-        status = grpoalign_solve(p.handle, p.beta, NULL, &solution, error);
+        const grpoalign_solve_options how = problem_solve_options(&p);
+        status = grpoalign_solve(p.handle, p.beta, &how, &solution, error);
     }
     if (status >= 0) {
         status = result_take(self, &p, solution, error);

@@ -47,7 +47,8 @@ void write_error(const reply *to, const char *id, const char *status, const char
     text_free(&message);
 }
 
-/* The library names its arguments; a record's keys are called otherwise here and there. */
+/* The library names its arguments; a record's keys are called otherwise here and there. Nothing
+ * but the end of its time stops an answer. */
 void write_library_error(const reply *to, const char *id, grpoalign_status status,
                          const char *message)
 {
@@ -57,6 +58,7 @@ void write_library_error(const reply *to, const char *id, grpoalign_status statu
                  {"probabilities", "reference"},
                  {"variances", "reward_variances"}};
     const char *key = "";
+    message = status == GRPOALIGN_ERR_CANCELLED ? "it takes longer than --timeout allows" : message;
     for (size_t i = 0; i < sizeof names / sizeof *names && *key == '\0'; i++) {
         size_t length = strlen(names[i].argument);
         if (strncmp(message, names[i].argument, length) == 0) {

@@ -63,6 +63,9 @@ static double over_std(const sim_recipe *recipe, const moments *m, double centre
                           : centred / (std + recipe->epsilon * m->factor);
 }
 
+/* Large groups take long where each member has a divisor of its own. */
+enum { MEMBERS_BETWEEN_LOOKS = 8 };
+
 int normalise(const sim_recipe *recipe, const double *rewards, double *advantages)
 {
     int64_t size = recipe->group_size;
@@ -70,6 +73,9 @@ int normalise(const sim_recipe *recipe, const double *rewards, double *advantage
     moments all = moments_of(rewards, size, -1);
     for (int64_t i = 0; i < size; i++) {
         if (recipe->scale == OVER_STD_OF_OTHERS) {
+            if (i % MEMBERS_BETWEEN_LOOKS == 0 && deadline_passed(&recipe->until)) {
+                break; /* the batch is not used then */
+            }
             moments others = moments_of(rewards, size, i);
             double centred = measured(&others, rewards[i]) - others.mean;
             /* Two others have the sample std; one alone, or equal ones, divide by nothing. */

@@ -67,7 +67,7 @@ void intervals(const double *runs, int64_t repetitions, int64_t n, double level,
         }
         double half = quantile * sqrt(squares / (double)(repetitions - 1) / (double)repetitions);
         mean[o] = sum;
-        low[o] = sum - half < 0.0 ? 0.0 : sum - half; /* NaN stays NaN */
-        high[o] = sum + half > 1.0 ? 1.0 : sum + half;
+        low[o] = sum - half;
+        high[o] = sum + half;
     }
 }

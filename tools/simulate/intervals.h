@@ -6,8 +6,9 @@
 
 /*
  * Means over the runs, and intervals that hold together with the level (Sidak; of two probabilities
- * that sum to 1 one is the other), by Student's distribution.
- * runs: repetitions x n probabilities; mean, low, high: n each.
+ * that sum to 1 one is the other), by Student's distribution. They may reach beyond what runs can
+ * give.
+ * runs: repetitions x n numbers; mean, low, high: n each.
  */
 void intervals(const double *runs, int64_t repetitions, int64_t n, double level, double *mean,
                double *low, double *high);

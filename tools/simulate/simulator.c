@@ -115,6 +115,10 @@ static int sample_group(trainer *t)
     return spread || !recipe->drops;
 }
 
+/* Groups between two looks at the clock. */
+enum { BETWEEN_LOOKS = 64 };
+
+/* A batch that takes too long is left unfinished. */
 static void sample_batch(trainer *t)
 {
     size_t bytes = (size_t)t->task->outcomes * sizeof(double);
@@ -126,6 +130,9 @@ static void sample_batch(trainer *t)
     memcpy(t->old_policy, t->policy, bytes);
     t->kept = 0;
     for (int64_t g = 0; g < t->recipe->groups; g++) {
+        if (g % BETWEEN_LOOKS == 0 && deadline_passed(&t->recipe->until)) {
+            return;
+        }
         if (!sample_group(t)) {
             continue;
         }
@@ -264,12 +271,16 @@ int simulate(const sim_task *task, const sim_recipe *recipe, sim_outcome *out)
     if (good) {
         softmax(&t);
     }
-    out->diverged = 0;
+    out->diverged = out->given_up = 0;
     for (int64_t s = 0; good && s < recipe->steps; s++) {
         double rate = sim_learning_rate(recipe, s);
         sample_batch(&t);
         for (int64_t k = 0; k < recipe->inner_steps; k++) {
             step(&t, rate);
+        }
+        if (deadline_passed(&recipe->until)) {
+            out->given_up = 1;
+            break;
         }
         if (!has_numbers(&t)) {
             out->diverged = 1;
@@ -287,9 +298,10 @@ int simulate(const sim_task *task, const sim_recipe *recipe, sim_outcome *out)
         out->last[o] = out->diverged ? NAN : t.policy[o];
     }
     if (good) {
-        double completions = (double)(recipe->steps * recipe->groups * recipe->group_size);
+        double groups = (double)recipe->steps * (double)recipe->groups;
+        double completions = groups * (double)recipe->group_size;
         out->clipped = t.clipped / (completions * (double)recipe->inner_steps);
-        out->silent = (double)t.silent / (double)(recipe->steps * recipe->groups);
+        out->silent = (double)t.silent / groups;
     }
     trainer_free(&t);
     return good;

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "base/deadline.h"
+
 /* Estimators of the divergence of a completion, l = log pi/pi_ref: k1 = l, k2 = l^2/2, k3 = exp(-l)
  * - 1 + l, |l|. */
 enum { KL_NONE, KL_K1, KL_K2, KL_K3, KL_ABS };
@@ -49,6 +51,7 @@ typedef struct sim_recipe {
     int32_t schedule;
     double average_from; /* share of the steps after which policies are averaged */
     uint64_t seed;
+    deadline until; /* when to give up */
 } sim_recipe;
 
 typedef struct sim_outcome {
@@ -57,6 +60,7 @@ typedef struct sim_outcome {
     double clipped;  /* share of the completions whose gradient was clipped */
     double silent;   /* share of groups without spread */
     int diverged;    /* a logit left the numbers; the policies are NaN */
+    int given_up;    /* its time was over; nothing else here counts */
 } sim_outcome;
 
 /* The learning rate of a step, counted from 0. */
