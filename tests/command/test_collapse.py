@@ -1,4 +1,6 @@
-"""Large groups with direct KL below the critical beta: no stationary policy, and the command says so."""
+"""Large groups with direct KL below the critical beta: no stationary policy, and the command says
+so."""
+
 import json
 import sys
 
@@ -17,7 +19,9 @@ def main(path):
         best = max(record["rewards"])
         elsewhere = sum(p for p, r in zip(result["policy"], record["rewards"]) if r != best)
         checks.that(result["status"] == "collapsed", "%s: %s" % (record["id"], result["status"]))
-        checks.that(elsewhere == 0.0, "%s: %g outside the best outcomes" % (record["id"], elsewhere))
+        checks.that(
+            elsewhere == 0.0, "%s: %g outside the best outcomes" % (record["id"], elsewhere)
+        )
     return checks.close()
 
 

@@ -1,4 +1,6 @@
-"""Golden answers of 40 digits, through the command: policies within 1e-10, advantages within 1e-9 relative to max(1, |u|)."""
+"""Golden answers of 40 digits, through the command: policies within 1e-10, advantages within 1e-9
+relative to max(1, |u|)."""
+
 import json
 import sys
 
@@ -14,7 +16,9 @@ def main(paths):
         for record in records:
             record.pop("note", None)
         status, results = harness.solve(records)
-        checks.that(status == 0 and len(results) == len(records), "%s: exit status %d" % (path, status))
+        checks.that(
+            status == 0 and len(results) == len(records), "%s: exit status %d" % (path, status)
+        )
         worst_policy = worst_advantage = 0.0
         for record, result in zip(records, results):
             where = "%s: %s" % (path, record["id"])
@@ -22,20 +26,37 @@ def main(paths):
                 checks.that(False, "%s: %s" % (where, result["error"]))
                 continue
             policy = max(abs(a - b) for a, b in zip(result["policy"], record["policy"]))
-            advantage = max(abs(a - b) / max(1.0, abs(b))
-                            for a, b in zip(result["advantage"], record["advantage"]))
-            worst_policy, worst_advantage = max(worst_policy, policy), max(worst_advantage, advantage)
+            advantage = max(
+                abs(a - b) / max(1.0, abs(b))
+                for a, b in zip(result["advantage"], record["advantage"])
+            )
+            worst_policy, worst_advantage = max(worst_policy, policy), max(
+                worst_advantage, advantage
+            )
             checks.that(result["id"] == record["id"], "%s: id %s" % (where, result["id"]))
             checks.that(policy <= 1e-10, "%s: policy off by %g" % (where, policy))
             checks.that(advantage <= 1e-9, "%s: advantage off by %g" % (where, advantage))
             # The estimate is honest: it may be too large, not too small.
-            checks.that(policy <= 10 * result["policy_error"] + 2e-13,
-                        "%s: policy off by %g, estimated %g" % (where, policy, result["policy_error"]))
-            checks.that(result["status"] in ("ok", "not_unique"), "%s: %s" % (where, result["status"]))
-        print("%s: %d records, largest error of a policy %.1e, of an advantage %.1e"
-              % (path, len(records), worst_policy, worst_advantage))
+            checks.that(
+                policy <= 10 * result["policy_error"] + 2e-13,
+                "%s: policy off by %g, estimated %g" % (where, policy, result["policy_error"]),
+            )
+            checks.that(
+                result["status"] in ("ok", "not_unique"), "%s: %s" % (where, result["status"])
+            )
+        print(
+            "%s: %d records, largest error of a policy %.1e, of an advantage %.1e"
+            % (path, len(records), worst_policy, worst_advantage)
+        )
     return checks.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main([harness.need_shared(*a.split("/")[1:]) if a.startswith("shared/") else a for a in sys.argv[1:]]))
+    sys.exit(
+        main(
+            [
+                harness.need_shared(*a.split("/")[1:]) if a.startswith("shared/") else a
+                for a in sys.argv[1:]
+            ]
+        )
+    )

@@ -1,4 +1,5 @@
 """Running the command and reading what it prints."""
+
 import json
 import os
 import subprocess
@@ -20,16 +21,21 @@ def need_shared(*parts):
 
 def run(arguments, text=None):
     """Exit status, standard output and standard error of `grpoalign arguments`."""
-    done = subprocess.run([COMMAND] + [str(a) for a in arguments], input=text, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
+    done = subprocess.run(
+        [COMMAND] + [str(a) for a in arguments],
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
 
 
 def solve(records, *options):
     """Exit status and results of `grpoalign solve`, for records that are objects or lines."""
     lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
-    status, out, err = run(["solve", "--format", "jsonl"] + list(options),
-                           ("\n".join(lines) + "\n").encode("utf-8"))
+    status, out, err = run(
+        ["solve", "--format", "jsonl"] + list(options), ("\n".join(lines) + "\n").encode("utf-8")
+    )
     if err:
         print(err, file=sys.stderr)
     return status, [json.loads(line) for line in out.splitlines()]
