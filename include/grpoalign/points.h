@@ -60,8 +60,8 @@ grpoalign_points_new(const grpoalign_problem *problem, double beta,
 /**
  * The folds with low <= beta <= high: the policies at which two stationary policies meet, so that
  * on one side of their beta there are two more than on the other. They come in the order met along
- * the curve from large beta on. Where a penalty empties an outcome the curve may have a corner; that
- * is no fold.
+ * the curve from large beta on. Where a penalty empties an outcome the curve may have a corner;
+ * that is no fold.
  *
  * low, high: 0 < low <= high, finite.
  * Complete where the problem has one unknown or always one solution, else the folds of the branch

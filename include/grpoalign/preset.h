@@ -38,8 +38,8 @@ typedef struct grpoalign_convention {
     int32_t zero_variance;
     double epsilon;
     int32_t penalty;      /* GRPOALIGN_PENALTY_*: what the trainer's KL term amounts to, on policy,
-                             where it is on and with the scale and baseline above (a placement before
-                             normalisation is KL_IN_REWARD with any other); NONE where it has no
+                             where it is on and with the scale and baseline above (a placement
+                             before normalisation is KL_IN_REWARD with any other); NONE where it has no
                              effect whatever beta is */
     int32_t group_size;   /* the trainer's default, or its examples'; 0 where it must be given */
     double beta;          /* the trainer's default; 0 where the KL term is off unless asked for; NaN

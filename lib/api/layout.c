@@ -1,4 +1,5 @@
-/* The layout of every struct of the ABI: the same on every platform. doc/architecture.md has the rules. */
+/* The layout of every struct of the ABI: the same on every platform. doc/architecture.md has the
+ * rules. */
 #include <stddef.h>
 
 #include <grpoalign/grpoalign.h>

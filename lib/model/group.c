@@ -731,8 +731,8 @@ static double constant_factor(const gra_convention *c, int exponent)
     return c->scale == GRPOALIGN_SCALE_STD && epsilon > 1e17 ? own / c->epsilon : 0.0;
 }
 
-/* The mean reward of each outcome less that of the best, which is returned, so that neither a common
- * shift nor a small gap costs digits; and the std within it. */
+/* The mean reward of each outcome less that of the best, which is returned, so that neither a
+ * common shift nor a small gap costs digits; and the std within it. */
 static double outcome_rewards(const double *support, int64_t k, const double *distribution,
                               int64_t n, int64_t stride, double *value, double *deviation)
 {

@@ -148,8 +148,8 @@ int gra_merge_equal_rows(const double *matrix, int64_t n, int64_t width, int64_t
  * are equal. */
 int gra_range_exponent(const double *rewards, int64_t n);
 
-/* reward * 2^-exponent; 0 for what is so near to 0 that it has too few digits to be divided by. NULL
- * on short memory. */
+/* reward * 2^-exponent; 0 for what is so near to 0 that it has too few digits to be divided by.
+ * NULL on short memory. */
 double *gra_scale_rewards(const double *rewards, int64_t n, int exponent, gra_arena *arena);
 
 /* Makes a game of affine advantages (borrowed), for who needs a game. */

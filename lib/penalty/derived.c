@@ -146,8 +146,8 @@ static double find_shift(const gra_penalty *self, const gra_class_reference *ref
 /* A slack that is the sum of two this much larger has lost digits that count. */
 static const double LOST_DIGITS = 16.0;
 
-/* Slacks are measured from the class whose probability moves most with its slack: its own slack then
- * has all its digits, and those of classes far from it need none. (It may hold little: under
+/* Slacks are measured from the class whose probability moves most with its slack: its own slack
+ * then has all its digits, and those of classes far from it need none. (It may hold little: under
  * chi-squared the others may have grown by 1e6, and move with 1e-6 of their slacks.) */
 static double respond_without_pole(const gra_penalty *self, const gra_class_reference *reference,
                                    double *slack, double *policy)
@@ -351,8 +351,8 @@ typedef struct meeting {
     double lambda, slope, log_mass;
 } meeting;
 
-/* The slack at the logarithm of a policy less what it should be: falling. It is the policy that must
- * have its digits, not its ratio to a tiny reference. */
+/* The slack at the logarithm of a policy less what it should be: falling. It is the policy that
+ * must have its digits, not its ratio to a tiny reference. */
 static double excess_slack(void *context, double log_policy)
 {
     const meeting *self = context;

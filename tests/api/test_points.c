@@ -101,8 +101,8 @@ static void points_of_known_binary_groups_are_all_found(void **state)
     assert_int_equal(grpoalign_points_complete(points), 1);
     grpoalign_points_free(points);
 
-    /* doc/theory.md, section 3.8: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at the
-     * critical beta. */
+    /* doc/theory.md, section 3.8: least gap 2 sqrt(1 + b^2)/b - 2 asinh(b) + logit(pi_ref) = 0 at
+     * the critical beta. */
     double beta = 0.0;
     CHECK_OK(critical_beta_of_parts(h.model, h.penalty, h.reference, &beta, NULL));
     assert_near(2.0 * sqrt(1.0 + beta * beta) / beta - 2.0 * asinh(beta) + log(0.1 / 0.9), 0.0,
