@@ -1,7 +1,6 @@
 #include "base/alloc.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { ALIGNMENT = 64, CHUNK_BYTES = 1 << 16 };
 
@@ -79,48 +78,6 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
     chunk->used += bytes;
     ASAN_UNPOISON_MEMORY_REGION(result, wanted);
     return result;
-}
-
-double *gra_arena_doubles(gra_arena *arena, int64_t count)
-{
-    return gra_arena_take(arena, count, sizeof(double));
-}
-
-double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, int64_t count)
-{
-    double *picked = gra_arena_doubles(arena, count);
-    for (int64_t k = 0; picked != NULL && k < count; k++) {
-        picked[k] = from[at[k]];
-    }
-    return picked;
-}
-
-double *gra_arena_rows(gra_arena *arena, const double *from, int64_t width, const int64_t *at,
-                       int64_t count)
-{
-    double *rows = gra_arena_doubles(arena, count * width);
-    for (int64_t i = 0; rows != NULL && i < count; i++) {
-        for (int64_t l = 0; l < width; l++) {
-            rows[i * width + l] = from != NULL ? from[at[i] * width + l] : (double)(at[i] == l);
-        }
-    }
-    return rows;
-}
-
-void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size)
-{
-    if (count < *capacity) {
-        return items;
-    }
-    int64_t room = 2 * *capacity + 8;
-    void *grown = gra_arena_take(arena, room, size);
-    if (grown != NULL) {
-        if (count > 0) {
-            memcpy(grown, items, (size_t)count * size);
-        }
-        *capacity = room;
-    }
-    return grown;
 }
 
 gra_arena_mark_t gra_arena_mark(const gra_arena *arena)

@@ -1,28 +1,48 @@
 /*
  * Short memory: whichever piece of memory a call cannot have, it says so, and never gives another
- * answer. The allocator below stands for base/alloc.c: every piece is one of its own, so that each
+ * answer; what it was to make is NULL, its input is as it was, nothing is lost, and the same call
+ * answers as before once there is memory.
+ *
+ * The allocator below stands for base/alloc.c. It is put in its place by the linker, because this
+ * program links the archive of objects that the library is made of: so the library itself has no
+ * hook for tests, and no state. Every piece is one of its own, those of arenas too, so that each
  * can be refused, and an address sanitizer knows the bounds of each.
+ *
+ * GRPOALIGN_TEST_MEMORY=whole refuses every piece of every call; else some at the start, then some
+ * of the others, in some of the calls: other ones for another GRPOALIGN_TEST_SEED.
  */
 #include "check.h"
 
 #include "base/alloc.h"
 
-/* ---- an allocator that fails once ------------------------------------------------------------ */
+/* ---- an allocator that refuses --------------------------------------------------------------- */
 
 struct gra_arena_chunk {
     gra_arena_chunk *previous;
     void *memory;
 };
 
-static long taken, refused = -1; /* pieces so far, and the number of the one that is not given */
+static long taken, live;     /* pieces asked for, and those that are not given back */
+static long refused = -1;    /* the number of the one that is not given; -1: none */
+static int refused_for_good; /* those after it are not given either */
 
 static void *take(int64_t count, size_t size)
 {
     size_t bytes;
-    if (taken++ == refused || count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes)) {
+    long number = taken++;
+    if ((refused >= 0 && (number == refused || (refused_for_good && number > refused))) ||
+        count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes)) {
         return NULL;
     }
-    return calloc(bytes > 0 ? bytes : 1, 1);
+    void *memory = calloc(bytes > 0 ? bytes : 1, 1);
+    live += memory != NULL;
+    return memory;
+}
+
+static void give_back(void *memory)
+{
+    live -= memory != NULL;
+    free(memory);
 }
 
 void *gra_alloc(int64_t count, size_t size)
@@ -32,7 +52,7 @@ void *gra_alloc(int64_t count, size_t size)
 
 void gra_release(void *pointer)
 {
-    free(pointer);
+    give_back(pointer);
 }
 
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
@@ -40,7 +60,7 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
     void *memory = take(count, size);
     gra_arena_chunk *chunk = memory != NULL ? malloc(sizeof *chunk) : NULL;
     if (chunk == NULL) {
-        free(memory);
+        give_back(memory);
         return NULL;
     }
     /* What an arena gives is not zero. */
@@ -49,48 +69,6 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
     chunk->memory = memory;
     arena->last = chunk;
     return memory;
-}
-
-double *gra_arena_doubles(gra_arena *arena, int64_t count)
-{
-    return gra_arena_take(arena, count, sizeof(double));
-}
-
-double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, int64_t count)
-{
-    double *out = gra_arena_doubles(arena, count);
-    for (int64_t i = 0; out != NULL && i < count; i++) {
-        out[i] = from[at[i]];
-    }
-    return out;
-}
-
-double *gra_arena_rows(gra_arena *arena, const double *from, int64_t width, const int64_t *at,
-                       int64_t count)
-{
-    double *out = gra_arena_doubles(arena, count * width);
-    for (int64_t i = 0; out != NULL && i < count; i++) {
-        for (int64_t j = 0; j < width; j++) {
-            out[i * width + j] = from != NULL ? from[at[i] * width + j] : (double)(at[i] == j);
-        }
-    }
-    return out;
-}
-
-void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size)
-{
-    if (count < *capacity) {
-        return items;
-    }
-    int64_t room = 2 * *capacity + 8;
-    void *grown = gra_arena_take(arena, room, size);
-    if (grown != NULL) {
-        if (count > 0) {
-            memcpy(grown, items, (size_t)count * size);
-        }
-        *capacity = room;
-    }
-    return grown;
 }
 
 gra_arena_mark_t gra_arena_mark(const gra_arena *arena)
@@ -103,7 +81,7 @@ void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
     while (arena->last != mark.chunk) {
         gra_arena_chunk *chunk = arena->last;
         arena->last = chunk->previous;
-        free(chunk->memory);
+        give_back(chunk->memory);
         free(chunk);
     }
 }
@@ -113,159 +91,542 @@ void gra_arena_free(gra_arena *arena)
     gra_arena_rewind(arena, (gra_arena_mark_t){NULL, 0});
 }
 
-/* ---- calls ----------------------------------------------------------------------------------- */
+/* ---- contexts -------------------------------------------------------------------------------- */
 
-enum { OUTCOMES = 4 };
-enum { SOLVE, POINTS, FOLDS, CURVE, PATH, FLOW, CRITICAL, CALLS };
-static const char *const NAMES[] = {"solve", "points", "folds",   "curve",
-                                    "path",  "flow",   "critical"};
+enum { MOST_OUTCOMES = 8 };
 
-/* What a call gave: its status, and one number from all its policies. */
-typedef struct given {
-    grpoalign_status status;
-    double policies;
-} given;
+/* A context, what is asked of it, and the handles that are open while it is asked. All that is not
+ * a handle is input, and must not change. */
+typedef struct scene {
+    const char *name;
+    plain_context context;
+    int32_t ddof, expectation;
+    int32_t penalty;
+    grpoalign_reward_options reward_options;
+    grpoalign_penalty_options penalty_options;
+    grpoalign_solve_options solve_options;
+    grpoalign_flow_options flow_options;
+    double log_reference[MOST_OUTCOMES], policy[MOST_OUTCOMES], values[MOST_OUTCOMES];
+    double betas[3], weights[2];
+} scene;
 
-static void add(given *self, const grpoalign_solution *solution)
+typedef struct opened {
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+    grpoalign_problem *problem;
+} opened;
+
+static uint64_t digest(uint64_t hash, const void *bytes, size_t count)
 {
-    double policy[OUTCOMES];
-    CHECK_OK(grpoalign_solution_policy(solution, policy, OUTCOMES, NULL));
-    for (int64_t i = 0; i < OUTCOMES; i++) {
-        self->policies += (double)(i + 1) * policy[i];
+    for (size_t i = 0; i < count; i++) {
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * UINT64_C(1099511628211);
     }
+    return hash;
 }
 
-static given call(const handles *h, int what)
+static uint64_t digest_of_input(const scene *s)
 {
-    const double betas[] = {2.0, 0.7, 0.5};
-    given out = {.policies = 0.0};
-    grpoalign_solution *solution = NULL;
-    grpoalign_points *points = NULL;
-    grpoalign_flow *flow = NULL;
-    grpoalign_solve_options options;
-    grpoalign_flow_options limits;
-    grpoalign_solve_options_init(&options, sizeof options);
-    grpoalign_flow_options_init(&limits, sizeof limits);
-    options.stability = GRPOALIGN_STABILITY_SPECTRUM;
-    limits.max_steps = 60;
-    const grpoalign_model *m = h->model;
-    const grpoalign_penalty *p = h->penalty;
-    const grpoalign_reference *r = h->reference;
-    switch (what) {
-    case SOLVE:
-        out.status = solve_parts(m, p, r, 0.5, &options, &solution, NULL);
-        break;
-    case POINTS:
-        out.status = points_of_parts(m, p, r, 0.5, &options, &points, NULL);
-        break;
-    case FOLDS:
-        out.status = folds_of_parts(m, p, r, 0.4, 0.9, &options, &points, NULL);
-        break;
-    case CURVE:
-        out.status = curve_of_parts(m, p, r, 0.5, 0.7, 0.2, &options, &points, NULL);
-        break;
-    case PATH:
-        out.status = path_of_parts(m, p, r, betas, 3, &options, &points, NULL);
-        break;
-    case FLOW:
-        out.status = flow_of_parts(m, p, r, 0.5, &limits, &flow, NULL);
-        break;
-    default:
-        out.status = critical_beta_of_parts(m, p, r, &out.policies, NULL);
+    const plain_context *c = &s->context;
+    size_t n = (size_t)c->n, k = (size_t)c->k;
+    uint64_t hash = digest(0, s, sizeof *s);
+    hash = c->margins != NULL ? digest(hash, c->margins, n * n * sizeof(double)) : hash;
+    hash = c->rewards != NULL ? digest(hash, c->rewards, n * sizeof(double)) : hash;
+    hash = c->variances != NULL ? digest(hash, c->variances, n * sizeof(double)) : hash;
+    hash = c->support != NULL ? digest(hash, c->support, k * sizeof(double)) : hash;
+    return c->distribution != NULL ? digest(hash, c->distribution, n * k * sizeof(double)) : hash;
+}
+
+static grpoalign_status new_model(const scene *s, grpoalign_model **out, grpoalign_error *error)
+{
+    const plain_context *c = &s->context;
+    const grpoalign_reward_options *options = &s->reward_options;
+    return c->margins != NULL
+               ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, NULL, out, error)
+           : c->support != NULL
+               ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
+                                                  c->group_size, options, out, error)
+           : c->limit
+               ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, options, out, error)
+           : c->group_size > 0
+               ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, options, out, error)
+               : grpoalign_model_new_ranked(c->rewards, c->n, NULL, out, error);
+}
+
+/* The handles; 0 where the library has no method for them together. */
+static int open_scene(const scene *s, opened *h)
+{
+    CHECK_OK(new_model(s, &h->model, NULL));
+    CHECK_OK(grpoalign_penalty_new(s->penalty, &s->penalty_options, &h->penalty, NULL));
+    CHECK_OK(
+        grpoalign_reference_new_log(s->log_reference, s->context.n, NULL, &h->reference, NULL));
+    grpoalign_status status =
+        grpoalign_problem_new(h->model, h->penalty, h->reference, NULL, &h->problem, NULL);
+    assert_true(status == GRPOALIGN_OK || status == GRPOALIGN_ERR_UNSUPPORTED);
+    return status == GRPOALIGN_OK;
+}
+
+static void close_scene(opened *h)
+{
+    grpoalign_problem_free(h->problem);
+    grpoalign_reference_free(h->reference);
+    grpoalign_penalty_free(h->penalty);
+    grpoalign_model_free(h->model);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+/* What a call gave. */
+typedef struct given {
+    grpoalign_status status;
+    grpoalign_error error;
+    void *made; /* a handle, or NULL */
+    double numbers[MOST_OUTCOMES * MOST_OUTCOMES + 1];
+    uint64_t digest; /* of all that the handle tells, and the numbers */
+} given;
+
+/* Where nothing may be written, this stays. */
+static const double UNTOUCHED = 0x1.23456789abcdep+77;
+static char somewhere; /* *out before a call */
+
+static void add_solution(given *out, const grpoalign_solution *solution)
+{
+    double numbers[MOST_OUTCOMES];
+    int64_t n = grpoalign_solution_outcomes(solution);
+    grpoalign_report report = GRPOALIGN_REPORT_INIT;
+    size_t bytes = (size_t)n * sizeof *numbers;
+    CHECK_OK(grpoalign_solution_policy(solution, numbers, n, NULL));
+    out->digest = digest(out->digest, numbers, bytes);
+    CHECK_OK(grpoalign_solution_log_policy(solution, numbers, n, NULL));
+    out->digest = digest(out->digest, numbers, bytes);
+    CHECK_OK(grpoalign_solution_advantage(solution, numbers, n, NULL));
+    out->digest = digest(out->digest, numbers, bytes);
+    CHECK_OK(grpoalign_solution_report(solution, &report, NULL));
+    out->digest = digest(out->digest, &report, sizeof report);
+}
+
+static void read_solution(given *out)
+{
+    add_solution(out, out->made);
+    grpoalign_solution_free(out->made);
+}
+
+static void read_points(given *out)
+{
+    int64_t count = grpoalign_points_count(out->made);
+    int64_t of_reference = grpoalign_points_from_reference(out->made);
+    int32_t complete = grpoalign_points_complete(out->made);
+    out->digest = digest(out->digest, &of_reference, sizeof of_reference);
+    out->digest = digest(out->digest, &complete, sizeof complete);
+    for (int64_t k = 0; k < count; k++) {
+        add_solution(out, grpoalign_points_solution(out->made, k));
     }
-    if (solution != NULL) {
-        add(&out, solution);
+    grpoalign_points_free(out->made);
+}
+
+static void read_flow(given *out)
+{
+    int64_t count = grpoalign_flow_count(out->made);
+    double policy[MOST_OUTCOMES];
+    const grpoalign_solution *end = grpoalign_flow_end(out->made);
+    for (int64_t k = 0; k < count; k++) {
+        grpoalign_flow_state state = GRPOALIGN_FLOW_STATE_INIT;
+        int64_t n = end != NULL ? grpoalign_solution_outcomes(end) : 0;
+        CHECK_OK(grpoalign_flow_state_at(out->made, k, &state, NULL));
+        out->digest = digest(out->digest, &state, sizeof state);
+        if (n > 0) {
+            CHECK_OK(grpoalign_flow_policy_at(out->made, k, policy, n, NULL));
+            out->digest = digest(out->digest, policy, (size_t)n * sizeof *policy);
+        }
     }
-    for (int64_t k = 0; k < grpoalign_points_count(points); k++) {
-        add(&out, grpoalign_points_solution(points, k));
+    if (end != NULL) {
+        add_solution(out, end);
     }
-    if (flow != NULL && grpoalign_flow_end(flow) != NULL) {
-        add(&out, grpoalign_flow_end(flow));
+    grpoalign_flow_free(out->made);
+}
+
+#define FREES(kind)                                                                                \
+    static void read_##kind(given *out)                                                            \
+    {                                                                                              \
+        grpoalign_##kind##_free(out->made);                                                        \
     }
-    grpoalign_solution_free(solution);
-    grpoalign_points_free(points);
-    grpoalign_flow_free(flow);
+FREES(model)
+FREES(reference)
+FREES(penalty)
+FREES(problem)
+
+#define HANDLE_CALL(name, type, call)                                                              \
+    static void name(const scene *s, const opened *h, given *out)                                  \
+    {                                                                                              \
+        type *made = (type *)(void *)&somewhere;                                                   \
+        grpoalign_error *error = &out->error;                                                      \
+        (void)s;                                                                                   \
+        (void)h;                                                                                   \
+        out->status = call;                                                                        \
+        out->made = made;                                                                          \
+    }
+
+#define N s->context.n
+HANDLE_CALL(make_model_, grpoalign_model, new_model(s, &made, error))
+HANDLE_CALL(make_reference, grpoalign_reference,
+            grpoalign_reference_new(s->policy, N, NULL, &made, error))
+HANDLE_CALL(make_reference_log, grpoalign_reference,
+            grpoalign_reference_new_log(s->log_reference, N, NULL, &made, error))
+HANDLE_CALL(make_reference_uniform, grpoalign_reference,
+            grpoalign_reference_new_uniform(N, NULL, &made, error))
+HANDLE_CALL(make_penalty, grpoalign_penalty,
+            grpoalign_penalty_new(s->penalty, &s->penalty_options, &made, error))
+HANDLE_CALL(make_problem, grpoalign_problem,
+            grpoalign_problem_new(h->model, h->penalty, h->reference, NULL, &made, error))
+HANDLE_CALL(solve, grpoalign_solution,
+            grpoalign_solve(h->problem, s->betas[2], &s->solve_options, &made, error))
+HANDLE_CALL(solve_high, grpoalign_solution,
+            grpoalign_solve(h->problem, 20.0 * s->betas[0], NULL, &made, error))
+HANDLE_CALL(points, grpoalign_points,
+            grpoalign_points_new(h->problem, s->betas[2], &s->solve_options, &made, error))
+HANDLE_CALL(folds, grpoalign_points,
+            grpoalign_points_new_folds(h->problem, 0.4, 0.9, &s->solve_options, &made, error))
+HANDLE_CALL(curve, grpoalign_points,
+            grpoalign_points_new_curve(h->problem, s->betas[2], s->betas[1], 0.2, &s->solve_options,
+                                       &made, error))
+HANDLE_CALL(path, grpoalign_points,
+            grpoalign_points_new_path(h->problem, s->betas, 3, &s->solve_options, &made, error))
+HANDLE_CALL(flow, grpoalign_flow,
+            grpoalign_flow_new(h->problem, s->betas[2], &s->flow_options, &made, error))
+
+/* A solution from a start that the caller gives. */
+static void solve_from(const scene *s, const opened *h, given *out)
+{
+    grpoalign_solution *made = (grpoalign_solution *)(void *)&somewhere;
+    grpoalign_solve_options options = s->solve_options;
+    options.start = s->policy;
+    options.start_count = s->context.n;
+    out->status = grpoalign_solve(h->problem, s->betas[2], &options, &made, &out->error);
+    out->made = made;
+}
+
+static void flow_from(const scene *s, const opened *h, given *out)
+{
+    grpoalign_flow *made = (grpoalign_flow *)(void *)&somewhere;
+    grpoalign_flow_options options = s->flow_options;
+    options.start = s->policy;
+    options.start_count = s->context.n;
+    out->status = grpoalign_flow_new(h->problem, s->betas[2], &options, &made, &out->error);
+    out->made = made;
+}
+
+static void batch(const scene *s, const opened *h, given *out)
+{
+    const grpoalign_problem *problems[] = {h->problem, h->problem};
+    grpoalign_points *made = (grpoalign_points *)(void *)&somewhere;
+    grpoalign_batch_options options = GRPOALIGN_BATCH_OPTIONS_INIT;
+    options.weights = s->weights;
+    options.weight_count = 2;
+    options.epsilon = 1e-3;
+    double std = UNTOUCHED;
+    out->status = grpoalign_points_new_batch(problems, 2, s->betas[1], &options, NULL, &made, &std,
+                                             &out->error);
+    if (out->status >= 0) {
+        out->numbers[0] = std;
+    }
+    out->made = made;
+}
+
+static void critical_beta(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_critical_beta(h->problem, &s->solve_options, out->numbers, &out->error);
+}
+
+static void advantage(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_model_advantage(h->model, s->policy, N, out->numbers, &out->error);
+}
+
+static void jacobian(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_model_jacobian(h->model, s->policy, N, out->numbers, N, &out->error);
+}
+
+static void respond(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_penalty_respond(h->penalty, h->reference, s->betas[1], s->values, N,
+                                            out->numbers, out->numbers + N, &out->error);
+}
+
+static void divergence(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_penalty_divergence(h->penalty, h->reference, s->policy, N, out->numbers,
+                                               &out->error);
+}
+
+static const struct {
+    const char *name;
+    void (*ask)(const scene *s, const opened *h, given *out);
+    void (*read)(given *out); /* what it made, and frees it; NULL where it makes nothing */
+    int needs_problem;
+} CALLS[] = {
+    {"model_new", make_model_, read_model, 0},
+    {"reference_new", make_reference, read_reference, 0},
+    {"reference_new_log", make_reference_log, read_reference, 0},
+    {"reference_new_uniform", make_reference_uniform, read_reference, 0},
+    {"penalty_new", make_penalty, read_penalty, 0},
+    {"problem_new", make_problem, read_problem, 0},
+    {"advantage", advantage, NULL, 0},
+    {"jacobian", jacobian, NULL, 0},
+    {"respond", respond, NULL, 0},
+    {"divergence", divergence, NULL, 0},
+    {"solve", solve, read_solution, 1},
+    {"solve, large beta", solve_high, read_solution, 1},
+    {"solve from a start", solve_from, read_solution, 1},
+    {"points", points, read_points, 1},
+    {"folds", folds, read_points, 1},
+    {"curve", curve, read_points, 1},
+    {"path", path, read_points, 1},
+    {"flow", flow, read_flow, 1},
+    {"flow from a start", flow_from, read_flow, 1},
+    {"batch", batch, read_points, 1},
+    {"critical_beta", critical_beta, NULL, 1},
+};
+enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
+
+/* Calls, with piece `k` refused (-1: none) and for good the later ones; frees what was made. */
+static given call(const scene *s, const opened *h, int which, long k, int for_good)
+{
+    given out;
+    memset(&out, 0, sizeof out);
+    for (size_t i = 0; i < sizeof out.numbers / sizeof *out.numbers; i++) {
+        out.numbers[i] = UNTOUCHED;
+    }
+    taken = 0;
+    refused = k;
+    refused_for_good = for_good;
+    CALLS[which].ask(s, h, &out);
+    refused = -1;
+    if (out.status >= 0 && CALLS[which].read != NULL) {
+        CALLS[which].read(&out);
+    }
+    out.digest = digest(out.digest, out.numbers, sizeof out.numbers);
     return out;
 }
 
-/* Pieces that are refused one by one: the first ones, then every so many. */
-enum { FIRST = 60, SPREAD = 60 };
+/* ---- refusing -------------------------------------------------------------------------------- */
 
-static void check_calls(const handles *h, size_t context, int32_t penalty)
+static int is_whole(void)
 {
-    for (int what = 0; what < CALLS; what++) {
-        refused = -1;
-        taken = 0;
-        given plain = call(h, what);
-        long all = taken, stride = 1 + all / (SPREAD * test_scale());
-        assert_true(all > 0);
-        for (long k = 0; k < all; k += k < FIRST ? 1 : stride) {
-            refused = k;
-            taken = 0;
-            given now = call(h, what);
-            refused = -1;
-            if (now.status != GRPOALIGN_ERR_MEMORY) {
-                fail_msg("%s, context %zu, penalty %d, piece %ld of %ld: status %d, not memory (%d "
-                         "where none is refused), policies %.17g for %.17g",
-                         NAMES[what], context, (int)penalty, k, all, (int)now.status,
-                         (int)plain.status, now.policies, plain.policies);
+    const char *asked = getenv("GRPOALIGN_TEST_MEMORY");
+    return asked != NULL && strcmp(asked, "whole") == 0;
+}
+
+static int wrote(const given *out)
+{
+    for (size_t i = 0; i < sizeof out->numbers / sizeof *out->numbers; i++) {
+        if (out->numbers[i] != UNTOUCHED) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What is wrong with an answer where a piece was refused; NULL when nothing is. */
+static const char *wrong_with(const given *now, long live_before)
+{
+    return now->status != GRPOALIGN_ERR_MEMORY         ? "its status is not MEMORY"
+           : now->error.status != GRPOALIGN_ERR_MEMORY ? "the error record does not say so"
+           : now->error.message[0] == '\0'             ? "it has no message"
+           : now->made != NULL                         ? "what it was to make is not NULL"
+           : wrote(now)                                ? "it has written numbers"
+           : live != live_before                       ? "a piece is not given back"
+                                                       : NULL;
+}
+
+/* Refuses one piece after the other of a call; returns how many. */
+static long sweep(const scene *s, const opened *h, int which, randomness *chance)
+{
+    enum { FIRST = 8, SPREAD = 8 };
+    long before = live, done = 0;
+    uint64_t input = digest_of_input(s);
+    given plain = call(s, h, which, -1, 0);
+    long all = taken, stride = is_whole() ? 1 : 1 + all / (SPREAD * test_scale());
+    if (live != before) {
+        fail_msg("%s, %s, penalty %s: %ld pieces are not given back", CALLS[which].name, s->name,
+                 grpoalign_penalty_name(s->penalty), live - before);
+    }
+    for (long k = 0; k < all; k += k < FIRST ? 1 : 1 + random_below(chance, 2 * stride - 1)) {
+        for (int for_good = 0; for_good < 2; for_good++) {
+            if (!is_whole() && for_good != (k & 1)) {
+                continue;
+            }
+            given now = call(s, h, which, k, for_good);
+            const char *wrong = wrong_with(&now, before);
+            done++;
+            if (wrong != NULL || digest_of_input(s) != input) {
+                fail_msg("%s, %s, penalty %s, piece %ld of %ld%s: %s (status %d, and %d where none "
+                         "is refused)",
+                         CALLS[which].name, s->name, grpoalign_penalty_name(s->penalty), k, all,
+                         for_good ? " and all after it" : "",
+                         wrong != NULL ? wrong : "the input has changed", (int)now.status,
+                         (int)plain.status);
             }
         }
     }
+    given again = call(s, h, which, -1, 0);
+    if (again.status != plain.status || again.digest != plain.digest || taken != all ||
+        live != before) {
+        fail_msg("%s, %s, penalty %s: another answer afterwards", CALLS[which].name, s->name,
+                 grpoalign_penalty_name(s->penalty));
+    }
+    return done;
 }
 
-static void refused_pieces(void **state)
+/* ---- the scenes ------------------------------------------------------------------------------ */
+
+static const double REWARDS[] = {0.0, 1.0, 0.5, 0.0}, PASSES[] = {0.0, 1.0, 1.0, 0.0};
+static const double VARIANCES[] = {0.2, 0.1, 0.0, 0.3};
+static const double MARGINS[] = {0.0, 0.3,  -0.8, 0.1, -0.3, 0.0, 0.6,  -0.2,
+                                 0.8, -0.6, 0.0,  0.4, -0.1, 0.2, -0.4, 0.0};
+/* Two blocks: the first three beat the others, and each other in a circle. */
+static const double CIRCLE[] = {0.0, 0.5, -0.5, 1.0,  1.0,  -0.5, 0.0,  0.5,  1.0,
+                                1.0, 0.5, -0.5, 0.0,  1.0,  1.0,  -1.0, -1.0, -1.0,
+                                0.0, 0.2, -1.0, -1.0, -1.0, -0.2, 0.0};
+static const double SUPPORT[] = {0.0, 0.5, 1.0};
+static const double DISTRIBUTION[] = {0.6, 0.3, 0.1, 0.1, 0.2, 0.7, 0.3, 0.4, 0.3, 0.5, 0.5, 0.0};
+
+/* clang-format off */
+static const scene SCENES[] = {
+    {.name = "margins", .context = {.n = 4, .margins = MARGINS}},
+    {.name = "margins in a circle", .context = {.n = 5, .margins = CIRCLE}},
+    {.name = "ranked", .context = {.n = 4, .rewards = REWARDS}},
+    {.name = "groups of 6",
+     .context = {.n = 4, .rewards = REWARDS, .group_size = 6, .epsilon = 1e-4}},
+    {.name = "two levels, ddof 1",
+     .context = {.n = 4, .rewards = PASSES, .group_size = 8, .ddof = 1}},
+    {.name = "large groups", .context = {.n = 4, .rewards = REWARDS, .group_size = 3000}},
+    {.name = "quadrature", .context = {.n = 4, .rewards = REWARDS, .group_size = 6},
+     .expectation = GRPOALIGN_EXPECTATION_QUADRATURE},
+    {.name = "unscaled", .context = {.n = 4, .rewards = REWARDS, .group_size = 6, .unscaled = 1}},
+    {.name = "std of others",
+     .context = {.n = 4, .rewards = REWARDS, .group_size = 6, .over_others = 1,
+                 .leave_one_out = 1}},
+    {.name = "mean", .context = {.n = 4, .rewards = REWARDS, .group_size = 6, .over_mean = 1}},
+    {.name = "leave one out, epsilon inside",
+     .context = {.n = 4, .rewards = REWARDS, .group_size = 4, .leave_one_out = 1, .inside = 1,
+                 .epsilon = 1e-2}},
+    {.name = "filtered", .context = {.n = 4, .rewards = REWARDS, .group_size = 6, .filtered = 1}},
+    {.name = "filtered, two levels",
+     .context = {.n = 4, .rewards = PASSES, .group_size = 6, .filtered = 1}},
+    {.name = "limit", .context = {.n = 4, .rewards = REWARDS, .limit = 1, .epsilon = 1e-4}},
+    {.name = "limit with variances",
+     .context = {.n = 4, .rewards = REWARDS, .variances = VARIANCES, .limit = 1}},
+    {.name = "random rewards",
+     .context = {.n = 4, .support = SUPPORT, .distribution = DISTRIBUTION, .k = 3,
+                 .group_size = 5}},
+};
+/* clang-format on */
+enum { SCENE_COUNT = sizeof SCENES / sizeof *SCENES };
+
+/* A scene with all that is asked of it. */
+static scene complete(int which, int32_t penalty)
 {
-    (void)state;
-    static const int32_t PENALTIES[] = {
-        GRPOALIGN_PENALTY_REVERSE_KL,
-        GRPOALIGN_PENALTY_DIRECT_KL,
-        GRPOALIGN_PENALTY_NONE,
-        GRPOALIGN_PENALTY_CHI_SQUARED,
-        GRPOALIGN_PENALTY_SQUARED_LOG_RATIO,
-        GRPOALIGN_PENALTY_TOTAL_VARIATION,
-    };
-    const double rewards[OUTCOMES] = {0.0, 1.0, 0.5, 0.0};
-    const double log_reference[OUTCOMES] = {-1.0, -2.0, -0.7, -1.5};
-    const double margins[] = {0.0, 0.3,  -0.8, 0.1, -0.3, 0.0, 0.6,  -0.2,
-                              0.8, -0.6, 0.0,  0.4, -0.1, 0.2, -0.4, 0.0};
-    const double support[] = {0.0, 0.5, 1.0};
-    const double distribution[] = {0.6, 0.3, 0.1, 0.1, 0.2, 0.7, 0.3, 0.4, 0.3, 0.5, 0.5, 0.0};
-    const plain_context contexts[] = {
-        {.n = OUTCOMES, .margins = margins},
-        {.n = OUTCOMES, .rewards = rewards},
-        {.n = OUTCOMES, .rewards = rewards, .group_size = 6},
-        {.n = OUTCOMES, .rewards = rewards, .limit = 1, .epsilon = 1e-4},
-        {.n = OUTCOMES, .support = support, .distribution = distribution, .k = 3, .group_size = 5},
-    };
-    for (size_t k = 0; k < sizeof PENALTIES / sizeof *PENALTIES; k++) {
-        for (size_t c = 0; c < sizeof contexts / sizeof *contexts; c++) {
-            handles h = open_handles(&contexts[c], PENALTIES[k], log_reference);
-            check_calls(&h, c, PENALTIES[k]);
-            close_handles(&h);
-        }
-        /* Other divisors. */
-        for (int32_t scale = GRPOALIGN_SCALE_NONE; scale <= GRPOALIGN_SCALE_MEAN; scale++) {
-            grpoalign_reward_options options;
-            grpoalign_reward_options_init(&options, sizeof options);
-            options.scale = scale;
-            options.epsilon = scale == GRPOALIGN_SCALE_NONE ? 0.0 : 1e-4;
-            options.baseline = scale == GRPOALIGN_SCALE_STD_OF_OTHERS
-                                   ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT
-                                   : GRPOALIGN_BASELINE_MEAN;
-            handles h = open_handles(&contexts[2], PENALTIES[k], log_reference);
-            grpoalign_model_free(h.model);
-            CHECK_OK(grpoalign_model_new_group(rewards, OUTCOMES, 6, &options, &h.model, NULL));
-            check_calls(&h, (size_t)(100 + scale), PENALTIES[k]);
-            close_handles(&h);
-        }
+    static const double log_reference[MOST_OUTCOMES] = {-1.0, -2.0, -0.7, -1.5, -1.2};
+    static const double betas[] = {2.0, 0.7, 0.5};
+    scene s = SCENES[which];
+    const plain_context *c = &s.context;
+    s.penalty = penalty;
+    grpoalign_reward_options_init(&s.reward_options, sizeof s.reward_options);
+    grpoalign_penalty_options_init(&s.penalty_options, sizeof s.penalty_options);
+    grpoalign_solve_options_init(&s.solve_options, sizeof s.solve_options);
+    grpoalign_flow_options_init(&s.flow_options, sizeof s.flow_options);
+    s.reward_options.scale = c->unscaled      ? GRPOALIGN_SCALE_NONE
+                             : c->over_others ? GRPOALIGN_SCALE_STD_OF_OTHERS
+                             : c->over_mean   ? GRPOALIGN_SCALE_MEAN
+                                              : GRPOALIGN_SCALE_STD;
+    s.reward_options.baseline =
+        c->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
+    s.reward_options.epsilon_place =
+        c->inside ? GRPOALIGN_EPSILON_INSIDE : GRPOALIGN_EPSILON_OUTSIDE;
+    s.reward_options.zero_variance =
+        c->filtered ? GRPOALIGN_ZERO_VARIANCE_DROP : GRPOALIGN_ZERO_VARIANCE_KEEP;
+    s.reward_options.ddof = c->ddof;
+    s.reward_options.epsilon = c->epsilon;
+    s.reward_options.expectation = s.expectation;
+    s.penalty_options.alpha = penalty == GRPOALIGN_PENALTY_ALPHA ? 0.5 : 0.0;
+    s.solve_options.stability = GRPOALIGN_STABILITY_SPECTRUM;
+    s.flow_options.max_steps = 40;
+    memcpy(s.log_reference, log_reference, sizeof log_reference);
+    memcpy(s.betas, betas, sizeof betas);
+    for (int64_t o = 0; o < c->n; o++) {
+        s.policy[o] = 2.0 * (double)(o + 1) / (double)(c->n * (c->n + 1));
+        s.values[o] = sin((double)(3 * o + 1));
     }
+    s.weights[0] = 1.0;
+    s.weights[1] = 2.5;
+    return s;
 }
+
+/* Whether a call is swept. The quick test asks all that is cheap and every plain solve, and each of
+ * the others in each scene under one penalty, by the seed. */
+static int is_swept(int which, int scene_number, int32_t penalty, int64_t turn)
+{
+    enum { PENALTIES = 11 };
+    return is_whole() || !CALLS[which].needs_problem || CALLS[which].ask == solve ||
+           (which + scene_number + penalty + turn) % PENALTIES == 0;
+}
+
+static void check_penalty(int32_t penalty)
+{
+    randomness turns = random_start(7000);
+    int64_t turn = random_below(&turns, 1000);
+    randomness chance = random_start((uint64_t)(7000 + penalty));
+    long done = 0;
+    for (int c = 0; c < SCENE_COUNT; c++) {
+        scene s = complete(c, penalty);
+        opened h = {NULL, NULL, NULL, NULL};
+        long before = live;
+        int solvable = open_scene(&s, &h);
+        for (int which = 0; which < CALL_COUNT; which++) {
+            if ((solvable || !CALLS[which].needs_problem) && is_swept(which, c, penalty, turn)) {
+                done += sweep(&s, &h, which, &chance);
+            }
+        }
+        close_scene(&h);
+        assert_int_equal(live, before);
+    }
+    assert_true(done > 500);
+    print_message("# %ld pieces refused\n", done);
+}
+
+#define FOR_PENALTY(name, code)                                                                    \
+    static void refused_under_##name(void **state)                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        check_penalty(GRPOALIGN_PENALTY_##code);                                                   \
+    }
+FOR_PENALTY(reverse_kl, REVERSE_KL)
+FOR_PENALTY(direct_kl, DIRECT_KL)
+FOR_PENALTY(none, NONE)
+FOR_PENALTY(kl_in_reward, KL_IN_REWARD)
+FOR_PENALTY(total_variation, TOTAL_VARIATION)
+FOR_PENALTY(squared_log_ratio, SQUARED_LOG_RATIO)
+FOR_PENALTY(chi_squared, CHI_SQUARED)
+FOR_PENALTY(jensen_shannon, JENSEN_SHANNON)
+FOR_PENALTY(alpha, ALPHA)
+FOR_PENALTY(reverse_kl_clamped, REVERSE_KL_CLAMPED)
+FOR_PENALTY(direct_kl_clamped, DIRECT_KL_CLAMPED)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refused_pieces),
+        cmocka_unit_test(refused_under_reverse_kl),
+        cmocka_unit_test(refused_under_direct_kl),
+        cmocka_unit_test(refused_under_none),
+        cmocka_unit_test(refused_under_kl_in_reward),
+        cmocka_unit_test(refused_under_total_variation),
+        cmocka_unit_test(refused_under_squared_log_ratio),
+        cmocka_unit_test(refused_under_chi_squared),
+        cmocka_unit_test(refused_under_jensen_shannon),
+        cmocka_unit_test(refused_under_alpha),
+        cmocka_unit_test(refused_under_reverse_kl_clamped),
+        cmocka_unit_test(refused_under_direct_kl_clamped),
     };
     return run_chosen(tests);
 }
