@@ -25,7 +25,9 @@ typedef enum grpoalign_status_code {
     /* Qualified results. */
     GRPOALIGN_NOT_UNIQUE = 1, /* other stationary policies exist; this is the one reached from the
                                  reference policy */
-    GRPOALIGN_ACCURACY_LIMITED = 2, /* the estimated error of the policy exceeds the tolerance */
+    /* the estimated error of the policy exceeds the tolerance; whether other stationary policies
+     * exist, the report's `unique` tells */
+    GRPOALIGN_ACCURACY_LIMITED = 2,
     GRPOALIGN_COLLAPSED = 3, /* no stationary policy with full support exists; the policy given is
                                 the limit of training, with the best outcomes alone */
     GRPOALIGN_NOT_CONVERGED = 4, /* the iteration limit was reached; the best iterate is given */

@@ -229,7 +229,9 @@ static grpoalign_status fill_solution(gra_call *self, const gra_answer *answer,
     if (report->status == GRPOALIGN_COLLAPSED && at->penalty->form != GRA_ABSENT) {
         report->residual = INFINITY; /* it is no stationary policy */
     }
-    if (report->status == GRPOALIGN_OK && !(report->policy_error <= self->options.tolerance)) {
+    /* That others exist, `unique` tells too. */
+    int found = report->status == GRPOALIGN_OK || report->status == GRPOALIGN_NOT_UNIQUE;
+    if (found && !(report->policy_error <= self->options.tolerance)) {
         report->status = GRPOALIGN_ACCURACY_LIMITED;
     }
     return report->status;

@@ -839,6 +839,25 @@ static void a_corner_is_no_fold(void **state)
     }
 }
 
+/* Close to a fold rounding moves the policy far: the status says so, and that there are others. */
+static void beside_a_fold_the_accuracy_is_limited(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {0.0, 1.0}, FOLD = 0.67934707065891;
+    double logs[] = {log(0.9), log(0.1)};
+    plain_context c = {.n = 2, .rewards = REWARDS, .group_size = 32};
+    for (int k = 4; k < 12; k++) {
+        double away = pow(10.0, -k);
+        solved s = solve_context(&c, GRPOALIGN_PENALTY_DIRECT_KL, FOLD * (1.0 + away), logs);
+        assert_int_equal(s.status, s.report.policy_error > 1e-11 ? GRPOALIGN_ACCURACY_LIMITED
+                                                                 : GRPOALIGN_NOT_UNIQUE);
+        assert_int_equal(s.report.unique, 0);
+        assert_true(k < 10 || s.status == GRPOALIGN_ACCURACY_LIMITED);
+        assert_true(k > 6 || s.status == GRPOALIGN_NOT_UNIQUE);
+        solved_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -857,6 +876,7 @@ int main(void)
         cmocka_unit_test(a_search_told_to_stop_is_cancelled),
         cmocka_unit_test(bad_arguments_of_points_are_named),
         cmocka_unit_test(a_corner_is_no_fold),
+        cmocka_unit_test(beside_a_fold_the_accuracy_is_limited),
     };
     return run_chosen(tests);
 }
