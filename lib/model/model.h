@@ -34,13 +34,13 @@ struct gra_game {
     /* a(w) in another way, to measure the error of the first; 0 on short memory, -1 if there is
      * none; may be NULL */
     int (*check)(const gra_game *self, const double *w, double shift, double *a, gra_arena *arena);
-    const gra_affine
-        *near; /* a affine over the same classes whose stationary policies lie near, or NULL */
-    double coarse_error;   /* of a coarse advantage, absolute, roughly; 0 where coarse is exact */
-    const double *margins; /* advantages are margins * pi with an antisymmetric matrix, or NULL */
-    double error;          /* of an advantage, absolute: a bound derived from the method */
-    double
-        contraction; /* max |du| <= contraction * sum |dw|: above it direct KL has one solution */
+    const gra_affine *near; /* over the same classes, whose stationary policies lie near; or NULL */
+    double coarse_error;    /* of a coarse advantage, absolute, roughly; 0 where coarse is exact */
+    const double *margins;  /* advantages are margins * pi with an antisymmetric matrix, or NULL */
+    double error;           /* of an advantage, absolute: a bound derived from the method */
+    double contraction;     /* max |du| <= contraction * sum |dw|: above it direct KL has one
+                              solution */
+    int unheld;             /* nothing acts on a class that holds all: its groups are dropped */
     void *data;
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };

@@ -198,6 +198,7 @@ static grpoalign_status filter_structure(const grpoalign_model *model,
     out->game.jacobian = game_jacobian;
     out->game.check = NULL;
     out->game.contraction = INFINITY; /* nothing is known */
+    out->game.unheld = 1;
     out->game.data = game;
     out->game.release = game_release;
     return GRPOALIGN_OK;

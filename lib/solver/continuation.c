@@ -8,6 +8,7 @@
  */
 #include "solver/newton.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -401,6 +402,47 @@ static grpoalign_status find_solution(gra_newton *s, int *outcome, double *chang
                                         : follow_reference(s, outcome, change);
 }
 
+/* Training is taken to one class that holds so much. */
+static const double NEARLY_ALL = 1.0 - 1e-6;
+
+/*
+ * Whether training has gone on to one class alone. There nothing acts on it, and Newton's equations
+ * are singular; it stays where every other class loses, at the end of its slack.
+ */
+static grpoalign_status end_in_one(gra_newton *s, int *ended)
+{
+    const gra_problem *problem = s->problem;
+    const gra_penalty *penalty = problem->penalty;
+    const gra_class_reference *reference = &problem->reference;
+    int64_t n = reference->classes, best = 0;
+    for (int64_t c = 0; c < n; c++) {
+        best = s->answer->policy[c] > s->answer->policy[best] ? c : best;
+    }
+    *ended =
+        s->game->unheld && isfinite(penalty->slack_most) && s->answer->policy[best] > NEARLY_ALL;
+    if (!*ended) {
+        return GRPOALIGN_OK;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        s->answer->policy[c] = c == best;
+        s->answer->slack[c] =
+            c == best ? penalty->slack(penalty, -reference->log_mass[c]) : penalty->slack_most;
+    }
+    gra_game_to_levels(s->game, s->answer->policy, s->w);
+    if (!s->game->advantage(s->game, s->w, 0.0, GRA_EXACT, s->a, problem->arena)) {
+        return gra_fail_memory(problem->error);
+    }
+    gra_game_to_classes(s->game, s->a, s->u);
+    double held = s->u[best] + s->beta * s->answer->slack[best];
+    for (int64_t c = 0; c < n; c++) {
+        *ended = *ended && (c == best || s->u[c] + s->beta * penalty->slack_most < held);
+    }
+    s->answer->status = *ended ? GRPOALIGN_COLLAPSED : s->answer->status;
+    s->answer->stable = *ended ? 1 : -1;
+    s->answer->policy_error = DBL_EPSILON;
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
 {
     gra_newton s;
@@ -414,6 +456,13 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     if (outcome != NEWTON_DONE) {
         gra_newton_at_reference(&s);
         GRA_TRY(gra_newton_flow(&s, FLOW_STEPS, &outcome, &change));
+    }
+    if (outcome != NEWTON_DONE) {
+        int ended;
+        GRA_TRY(end_in_one(&s, &ended));
+        if (ended) {
+            return GRPOALIGN_OK;
+        }
     }
     GRA_TRY(gra_newton_finish(&s, outcome));
     if (answer->status == GRPOALIGN_OK && answer->unique < 0 && !problem->penalty->folds_rare) {

@@ -205,11 +205,14 @@ static int may_be_unsupported(const trial *t)
     }
 }
 
-/* Whether nothing bounds the advantages where the spread of rewards vanishes, or nothing holds. */
+/* Whether nothing bounds the advantages where the spread of rewards vanishes, or nothing holds:
+ * groups without spread are left out with their penalty, and that of the others is bounded. */
 static int may_collapse(const trial *t)
 {
     const plain_context *c = &t->context;
-    return t->penalty == GRPOALIGN_PENALTY_NONE ||
+    int bounded = t->penalty == GRPOALIGN_PENALTY_CHI_SQUARED ||
+                  (t->penalty == GRPOALIGN_PENALTY_ALPHA && t->alpha > 1.0);
+    return t->penalty == GRPOALIGN_PENALTY_NONE || (c->filtered && bounded) ||
            (c->limit && !c->unscaled && !c->over_mean && c->epsilon == 0.0);
 }
 
@@ -295,7 +298,7 @@ static void every_solved_policy_is_stationary_by_definition(void **state)
                 break;
             case GRPOALIGN_COLLAPSED:
                 check_true(may_collapse(&t), "collapsed", &t);
-                if (t.context.limit) {
+                if (t.context.limit || t.context.filtered) {
                     check_collapsed(&t, &s);
                 }
                 collapsed++;
