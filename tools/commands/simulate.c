@@ -226,7 +226,9 @@ static void take_rewards(sim_recipe *recipe, const settings *s)
                                  [GRPOALIGN_SCALE_STD_OF_OTHERS] = OVER_STD_OF_OTHERS,
                                  [GRPOALIGN_SCALE_MEAN] = OVER_MEAN};
     recipe->group_size = s->model == MODEL_PAIRWISE ? 2 : s->group_size;
-    recipe->scale = scales[s->scale];
+    /* The std of a batch is no matter of one context: it is refused where contexts are opened. */
+    recipe->scale =
+        s->scale < (int)(sizeof scales / sizeof *scales) ? scales[s->scale] : OVER_NOTHING;
     recipe->ddof = (int)s->ddof;
     recipe->inside = s->epsilon_place == GRPOALIGN_EPSILON_INSIDE;
     recipe->leave_one_out = s->baseline == GRPOALIGN_BASELINE_LEAVE_ONE_OUT;
