@@ -113,7 +113,8 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
     if (gradient == NULL) {
         return 0;
     }
-    double inverse_divisor = gra_expectation_inverse_divisor(self, w, gradient, arena);
+    double inverse_divisor =
+        gra_expectation_inverse_divisor(self, w, jacobian != NULL ? gradient : NULL, arena);
     for (int64_t l = 1; l < levels; l++) {
         heaviest = w[l] > w[heaviest] ? l : heaviest;
     }

@@ -222,19 +222,23 @@ static void block_kernels(const sweep *s, int64_t count, int large)
     }
 }
 
+/* base^power by squaring. */
+static inline double whole_power(double base, int64_t power)
+{
+    double result = 1.0;
+    for (; power > 0; power >>= 1, base *= base) {
+        result *= power & 1 ? base : 1.0;
+    }
+    return result;
+}
+
 /* phi^(G-2), the rest of the group. */
 static double rest_power(double phi, double short_of_one, int64_t power, int large)
 {
     if (large) {
         return short_of_one < 1.0 ? exp((double)power * log1p(-short_of_one)) : 0.0;
     }
-    double result = 1.0;
-    for (double base = phi; power > 0; power >>= 1, base *= base) {
-        if (power & 1) {
-            result *= base;
-        }
-    }
-    return result;
+    return whole_power(phi, power);
 }
 
 /* e^(n log_total) - largest^n, where e^log_total = largest + rest: no difference of near numbers,
@@ -253,20 +257,21 @@ static double power_gained(double log_total, double ratio, double n)
  */
 static void add_inverse(sweep *s, double weight, int64_t from, int64_t count, const double *gone)
 {
-    double n = (double)s->e->members;
+    int64_t members = s->e->members;
+    double n = (double)members;
     for (int i = 0; i < LANES; i++) {
         int64_t top = 0;
-        double rest = 0.0, pure = 0.0;
-        for (int64_t j = 1; j < count; j++) {
-            top = s->w[from + j] * s->k[j * LANES + i] > s->w[from + top] * s->k[top * LANES + i]
-                      ? j
-                      : top;
+        double rest = 0.0, pure = 0.0, largest = 0.0;
+        for (int64_t j = 0; j < count; j++) {
+            double own = s->w[from + j] * s->k[j * LANES + i];
+            top = own > largest ? j : top;
+            largest = own > largest ? own : largest;
         }
-        double largest = s->w[from + top] * s->k[top * LANES + i];
+        /* The powers of the others are at most (1/2)^n: they may lose what squaring loses. */
         for (int64_t j = 0; j < count; j++) {
             double own = j != top ? s->w[from + j] * s->k[j * LANES + i] : 0.0;
             rest += own;
-            pure += own > 0.0 ? pow(own, n) : 0.0;
+            pure += whole_power(own, members);
         }
         if (!(largest > 0.0) || (rest == 0.0 && s->gradient == NULL)) {
             continue; /* a level without weight yet has its part in the gradient */
@@ -277,12 +282,11 @@ static void add_inverse(sweep *s, double weight, int64_t from, int64_t count, co
             continue;
         }
         double others = exp((n - 1.0) * log_total);
+        double without_top = power_gained(log_total, rest / largest, n - 1.0);
         for (int64_t j = 0; j < count; j++) {
-            double k = s->k[j * LANES + i], own = s->w[from + j] * k;
-            double alone = own > 0.0 ? exp((n - 1.0) * log(own)) : 0.0;
-            double mixed =
-                j != top ? others - alone : power_gained(log_total, rest / largest, n - 1.0);
-            s->gradient[from + j] += weight * n * k * mixed;
+            double k = s->k[j * LANES + i];
+            double alone = whole_power(s->w[from + j] * k, members - 1);
+            s->gradient[from + j] += weight * n * k * (j != top ? others - alone : without_top);
         }
     }
 }
