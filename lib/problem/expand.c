@@ -75,7 +75,7 @@ static void spread_over_outcomes(const grpoalign_reference *reference, const gra
             continue;
         }
         solution->policy[o] = probability[c] * share[o];
-        solution->log_policy[o] = reference->logarithm[o] + log_ratio[c];
+        solution->log_policy[o] = fmin(0.0, reference->logarithm[o] + log_ratio[c]);
     }
 }
 

@@ -2,97 +2,22 @@
  * model, every convention of groups, every penalty, beta and reference with their corners. */
 #include "check.h"
 
-#include <float.h>
+#include "trial.h"
 
 enum { MOST = 5, LEVELS = 3 };
-
-typedef struct trial {
-    plain_context context;
-    const char *kind;
-    int32_t penalty;
-    double alpha, beta;
-    double rewards[MOST], variances[MOST], margins[MOST * MOST], support[LEVELS],
-        distribution[MOST * LEVELS], logs[MOST];
-} trial;
-
-static int print_list(char *text, int at, int room, const char *key, const double *x, int64_t n)
-{
-    at += snprintf(text + at, (size_t)(room - at), "%s[", key);
-    for (int64_t i = 0; i < n; i++) {
-        at += snprintf(text + at, (size_t)(room - at), "%s%.17g", i > 0 ? ", " : "", x[i]);
-    }
-    return at + snprintf(text + at, (size_t)(room - at), "]");
-}
-
-static int print_matrix(char *text, int at, int room, const char *key, const double *x, int64_t n,
-                        int64_t k)
-{
-    at += snprintf(text + at, (size_t)(room - at), "%s", key);
-    for (int64_t o = 0; o < n; o++) {
-        at = print_list(text, at, room, o > 0 ? ", " : "[", x + o * k, k);
-    }
-    return at + snprintf(text + at, (size_t)(room - at), "]");
-}
-
-/* The trial as a record of `grpoalign solve`, for whoever looks into a failure. */
-static const char *record_of(const trial *t)
-{
-    static char text[4000];
-    const plain_context *c = &t->context;
-    int room = (int)sizeof text, at = 0;
-    int from_rewards = c->limit || c->group_size > 0;
-    at += snprintf(text, (size_t)room, "{\"model\": \"%s\", \"penalty\": \"%s\", \"beta\": %.17g",
-                   c->limit            ? "limit"
-                   : c->group_size > 0 ? "group"
-                                       : "pairwise",
-                   grpoalign_penalty_name(t->penalty), t->beta);
-    if (t->penalty == GRPOALIGN_PENALTY_ALPHA) {
-        at += snprintf(text + at, (size_t)(room - at), ", \"alpha\": %.17g", t->alpha);
-    }
-    if (from_rewards) {
-        at += snprintf(text + at, (size_t)(room - at),
-                       ", \"scale\": \"%s\", \"baseline\": \"%s\", \"epsilon\": %.17g, "
-                       "\"ddof\": %d, \"epsilon_place\": \"%s\"",
-                       c->unscaled      ? "none"
-                       : c->over_others ? "std_of_others"
-                       : c->over_mean   ? "mean"
-                                        : "std",
-                       c->leave_one_out ? "leave_one_out" : "mean", c->epsilon, c->ddof,
-                       c->inside ? "inside" : "outside");
-    }
-    if (c->group_size > 0) {
-        at += snprintf(text + at, (size_t)(room - at),
-                       ", \"group_size\": %lld, \"zero_variance\": \"%s\"",
-                       (long long)c->group_size, c->filtered ? "drop" : "keep");
-    }
-    if (c->margins != NULL) {
-        at = print_matrix(text, at, room, ", \"margins\": ", c->margins, c->n, c->n);
-    } else if (c->support != NULL) {
-        at = print_list(text, at, room, ", \"support\": ", c->support, c->k);
-        at = print_matrix(text, at, room, ", \"distribution\": ", c->distribution, c->n, c->k);
-    } else {
-        at = print_list(text, at, room, ", \"rewards\": ", t->rewards, c->n);
-    }
-    if (c->variances != NULL) {
-        at = print_list(text, at, room, ", \"reward_variances\": ", t->variances, c->n);
-    }
-    at = print_list(text, at, room, ", \"reference_logprobs\": ", t->logs, c->n);
-    (void)snprintf(text + at, (size_t)(room - at), "}");
-    return text;
-}
 
 /* Fails with the record unless a number is as small as it must be. */
 static void check_small(double value, double most, const char *what, const trial *t)
 {
     if (!(value <= most)) {
-        fail_msg("%s is %g, more than %g: %s", what, value, most, record_of(t));
+        fail_msg("%s is %g, more than %g: %s", what, value, most, trial_record(t));
     }
 }
 
 static void check_true(int holds, const char *what, const trial *t)
 {
     if (!holds) {
-        fail_msg("%s: %s", what, record_of(t));
+        fail_msg("%s: %s", what, trial_record(t));
     }
 }
 
@@ -178,98 +103,15 @@ static void random_strength(randomness *r, trial *t, int64_t row)
 
 static grpoalign_penalty *penalty_of(const trial *t)
 {
-    grpoalign_penalty_options options = GRPOALIGN_PENALTY_OPTIONS_INIT;
     grpoalign_penalty *penalty = NULL;
-    options.alpha = t->alpha;
-    CHECK_OK(grpoalign_penalty_new(t->penalty, &options, &penalty, NULL));
+    CHECK_OK(trial_penalty(t, &penalty, NULL));
     return penalty;
 }
 
-/* Whether the headers say that no method is known for the two. */
-static int may_be_unsupported(const trial *t)
+static void check_fault(trial_fault fault, const trial *t)
 {
-    const plain_context *c = &t->context;
-    int has_no_reward_order = c->margins != NULL || c->support != NULL;
-    switch (t->penalty) {
-    case GRPOALIGN_PENALTY_KL_IN_REWARD:
-        return has_no_reward_order || c->filtered;
-    case GRPOALIGN_PENALTY_TOTAL_VARIATION:
-        return has_no_reward_order || c->filtered || c->group_size == 2;
-    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
-        return c->filtered;
-    case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
-    case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
-        return 1; /* beyond exp(11) of its reference nothing holds an outcome */
-    default:
-        return 0;
-    }
-}
-
-/* Whether nothing bounds the advantages where the spread of rewards vanishes, or nothing holds:
- * groups without spread are left out with their penalty, and that of the others is bounded. */
-static int may_collapse(const trial *t)
-{
-    const plain_context *c = &t->context;
-    int bounded = t->penalty == GRPOALIGN_PENALTY_CHI_SQUARED ||
-                  (t->penalty == GRPOALIGN_PENALTY_ALPHA && t->alpha > 1.0);
-    return t->penalty == GRPOALIGN_PENALTY_NONE || (c->filtered && bounded) ||
-           (c->limit && !c->unscaled && !c->over_mean && c->epsilon == 0.0);
-}
-
-/* A policy of the trial, by raw data alone; is_first: the answer of a solve, not one of the other
- * points, which are roots beside a collapse more often than not. */
-static void check_policy(const trial *t, const double *policy, const double *log_policy,
-                         const grpoalign_report *report, int is_first)
-{
-    int64_t n = t->context.n;
-    double sum = 0.0, longest = 0.0, most = 0.0, rest = 0.0;
-    for (int64_t o = 0; o < n; o++) {
-        sum += policy[o];
-        rest += fmin(policy[o], most); /* all but the heaviest */
-        most = fmax(policy[o], most);
-        longest = isfinite(log_policy[o]) ? fmax(longest, fabs(log_policy[o])) : longest;
-    }
-    plain_balance b =
-        plain_put_back(&t->context, t->penalty, t->alpha, t->beta, t->logs, policy, log_policy);
-    double beta = t->penalty == GRPOALIGN_PENALTY_NONE ? 1.0 : t->beta;
-    double size = b.size + fmax(1.0, beta);
-    /* A root where beta turns, or where a step ends, is known to less. */
-    double error = 1e-11 + 100.0 * report->policy_error;
-    check_small(fabs(sum - 1.0), 1e-13, "the distance of the sum from 1", t);
-    check_small(b.off, error * size, "what is off", t);
-    /* Of what is small the digits count too, but where all spread hangs on a probability that is
-     * smaller than what is promised of it: here `rest`, with random rewards that of a level. */
-    if (is_first && t->context.support == NULL) {
-        double known = 1e-8 + 1e-15 * longest + 100.0 * (DBL_EPSILON + report->policy_error) / rest;
-        check_small(b.relative, known, "what is off, relative", t);
-    }
-    check_small(b.returns, error * size, "the gain of an outcome that was let go", t);
-    check_small(b.beyond, 0.0, "the distance beyond what the penalty holds", t);
-    check_small(fabs(report->normaliser - plain_normaliser(&b, t->penalty, t->alpha, t->beta)),
-                error * size / beta, "the error of the normaliser", t);
-    if (t->penalty != GRPOALIGN_PENALTY_TOTAL_VARIATION) { /* of the normaliser's rounding there */
-        check_small(report->residual, 10.0 * error * size / beta + 1e-15 * longest, "the residual",
-                    t);
-    }
-}
-
-/* What training collapses to in large groups: the best outcomes in proportion to the reference. */
-static void check_collapsed(const trial *t, const solved *s)
-{
-    const plain_context *c = &t->context;
-    double best = -INFINITY;
-    for (int64_t o = 0; o < c->n; o++) {
-        best = t->logs[o] > -INFINITY ? fmax(best, t->rewards[o]) : best;
-    }
-    double shift = NAN;
-    for (int64_t o = 0; o < c->n; o++) {
-        int is_best = t->logs[o] > -INFINITY && t->rewards[o] == best;
-        check_true((s->policy[o] > 0.0) == is_best, "the best outcomes hold it all", t);
-        if (is_best) {
-            shift = isnan(shift) ? s->log_policy[o] - t->logs[o] : shift;
-            check_small(fabs(s->log_policy[o] - t->logs[o] - shift), 1e-12,
-                        "the distance from the ratio of the reference", t);
-        }
+    if (fault.what != NULL) {
+        check_small(fault.value, fault.most, fault.what, t);
     }
 }
 
@@ -293,18 +135,18 @@ static void every_solved_policy_is_stationary_by_definition(void **state)
             int is_none = t.penalty == GRPOALIGN_PENALTY_NONE;
             switch (s.status) {
             case GRPOALIGN_ERR_UNSUPPORTED:
-                check_true(may_be_unsupported(&t), s.error.message, &t);
+                check_true(trial_may_be_unsupported(&t), s.error.message, &t);
                 unsupported++;
                 break;
             case GRPOALIGN_COLLAPSED:
-                check_true(may_collapse(&t), "collapsed", &t);
-                if (t.context.limit || t.context.filtered) {
-                    check_collapsed(&t, &s);
+                check_true(trial_may_collapse(&t), "collapsed", &t);
+                if (t.context.limit) {
+                    check_fault(trial_check_collapsed(&t, s.policy, s.log_policy), &t);
                 }
                 collapsed++;
                 break;
             case GRPOALIGN_UNSETTLED:
-                check_true(is_none || may_be_unsupported(&t), "unsettled", &t);
+                check_true(is_none || trial_may_be_unsupported(&t), "unsettled", &t);
                 unsettled++;
                 break;
             case GRPOALIGN_NOT_CONVERGED: /* said, not hidden: counted below */
@@ -313,7 +155,7 @@ static void every_solved_policy_is_stationary_by_definition(void **state)
                 break;
             default:
                 check_true(s.status >= 0, s.error.message, &t);
-                check_policy(&t, s.policy, s.log_policy, &s.report, 1);
+                check_fault(trial_check(&t, s.policy, s.log_policy, &s.report, 1), &t);
                 met[kind][row]++;
                 solved_count++;
             }
@@ -358,7 +200,7 @@ static void every_listed_point_is_stationary_by_definition(void **state)
             grpoalign_status status =
                 points_of_parts(h.model, h.penalty, h.reference, t.beta, NULL, &points, NULL);
             int64_t count = grpoalign_points_count(points);
-            check_true(status >= 0 || may_be_unsupported(&t), "no points", &t);
+            check_true(status >= 0 || trial_may_be_unsupported(&t), "no points", &t);
             for (int64_t k = 0; k < count; k++) {
                 const grpoalign_solution *point = grpoalign_points_solution(points, k);
                 double policy[MOST], log_policy[MOST];
@@ -367,7 +209,7 @@ static void every_listed_point_is_stationary_by_definition(void **state)
                 CHECK_OK(grpoalign_solution_log_policy(point, log_policy, t.context.n, NULL));
                 CHECK_OK(grpoalign_solution_report(point, &report, NULL));
                 if (report.status == GRPOALIGN_OK || report.status == GRPOALIGN_NOT_UNIQUE) {
-                    check_policy(&t, policy, log_policy, &report, 0);
+                    check_fault(trial_check(&t, policy, log_policy, &report, 0), &t);
                     points_met++;
                 }
             }

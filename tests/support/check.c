@@ -1,5 +1,7 @@
 #include "check.h"
 
+#include "trial.h"
+
 static uint64_t seed_of_run(void)
 {
     const char *given = getenv("GRPOALIGN_TEST_SEED");
@@ -191,30 +193,7 @@ grpoalign_model *make_model(const plain_context *c)
 {
     grpoalign_model *model = NULL;
     grpoalign_error error;
-    grpoalign_reward_options options = GRPOALIGN_REWARD_OPTIONS_INIT;
-    options.scale = c->unscaled      ? GRPOALIGN_SCALE_NONE
-                    : c->over_others ? GRPOALIGN_SCALE_STD_OF_OTHERS
-                    : c->over_mean   ? GRPOALIGN_SCALE_MEAN
-                                     : GRPOALIGN_SCALE_STD;
-    options.baseline =
-        c->leave_one_out ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT : GRPOALIGN_BASELINE_MEAN;
-    options.epsilon_place = c->inside ? GRPOALIGN_EPSILON_INSIDE : GRPOALIGN_EPSILON_OUTSIDE;
-    options.zero_variance =
-        c->filtered ? GRPOALIGN_ZERO_VARIANCE_DROP : GRPOALIGN_ZERO_VARIANCE_KEEP;
-    options.ddof = c->ddof;
-    options.epsilon = c->epsilon;
-    grpoalign_status status =
-        c->margins != NULL
-            ? grpoalign_model_new_pairwise(c->margins, c->n, c->n, NULL, &model, &error)
-        : c->support != NULL
-            ? grpoalign_model_new_group_random(c->support, c->k, c->distribution, c->n, c->k,
-                                               c->group_size, &options, &model, &error)
-        : c->limit
-            ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, &model, &error)
-        : c->group_size > 0
-            ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, &model, &error)
-            : grpoalign_model_new_ranked(c->rewards, c->n, NULL, &model, &error);
-    if (status != GRPOALIGN_OK) {
+    if (trial_model(c, &model, &error) != GRPOALIGN_OK) {
         fail_msg("%s", error.message);
     }
     return model;
