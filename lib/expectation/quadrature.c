@@ -85,7 +85,7 @@ static double weight_at(const gra_expectation *self, double t)
 static int rule_build(const gra_expectation *self, gra_scale_rule *rule, const node *low, int lows,
                       double scale_step, double location_step, double t0, double end)
 {
-    int64_t highs = end > t0 ? (int64_t)ceil(log(end / t0) / scale_step) : 0;
+    int64_t highs = end > t0 ? (int64_t)ceil((log(end) - log(t0)) / scale_step) : 0;
     rule->step = location_step;
     rule->count = 0;
     rule->t = gra_alloc(lows + highs, sizeof(double));

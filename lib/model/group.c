@@ -263,9 +263,11 @@ static double class_rewards(const part *self, const double *x, double *reward, d
 {
     double best = -INFINITY;
     for (int64_t c = 0; c < self->classes; c++) {
-        const double *row = self->distribution + c * self->levels;
-        best = fmax(best, self->distribution != NULL ? mean_about(0.0, x, self->levels, row, NULL)
-                                                     : x[c]);
+        double mean =
+            self->distribution == NULL
+                ? x[c]
+                : mean_about(0.0, x, self->levels, self->distribution + c * self->levels, NULL);
+        best = fmax(best, mean);
     }
     for (int64_t c = 0; c < self->classes; c++) {
         if (self->distribution == NULL) {
