@@ -182,11 +182,32 @@ static void every_answer_is_a_policy_whatever_the_rewards(void **state)
     }
 }
 
+/* Over the std of the others powers have as many factors as the group has members. */
+static void groups_of_any_size_are_solved_over_the_std_of_others(void **state)
+{
+    (void)state;
+    static const int64_t SIZES[] = {32, 33, 640, 700, 1024, 4096, 20000};
+    static const double LEVELS[] = {0.0, 0.3, 1.0};
+    const double logs[] = {log(0.5), log(0.3), log(0.2)};
+    for (size_t k = 0; k < sizeof SIZES / sizeof *SIZES; k++) {
+        plain_context c = {.n = 3,
+                           .rewards = LEVELS,
+                           .group_size = SIZES[k],
+                           .over_others = 1,
+                           .leave_one_out = 1};
+        solved s = solve_context(&c, GRPOALIGN_PENALTY_REVERSE_KL, 0.05, logs);
+        assert_int_equal(s.status, GRPOALIGN_OK);
+        assert_true(s.report.residual < 1e-14);
+        solved_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_is_a_policy_whatever_the_reference),
         cmocka_unit_test(every_answer_is_a_policy_whatever_the_rewards),
+        cmocka_unit_test(groups_of_any_size_are_solved_over_the_std_of_others),
     };
     return run_chosen(tests);
 }
