@@ -142,6 +142,49 @@ static double respond_losing(const gra_penalty *law, int64_t n, double *mass, do
     }
 }
 
+/*
+ * Where a penalty turns back an outcome may stay beyond the end of its slack: the stationary policy
+ * for fixed advantages is that of unscaled rewards, and whoever solves for that knows. Its
+ * normaliser goes with advantages less their mean.
+ */
+static grpoalign_status respond_as_to_rewards(const grpoalign_penalty *penalty,
+                                              const grpoalign_reference *reference, double beta,
+                                              const double *advantage, double *policy,
+                                              double *normaliser, grpoalign_error *error)
+{
+    const gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
+    const grpoalign_problem_options defaults = {.struct_size = sizeof defaults};
+    int64_t n = reference->outcomes;
+    grpoalign_solve_options options = GRPOALIGN_SOLVE_OPTIONS_INIT;
+    grpoalign_model *model = NULL;
+    grpoalign_problem *problem = NULL;
+    grpoalign_solution *solution = NULL;
+    options.stability = GRPOALIGN_STABILITY_SKIP;
+    grpoalign_status status = gra_limit_new(advantage, NULL, n, &unscaled, &model, error);
+    if (status >= 0) {
+        status = gra_problem_new(model, penalty, reference, &defaults, &problem, error);
+    }
+    if (status >= 0) {
+        status = grpoalign_solve(problem, beta, &options, &solution, error);
+    }
+    if (status >= 0) {
+        gra_sum mean = {0.0, 0.0};
+        for (int64_t o = 0; o < n; o++) {
+            gra_sum_add_product(&mean, solution->policy[o], advantage[o]);
+        }
+        if (normaliser != NULL) {
+            *normaliser = solution->report.normaliser + gra_sum_value(mean) / beta;
+        }
+        memcpy(policy, solution->policy, (size_t)n * sizeof(double));
+        status = GRPOALIGN_OK;
+        gra_clear(error);
+    }
+    grpoalign_solution_free(solution);
+    grpoalign_problem_free(problem);
+    gra_model_free(model);
+    return status;
+}
+
 grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
                                            const grpoalign_reference *reference, double beta,
                                            const double *advantage, int64_t n, double *policy,
@@ -157,6 +200,10 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 5, error));
     GRA_TRY(gra_check_pointer(policy, "policy", 6, error));
     GRA_TRY(gra_check_finite(advantage, n, "advantage", 4, error));
+    if (penalty->law.turns_back) {
+        return respond_as_to_rewards(penalty, reference, beta, advantage, policy, normaliser,
+                                     error);
+    }
     gra_arena arena = GRA_ARENA_INIT;
     int64_t kept = reference->supported, next = 0,
             *outcome = gra_arena_take(&arena, kept, sizeof *outcome);

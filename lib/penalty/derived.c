@@ -44,7 +44,7 @@ double gra_penalty_residual(const gra_penalty *self, double reference, double po
                             double log_ratio, double advantage, double normaliser)
 {
     (void)reference;
-    double slack = self->slack(self, log_ratio) - self->normaliser_from;
+    double slack = gra_penalty_felt(self, log_ratio) - self->normaliser_from;
     return policy > 0.0 ? policy * (normaliser - advantage - slack) : 0.0;
 }
 
@@ -290,7 +290,11 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
             high = at;
         }
         double next = at + log(total / rest) * total / slope;
-        if (fabs(total - rest) <= 2.0 * DBL_EPSILON * rest ||
+        /* A rounding of the position is all that is left; where the sum leaps within one it is not
+         * near. */
+        int is_still =
+            fabs(next - at) <= DBL_EPSILON * fmax(1.0, fabs(at)) && fabs(total - rest) < 0.5 * rest;
+        if (is_still || fabs(total - rest) <= 2.0 * DBL_EPSILON * rest ||
             high - low <= 4.0 * DBL_EPSILON * fabs(low)) {
             break;
         }

@@ -101,6 +101,9 @@ struct gra_penalty {
 
     int32_t form; /* see above */
     int lets_go;  /* outcomes may be lost: an active set, and no claim about other solutions */
+    /* Below its end g rises again, without a jump: a stationary policy may have an outcome there,
+     * and the branch of the reference goes on beyond the end as far as its fold. */
+    int turns_back;
     /* pi s = pi_ref for every outcome: complementarity with a known product (central path), and
      * lambda from sum pi s = sum pi_ref without solving for it (ranked preferences). */
     int complementary;
@@ -201,6 +204,13 @@ static inline int gra_penalty_has_pole(const gra_penalty *self)
 
 /* Whether it has a slack that changes smoothly and lets no outcome go. */
 int gra_penalty_holds(const gra_penalty *self);
+
+/* The slack as training feels it, beyond the end too. */
+static inline double gra_penalty_felt(const gra_penalty *self, double log_ratio)
+{
+    double slope;
+    return self->turns_back ? self->score(self, log_ratio, &slope) : self->slack(self, log_ratio);
+}
 
 /* The slack of all classes when all are equal: that of log ratio 0, but for a reference that has
  * lost some of its mass. */

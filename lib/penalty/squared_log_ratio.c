@@ -59,5 +59,6 @@ const gra_penalty gra_squared_log_ratio = {.kind = GRPOALIGN_PENALTY_SQUARED_LOG
                                            .divergence = divergence,
                                            .form = GRA_SMOOTH,
                                            .lets_go = 1,
+                                           .turns_back = 1,
                                            .newton_above = 0.5,
                                            GRA_DERIVED};

@@ -61,9 +61,10 @@ static void finish_classes(const gra_problem *problem, const double *exact,
     }
 }
 
-/* Outcomes of a class share its probability in proportion to the reference. */
+/* Outcomes of a class share its probability in proportion to the reference, but where some are
+ * lost. */
 static void spread_over_outcomes(const grpoalign_reference *reference, const gra_problem *problem,
-                                 const double *share, const double *probability,
+                                 const double *share, int some_are_lost, const double *probability,
                                  const double *log_ratio, grpoalign_solution *solution)
 {
     const int64_t *class_of = problem->structure->class_of;
@@ -75,7 +76,8 @@ static void spread_over_outcomes(const grpoalign_reference *reference, const gra
             continue;
         }
         solution->policy[o] = probability[c] * share[o];
-        solution->log_policy[o] = fmin(0.0, reference->logarithm[o] + log_ratio[c]);
+        solution->log_policy[o] = some_are_lost ? log(solution->policy[o])
+                                                : fmin(0.0, reference->logarithm[o] + log_ratio[c]);
     }
 }
 
@@ -161,7 +163,7 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
                 gra_sum_add_product(&mean, p, advantage[o]);
                 gra_sum_add_product(
                     &mean_slack, p,
-                    penalty->slack(penalty, solution->log_policy[o] - reference->logarithm[o]));
+                    gra_penalty_felt(penalty, solution->log_policy[o] - reference->logarithm[o]));
             }
         }
     }
@@ -206,7 +208,8 @@ static grpoalign_status fill_solution(gra_call *self, const gra_answer *answer,
         return gra_fail_memory(error);
     }
     finish_classes(at, self->reduction->log_mass, answer, probability, log_ratio);
-    spread_over_outcomes(self->problem->reference, at, self->reduction->share, probability,
+    const double *share = answer->share != NULL ? answer->share : self->reduction->share;
+    spread_over_outcomes(self->problem->reference, at, share, answer->share != NULL, probability,
                          log_ratio, solution);
     GRA_TRY(model->ops->advantage(model, solution->policy, solution->advantage, arena, error));
     if (answer->status != GRPOALIGN_COLLAPSED && gra_call_surrogate(self) == NULL) {

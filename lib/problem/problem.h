@@ -98,12 +98,17 @@ typedef struct gra_problem {
     grpoalign_error *error;
     /* Solves another problem with the engine that it needs: handed down to the engines. */
     gra_solver solve;
+    const unsigned char
+        *lost; /* of the outcomes, by their place in `outcomes`: those that a penalty
+                                  has let go for good already; NULL for none */
     int inner; /* part of a solve that lets outcomes go: here its penalty counts as holding them */
 } gra_problem;
 
 typedef struct gra_answer {
     double beta;            /* that the policy is stationary at */
     double *slack, *policy; /* per class; a solver keeps policy = response(slack) */
+    const double *share;    /* of every outcome of the model in its class, where some outcomes of a
+                               class are lost; NULL: in proportion to the reference */
     int32_t status;         /* GRPOALIGN_OK or a qualification */
     int32_t method, iterations, factorizations;
     int32_t unique; /* 1, 0, -1 as in grpoalign_report */

@@ -6,7 +6,8 @@
  *
  * Beyond the end the slack goes on in some monotone way, so that the problem has an answer with all
  * outcomes kept (inner). The class that is furthest beyond the end in this answer is taken out,
- * and what is left is solved again, until no class is beyond the end.
+ * and what is left is solved again, until no class is beyond the end. Before it is taken out it is
+ * asked whether training holds it beyond the end (beyond.c).
  */
 #include "solver/solver.h"
 
@@ -78,6 +79,45 @@ static int keep_outcomes(const gra_problem *problem, const int64_t *kept, int64_
         }
     }
     structure->class_of = class_of;
+    return 1;
+}
+
+/* The problem without the outcomes that are lost already. Classes of which nothing is left keep
+ * their numbers. 0 on short memory. */
+static int leave_lost(const gra_problem *problem, gra_problem *out)
+{
+    gra_arena *arena = problem->arena;
+    const gra_outcomes *from = &problem->outcomes;
+    const int64_t *class_of = problem->structure->class_of;
+    int64_t n = problem->reference.classes, kept = 0;
+    int64_t *at = gra_arena_take(arena, from->count, sizeof *at);
+    double *mass = gra_arena_doubles(arena, n), *log_mass = gra_arena_doubles(arena, n),
+           *log_kept = gra_arena_doubles(arena, from->count),
+           *share_kept = gra_arena_doubles(arena, from->count);
+    *out = *problem;
+    out->lost = NULL;
+    if (!at || !mass || !log_mass || !log_kept || !share_kept) {
+        return 0;
+    }
+    memset(mass, 0, (size_t)n * sizeof *mass);
+    for (int64_t i = 0; i < from->count; i++) { /* what is left of each class, as a share */
+        mass[class_of[from->at[i]]] += problem->lost[i] ? 0.0 : from->share[i];
+    }
+    for (int64_t i = 0; i < from->count; i++) {
+        int64_t c = class_of[from->at[i]];
+        if (!problem->lost[i]) {
+            at[kept] = from->at[i];
+            log_kept[kept] = from->log_mass[i];
+            share_kept[kept++] = from->share[i] / mass[c];
+        }
+    }
+    for (int64_t c = 0; c < n; c++) {
+        log_mass[c] = problem->reference.log_mass[c] + log(mass[c]);
+        mass[c] *= problem->reference.mass[c];
+    }
+    out->reference.mass = mass;
+    out->reference.log_mass = log_mass;
+    out->outcomes = (gra_outcomes){from->model, kept, at, log_kept, share_kept};
     return 1;
 }
 
@@ -180,15 +220,19 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer)
+grpoalign_status gra_solve_active_set(const gra_problem *whole, gra_answer *answer)
 {
-    int64_t n = problem->reference.classes, count = n;
-    int64_t *kept = gra_arena_take(problem->arena, n, sizeof *kept);
-    if (kept == NULL) {
-        return gra_fail_memory(problem->error);
+    int64_t n = whole->reference.classes, count = 0;
+    int64_t *kept = gra_arena_take(whole->arena, n, sizeof *kept);
+    gra_problem without = *whole;
+    const gra_problem *problem = &without;
+    if (kept == NULL || (whole->lost != NULL && !leave_lost(whole, &without))) {
+        return gra_fail_memory(whole->error);
     }
     for (int64_t c = 0; c < n; c++) {
-        kept[c] = c;
+        if (problem->reference.mass[c] > 0.0) {
+            kept[count++] = c;
+        }
     }
     for (;;) {
         gra_arena_mark_t mark = gra_arena_mark(problem->arena);
@@ -202,7 +246,12 @@ grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *an
         part.factorizations = answer->factorizations;
         GRA_TRY(problem->solve(&left, &part));
         int64_t worst = hardest_pressed(problem->penalty, &part, count);
-        if (worst < 0) {
+        int stays = worst < 0,
+            stationary = part.status == GRPOALIGN_OK || part.status == GRPOALIGN_NOT_UNIQUE;
+        if (worst >= 0 && stationary && problem->penalty->turns_back) {
+            GRA_TRY(gra_stay_beyond(&left, worst, &part, &stays));
+        }
+        if (stays) {
             GRA_TRY(check_loose(problem, &part, count));
             GRA_TRY(gra_stability(&left, &part, &part.stable));
             double *slack = answer->slack, *policy = answer->policy;

@@ -65,8 +65,10 @@ typedef struct follower {
     double time, step;
     state now, next;
     stages stages;
-    double *classes; /* class probabilities */
-    double change;   /* of a probability in the last step */
+    double *classes;     /* class probabilities */
+    unsigned char *lost; /* per outcome: a penalty that lets outcomes go has let it go */
+    double *share;       /* of every outcome of the model in its class, the lost ones left out */
+    double change;       /* of a probability in the last step */
     double speed;
     grpoalign_status status; /* why a function failed */
     gra_answer *answer;
@@ -91,7 +93,9 @@ static int follower_take(follower *f)
     s->matrix = gra_arena_doubles(arena, s->order * s->order);
     s->pivots = gra_arena_take(arena, f->n, sizeof *s->pivots);
     f->classes = gra_arena_doubles(arena, f->problem->reference.classes);
-    return f->field && s->jacobian && s->matrix && s->pivots && f->classes;
+    f->lost = gra_arena_take(arena, f->n, sizeof *f->lost);
+    f->share = gra_arena_doubles(arena, f->problem->outcomes.model->outcomes);
+    return f->field && s->jacobian && s->matrix && s->pivots && f->classes && f->lost && f->share;
 }
 
 /* The policy and the velocity at the logits of a state; 0 when the field fails. */
@@ -242,13 +246,51 @@ static void to_classes(follower *f)
 
 static double distance_to(const follower *f, const gra_answer *answer)
 {
+    const gra_outcomes *outcomes = &f->problem->outcomes;
     double largest = 0.0;
     for (int64_t i = 0; i < f->n; i++) {
-        int64_t c = f->problem->structure->class_of[f->problem->outcomes.at[i]];
-        largest = fmax(largest,
-                       fabs(f->now.policy[i] - answer->policy[c] * f->problem->outcomes.share[i]));
+        int64_t c = f->problem->structure->class_of[outcomes->at[i]];
+        double share = answer->share != NULL ? answer->share[outcomes->at[i]] : outcomes->share[i];
+        largest = fmax(largest, fabs(f->now.policy[i] - answer->policy[c] * share));
     }
     return largest;
+}
+
+/* Shares of the outcomes that are not lost. */
+static void share_what_is_left(follower *f)
+{
+    const gra_outcomes *outcomes = &f->problem->outcomes;
+    const int64_t *class_of = f->problem->structure->class_of;
+    double *left = f->stages.stage[0]; /* as long as there are outcomes, and so classes */
+    memset(left, 0, (size_t)f->n * sizeof(double));
+    memset(f->share, 0, (size_t)outcomes->model->outcomes * sizeof(double));
+    for (int64_t i = 0; i < f->n; i++) {
+        left[class_of[outcomes->at[i]]] += f->lost[i] ? 0.0 : outcomes->share[i];
+    }
+    for (int64_t i = 0; i < f->n; i++) {
+        f->share[outcomes->at[i]] =
+            f->lost[i] ? 0.0 : outcomes->share[i] / left[class_of[outcomes->at[i]]];
+    }
+}
+
+/* Which outcomes are lost: below the end of the slack, where nothing holds them, and falling. Those
+ * of one class need not be lost together, because a rare one moves more slowly. Returns how many. */
+static int64_t find_lost(follower *f)
+{
+    const gra_penalty *penalty = f->problem->penalty;
+    int64_t count = 0;
+    double mean = 0.0, sum = 0.0;
+    for (int64_t i = 0; i < f->n; i++) {
+        mean += f->now.policy[i] * f->now.velocity[i];
+        sum += exp(f->problem->outcomes.log_mass[i] + f->now.logits[i]);
+    }
+    for (int64_t i = 0; i < f->n; i++) {
+        double log_ratio = f->now.logits[i] - log(sum);
+        f->lost[i] =
+            penalty->slack(penalty, log_ratio) > penalty->slack_most && f->now.velocity[i] <= mean;
+        count += f->lost[i];
+    }
+    return count;
 }
 
 /* What policies of the classes have outside the best one. */
@@ -327,7 +369,14 @@ static grpoalign_status look(follower *f, search *self, int *ends)
 {
     const gra_problem *problem = f->problem;
     gra_answer *candidate = &self->candidate;
-    GRA_TRY(self->calls->near(problem, f->classes, &self->points, candidate));
+    gra_problem left = *problem;
+    left.lost = problem->penalty->lets_go && find_lost(f) > 0 ? f->lost : NULL;
+    GRA_TRY(self->calls->near(&left, f->classes, &self->points, candidate));
+    candidate->share = NULL;
+    if (left.lost != NULL) {
+        share_what_is_left(f);
+        candidate->share = f->share;
+    }
     self->longest = INFINITY;
     if (candidate->status != GRPOALIGN_NOT_CONVERGED && distance_to(f, candidate) < ARRIVED) {
         if (self->near_since < 0.0) {

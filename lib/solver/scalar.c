@@ -27,6 +27,7 @@ typedef struct scalar {
     const gra_problem *problem;
     const gra_affine *affine;
     int divisible; /* dividing the path proves something: there are bounds, with digits */
+    int pressed;   /* whatever comes farther on the path has lost the worst class */
 } scalar;
 
 /* Whether there is one root, by theory. */
@@ -45,6 +46,7 @@ static grpoalign_status start(scalar *self, const gra_problem *problem)
 {
     const gra_penalty *penalty = problem->penalty;
     self->problem = problem;
+    self->pressed = 0;
     self->affine = &problem->structure->affine;
     self->context = (gra_path_context){problem, self->affine->gap, 1.0};
     GRA_TRY(gra_search_start(&self->search, problem, &self->context, 1, &self->affine->divisor, 0));
@@ -145,6 +147,65 @@ static double single_root(scalar *self)
 
 /* ---- several roots --------------------------------------------------------------------------- */
 
+/* Of the end of a slack: a second class so far beyond it goes on to be lost. */
+static const double FAR_BEYOND = 2.0;
+
+/*
+ * Whether a class is lost whatever comes farther on the path, for a penalty that lets classes go:
+ * the slack of the worst one grows along the path, so that once beyond its end it stays there.
+ * Where the penalty turns back one class may stay beyond the end, and two may not.
+ */
+static int is_lost_beyond(const scalar *self)
+{
+    const gra_penalty *penalty = self->problem->penalty;
+    const double *gap = self->affine->gap, *slack = self->search.path.slack;
+    int64_t n = self->affine->classes, worst = 0, second = -1;
+    if (!penalty->lets_go) {
+        return 0;
+    }
+    for (int64_t c = 1; c < n; c++) {
+        worst = gap[c] > gap[worst] ? c : worst;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        second = c != worst && (second < 0 || gap[c] > gap[second]) ? c : second;
+    }
+    return penalty->turns_back ? second >= 0 && gap[second] > 0.0 &&
+                                     slack[second] > FAR_BEYOND * penalty->slack_most
+                               : slack[worst] > FAR_BEYOND * penalty->slack_most;
+}
+
+/* A turn is looked at so closely: what is left of a stride after golden sections. */
+static const double CLOSEST = 1e-8;
+
+/*
+ * Log beta less the wanted one has the same sign at three strides and comes nearest to 0 at the
+ * middle one: it may cross 0 twice between them. *at is where it has crossed, if it has.
+ */
+static int crosses_twice(scalar *self, double low, double high, double sign, double *at)
+{
+    const double golden = 0.61803398874989484820;
+    double a = high - golden * (high - low), b = low + golden * (high - low);
+    double at_a = sign * gra_search_equation(&self->search, a),
+           at_b = sign * gra_search_equation(&self->search, b);
+    while (high - low > CLOSEST && at_a > 0.0 && at_b > 0.0) {
+        if (at_a < at_b) {
+            high = b;
+            b = a;
+            at_b = at_a;
+            a = high - golden * (high - low);
+            at_a = sign * gra_search_equation(&self->search, a);
+        } else {
+            low = a;
+            a = b;
+            at_a = at_b;
+            b = low + golden * (high - low);
+            at_b = sign * gra_search_equation(&self->search, b);
+        }
+    }
+    *at = at_a < at_b ? a : b;
+    return fmin(at_a, at_b) < 0.0;
+}
+
 /*
  * Where no bounds are known: the crossings of the problem's beta met in strides along the path, the
  * first alone or all. Proves nothing. Returns whether log beta is still above at the end of what
@@ -153,23 +214,32 @@ static double single_root(scalar *self)
 static int stride_path(scalar *self, int first_alone)
 {
     gra_search *search = &self->search;
-    gra_brackets *roots = &search->isolation.roots;
-    double x, end;
+    gra_isolation *isolation = &search->isolation;
+    const double stride = 0.5 * GRA_PATH_STRIDE;
+    double x, end, turn;
     bracket_path(self, &x, &end);
-    double before = gra_search_equation(search, x);
-    roots->count = 0;
-    while (x < GRA_PATH_LARGEST && !(first_alone && roots->count > 0)) {
-        double next = fmin(x + 0.5 * GRA_PATH_STRIDE, GRA_PATH_LARGEST);
-        double here = gra_search_equation(search, next);
+    double earlier = NAN, before = gra_search_equation(search, x), back = x;
+    isolation->roots.count = 0;
+    while (x < GRA_PATH_LARGEST && !(first_alone && isolation->roots.count > 0)) {
+        double next = fmin(x + stride, GRA_PATH_LARGEST), here = gra_search_equation(search, next);
         if (isnan(here)) {
             break;
         }
+        int is_pressed = first_alone && is_lost_beyond(self);
         if ((here > 0.0) != (before > 0.0)) {
-            gra_isolation_note(&search->isolation, x, next);
+            gra_isolation_note(isolation, x, next);
+        } else if ((earlier > 0.0) == (before > 0.0) && fabs(before) < fabs(earlier) &&
+                   fabs(before) < fabs(here) &&
+                   crosses_twice(self, back, next, copysign(1.0, before), &turn)) {
+            gra_isolation_note(isolation, back, turn);
+            gra_isolation_note(isolation, turn, next);
         }
-        if (here < 0.0 && next > end) {
+        self->pressed = is_pressed && isolation->roots.count == 0;
+        if (self->pressed || (here < 0.0 && next > end)) {
             return 0;
         }
+        back = x;
+        earlier = before;
         x = next;
         before = here;
     }
@@ -306,6 +376,16 @@ static grpoalign_status finish_nearest(scalar *self, gra_answer *answer)
     return GRPOALIGN_OK;
 }
 
+/* The active set takes the worst class out, and need not know more than that. */
+static void finish_pressed(const scalar *self, gra_answer *answer)
+{
+    size_t bytes = (size_t)self->affine->classes * sizeof(double);
+    memcpy(answer->policy, self->search.path.policy, bytes);
+    memcpy(answer->slack, self->search.path.slack, bytes);
+    answer->iterations = (int32_t)self->search.looks;
+    answer->status = GRPOALIGN_NOT_CONVERGED;
+}
+
 grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer)
 {
     scalar self;
@@ -317,6 +397,10 @@ grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer
     int proved = find_roots(&self, 1, &collapses);
     const gra_brackets *roots = &self.search.isolation.roots;
     GRA_TRY(gra_search_stopped(&self.search));
+    if (self.pressed) {
+        finish_pressed(&self, answer);
+        return GRPOALIGN_OK;
+    }
     if (roots->count == 0) {
         GRA_TRY(finish_corner(&self, 1, answer, &corner));
         if (corner) {

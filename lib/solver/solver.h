@@ -130,6 +130,11 @@ grpoalign_status gra_abscissa_of(const gra_problem *problem, const gra_answer *a
 
 grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
+/* What the active set asks before it takes out a class that is beyond the end of its slack, where
+ * the penalty turns back there: whether the branch has a stationary policy with the class beyond
+ * the end. Then the answer, which has the class beyond the end of the slack gone on, becomes it. */
+grpoalign_status gra_stay_beyond(const gra_problem *problem, int64_t at, gra_answer *answer,
+                                 int *stays);
 grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);

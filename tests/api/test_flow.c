@@ -368,6 +368,41 @@ static int32_t stop_at_five(void *user, const grpoalign_progress *progress)
     return progress->iteration >= 5;
 }
 
+/*
+ * Outcomes with one reward have one advantage, but a rare one moves more slowly, and under the
+ * squared log ratio it can be left behind so far that it falls for ever while the others of its
+ * class gain. The end knows that.
+ */
+static void a_rare_outcome_is_lost_alone(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {2.0, 2.0, 2.0, 1.0},
+                        REFERENCE[] = {0.5664694804827191, 0.0019269423099858277,
+                                       0.2688318924207624, 0.16277168478653267};
+    double logs[4], last[4], end[4];
+    grpoalign_model *model;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+    for (int o = 0; o < 4; o++) {
+        logs[o] = log(REFERENCE[o]);
+    }
+    CHECK_OK(grpoalign_model_new_group(REWARDS, 4, 8, NULL, &model, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_log(logs, 4, NULL, &reference, NULL));
+    handles h = {model, penalty, reference};
+    grpoalign_flow *flow = flow_of(&h, 1.8490536321986577, NULL, GRPOALIGN_OK);
+    int64_t steps = grpoalign_flow_count(flow) - 1;
+    CHECK_OK(grpoalign_flow_policy_at(flow, steps, last, 4, NULL));
+    CHECK_OK(grpoalign_solution_policy(grpoalign_flow_end(flow), end, 4, NULL));
+    assert_true(last[1] / REFERENCE[1] < 0.01); /* far below exp(-1), where it would turn back */
+    assert_near(end[1], 0.0, 0.0);
+    assert_near(end[3], 0.0, 0.0);
+    assert_near(end[0], REFERENCE[0] / (REFERENCE[0] + REFERENCE[2]), 1e-15);
+    assert_near(largest_difference(end, last, 4), 0.0, 1e-5);
+    grpoalign_flow_free(flow);
+    close_handles(&h);
+}
+
 static void bad_arguments_of_a_flow_are_named(void **state)
 {
     (void)state;
@@ -440,6 +475,7 @@ int main(void)
         cmocka_unit_test(the_start_decides_between_several_ends),
         cmocka_unit_test(a_stiff_flow_ends_at_the_stationary_policy),
         cmocka_unit_test(the_flow_ends_where_worse_outcomes_nearly_go),
+        cmocka_unit_test(a_rare_outcome_is_lost_alone),
         cmocka_unit_test(bad_arguments_of_a_flow_are_named),
     };
     return run_chosen(tests);

@@ -305,6 +305,122 @@ static void the_clamp_is_not_felt_inside(void **state)
     assert_true(same > 200 && lost > 20);
 }
 
+/* ---- squared log ratio: beyond the end of its slack ---- */
+
+static double squared(double log_ratio)
+{
+    return log_ratio + 0.5 * log_ratio * log_ratio;
+}
+
+/* What beta keeps the worse of two outcomes at log ratio l, the gap of their advantages being 1
+ * (ranked), the gap of their rewards (unscaled: 0.5 here), or over their std. */
+static double beta_of_two(int model, double reference, double l)
+{
+    double worse = reference * exp(l), better = 1.0 - worse;
+    double gap = model == 0 ? 1.0 : model == 1 ? 0.5 : 1.0 / sqrt(worse * better);
+    return gap / (squared(log(better / (1.0 - reference))) - squared(l));
+}
+
+/*
+ * The branch of two outcomes, followed step by step: the first log ratio at which beta has come
+ * down to the wanted one, or -INFINITY where no step leads there. *nearly tells that the fold is too
+ * near to decide.
+ */
+static double follow_two(int model, double reference, double beta, int *nearly)
+{
+    const double step = 1e-3, end = -8.0;
+    double least = INFINITY;
+    for (double l = -step; l > end; l -= step) {
+        double here = beta_of_two(model, reference, l);
+        if (here > 0.0 && here <= beta) {
+            double low = l, high = l + step;
+            for (int i = 0; i < 60; i++) {
+                double middle = 0.5 * (low + high), there = beta_of_two(model, reference, middle);
+                *(there > 0.0 && there <= beta ? &low : &high) = middle;
+            }
+            *nearly = 0;
+            return low;
+        }
+        least = here > 0.0 ? fmin(least, here) : least;
+    }
+    *nearly = least < beta * (1.0 + 1e-4);
+    return -INFINITY;
+}
+
+static grpoalign_model *model_of_two(int model, const double *rewards)
+{
+    grpoalign_model *made;
+    grpoalign_reward_options options = GRPOALIGN_REWARD_OPTIONS_INIT;
+    options.scale = model == 1 ? GRPOALIGN_SCALE_NONE : GRPOALIGN_SCALE_STD;
+    if (model == 0) {
+        CHECK_OK(grpoalign_model_new_group(rewards, 2, 2, NULL, &made, NULL));
+    } else {
+        CHECK_OK(grpoalign_model_new_limit(rewards, NULL, 2, &options, &made, NULL));
+    }
+    return made;
+}
+
+/* Whether the policy and the status are what the branch of two outcomes says. */
+static int check_two(int model, double reference, double beta)
+{
+    static const double REWARDS[] = {0.5, 0.0};
+    int nearly;
+    double logs[] = {log1p(-reference), log(reference)};
+    double l = follow_two(model, reference, beta, &nearly), worse = reference * exp(l);
+    if (nearly) {
+        return 0;
+    }
+    grpoalign_model *made = model_of_two(model, REWARDS);
+    solved s = solve_model(made, GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, beta, logs, NULL);
+    grpoalign_model_free(made);
+    assert_true(s.status >= 0);
+    assert_near(s.policy[1], worse, 1e-9);
+    if (worse > 0.0) {
+        assert_near(s.policy[1], worse, 10.0 * s.report.policy_error + 1e-12);
+        assert_true(s.report.residual < 1e-13);
+        assert_true(s.report.stable == 1);
+    }
+    solved_free(&s);
+    return l < -1.0 && l > -INFINITY;
+}
+
+static void the_branch_goes_on_beyond_the_end_to_its_fold(void **state)
+{
+    (void)state;
+    randomness r = random_start(77);
+    int beyond = 0;
+    for (int i = 0; i < 3000 * test_scale(); i++) {
+        int model = (int)random_below(&r, 3);
+        double reference = random_between(&r, 0.02, 0.98);
+        /* near where the worse outcome comes to the end */
+        double beta = beta_of_two(model, reference, -1.0) * random_between(&r, 0.7, 1.1);
+        beyond += check_two(model, reference, beta);
+    }
+    assert_true(beyond > 100);
+    (void)check_two(0, 0.7, 0.54);
+}
+
+/* The response to fixed advantages knows the same. */
+static void responses_go_on_beyond_the_end(void **state)
+{
+    (void)state;
+    static const double REFERENCE[] = {0.3, 0.7}, ADVANTAGE[] = {2.5, 1.5}, BETA = 0.54;
+    double policy[2], normaliser;
+    grpoalign_penalty *penalty;
+    grpoalign_reference *reference;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_reference_new(REFERENCE, 2, NULL, &reference, NULL));
+    CHECK_OK(grpoalign_penalty_respond(penalty, reference, BETA, ADVANTAGE, 2, policy, &normaliser,
+                                       NULL));
+    assert_near(policy[0], 0.756828441102504, 1e-13);
+    for (int o = 0; o < 2; o++) {
+        assert_near(squared(log(policy[o] / REFERENCE[o])), ADVANTAGE[o] / BETA - normaliser,
+                    1e-13);
+    }
+    grpoalign_penalty_free(penalty);
+    grpoalign_reference_free(reference);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +428,8 @@ int main(void)
         cmocka_unit_test(losing_outcomes_over_the_std_of_others_stays_stationary),
         cmocka_unit_test(direct_kl_at_the_clamp_is_a_softmax_or_refused),
         cmocka_unit_test(the_clamp_is_not_felt_inside),
+        cmocka_unit_test(the_branch_goes_on_beyond_the_end_to_its_fold),
+        cmocka_unit_test(responses_go_on_beyond_the_end),
     };
     return run_chosen(tests);
 }

@@ -259,14 +259,12 @@ static long double score(int32_t penalty, long double alpha, long double l)
     }
 }
 
-/* How far l lies outside the range where g grows, so that an outcome is held; <= 0 inside. */
+/* How far l lies outside the range where g is felt; <= 0 inside. */
 static long double beyond_hold(int32_t penalty, long double l)
 {
     /* The two roots of exp(-l) - 1 + l = 10. */
     static const long double LEAST = -2.610868638149876L, MOST = 10.999983298020256L;
     switch (penalty) {
-    case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
-        return -1.0L - l;
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:
     case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
         return fmaxl(LEAST - l, l - MOST);

@@ -180,6 +180,27 @@ static void check_probabilities(trial_fault *fault, int64_t n, const double *pol
     need_small(fault, fabs(sum - 1.0), 1e-13, "the distance of the sum from 1");
 }
 
+/* Under the squared log ratio g grows above l = -1 alone. One class may lie below and attract all
+ * the same, two may not. */
+static int attracts_as_it_may(const trial *t, const double *policy, const double *log_policy,
+                              const grpoalign_report *report)
+{
+    double first = NAN, total = 0.0;
+    for (int64_t o = 0; o < t->context.n; o++) {
+        total += exp(t->logs[o]);
+    }
+    for (int64_t o = 0; o < t->context.n; o++) {
+        double l = log_policy[o] - (t->logs[o] - log(total));
+        if (policy[o] > 0.0 && l < -1.0 - 1e-6) {
+            if (!isnan(first) && fabs(l - first) > 1e-6) {
+                return 0;
+            }
+            first = l;
+        }
+    }
+    return isnan(first) || report->stable == 1;
+}
+
 trial_fault trial_check(const trial *t, const double *policy, const double *log_policy,
                         const grpoalign_report *report, int is_first)
 {
@@ -207,6 +228,10 @@ trial_fault trial_check(const trial *t, const double *policy, const double *log_
     }
     need_small(&fault, b.returns, error * size, "the gain of an outcome that was let go");
     need_small(&fault, b.beyond, 0.0, "the distance beyond what the penalty holds");
+    if (t->penalty == GRPOALIGN_PENALTY_SQUARED_LOG_RATIO) {
+        int may = attracts_as_it_may(t, policy, log_policy, report);
+        need_small(&fault, may ? 0.0 : 1.0, 0.0, "classes below the end of the slack that repel");
+    }
     need_small(&fault,
                fabs(report->normaliser - plain_normaliser(&b, t->penalty, t->alpha, t->beta)),
                error * size / beta, "the error of the normaliser");
