@@ -734,9 +734,11 @@ static double constant_factor(const gra_convention *c, int exponent)
 }
 
 /* The mean reward of each outcome less that of the best, which is returned, so that neither a
- * common shift nor a small gap costs digits; and the std within it. */
-static double outcome_rewards(const double *support, int64_t k, const double *distribution,
-                              int64_t n, int64_t stride, double *value, double *deviation)
+ * common shift nor a small gap costs digits; and the std within it. `support` is in units of
+ * 2^exponent, so that no product leaves the doubles. */
+static double outcome_rewards(const double *support, int exponent, int64_t k,
+                              const double *distribution, int64_t n, int64_t stride, double *value,
+                              double *deviation)
 {
     double best = -INFINITY;
     for (int64_t o = 0; o < n; o++) {
@@ -753,9 +755,10 @@ static double outcome_rewards(const double *support, int64_t k, const double *di
             double d = (support[l] - best) - value[o];
             gra_sum_add(&square, row[l] / total * d * d);
         }
-        deviation[o] = sqrt(gra_sum_value(square));
+        deviation[o] = ldexp(sqrt(gra_sum_value(square)), exponent);
+        value[o] = ldexp(value[o], exponent);
     }
-    return best;
+    return ldexp(best, exponent);
 }
 
 /* A group whose divisor is one constant. */
@@ -791,12 +794,14 @@ static grpoalign_status new_group(const double *rewards, int64_t k, const double
     double factor = constant_factor(convention, exponent);
     if (distribution != NULL) {
         double *mean = gra_arena_doubles(arena, n);
+        double *scaled = gra_scale_rewards(rewards, k, exponent, arena);
         values = gra_arena_doubles(arena, n);
         deviations = gra_arena_doubles(arena, n);
-        if (mean == NULL || values == NULL || deviations == NULL) {
+        if (mean == NULL || values == NULL || deviations == NULL || scaled == NULL) {
             return gra_fail_memory(error);
         }
-        double best = outcome_rewards(rewards, k, distribution, n, stride, values, deviations);
+        double best =
+            outcome_rewards(scaled, exponent, k, distribution, n, stride, values, deviations);
         for (int64_t o = 0; o < n; o++) {
             mean[o] = best + values[o];
         }

@@ -107,12 +107,27 @@ static void advantages_by_slack(const gra_problem *problem, const gra_answer *an
     }
 }
 
+/* sum pi r. Products of more than this could leave the doubles while their parts are found. */
+static double expected_reward(const grpoalign_model *model, const double *policy,
+                              const unsigned char *support)
+{
+    const double large = 1e280, down = 0x1p-64;
+    double top = fmax(fabs(gra_max(model->rewards, model->outcomes)),
+                      fabs(gra_min(model->rewards, model->outcomes))),
+           unit = top > large ? down : 1.0;
+    gra_sum sum = {0.0, 0.0};
+    for (int64_t o = 0; o < model->outcomes; o++) {
+        gra_sum_add_product(&sum, support[o] ? policy[o] : 0.0, unit * model->rewards[o]);
+    }
+    return gra_sum_value(sum) / unit;
+}
+
 gra_measures gra_measure(const grpoalign_problem *problem, const double *policy,
                          const double *log_policy)
 {
     const grpoalign_model *model = problem->model;
     const grpoalign_reference *reference = problem->reference;
-    gra_sum reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0}, reward = {0.0, 0.0};
+    gra_sum reverse = {0.0, 0.0}, direct = {0.0, 0.0}, entropy = {0.0, 0.0};
     for (int64_t o = 0; o < model->outcomes; o++) {
         if (!reference->support[o]) {
             continue;
@@ -124,14 +139,13 @@ gra_measures gra_measure(const grpoalign_problem *problem, const double *policy,
         }
         gra_sum_add(&reverse, gra_reverse_kl.divergence(&gra_reverse_kl, ref, p, log_ratio));
         gra_sum_add(&direct, gra_direct_kl.divergence(&gra_direct_kl, ref, p, log_ratio));
-        if (model->rewards != NULL) {
-            gra_sum_add(&reward, p * model->rewards[o]);
-        }
     }
-    return (gra_measures){.expected_reward = model->rewards != NULL ? gra_sum_value(reward) : NAN,
-                          .kl_ref_policy = divergence_value(reverse),
-                          .kl_policy_ref = divergence_value(direct),
-                          .entropy = fmax(0.0, gra_sum_value(entropy))};
+    return (gra_measures){
+        .expected_reward =
+            model->rewards != NULL ? expected_reward(model, policy, reference->support) : NAN,
+        .kl_ref_policy = divergence_value(reverse),
+        .kl_policy_ref = divergence_value(direct),
+        .entropy = fmax(0.0, gra_sum_value(entropy))};
 }
 
 /* Everything that follows from policy and advantage, from the outcomes' own data. */

@@ -145,6 +145,17 @@ static void every_answer_is_a_policy_whatever_the_reference(void **state)
     assert_true(given_up < asked / 40);
 }
 
+/* The same scale of a group whose outcomes have random rewards; which >= 2. */
+static plain_context random_context_at(int which, const double *support, const double *distribution)
+{
+    plain_context out = context_at(which, support, MOST, NULL);
+    out.support = support;
+    out.k = MOST;
+    out.distribution = distribution;
+    out.limit = 0;
+    return out;
+}
+
 /* Rewards whose range is no double, or whose differences are hardly any. */
 static void every_answer_is_a_policy_whatever_the_rewards(void **state)
 {
@@ -154,16 +165,19 @@ static void every_answer_is_a_policy_whatever_the_rewards(void **state)
                                        {0, 1e-200, 1},           {-1, 1e-320, 2e-320},
                                        {1e-320, 2e-320, 3e-320}, {1, 1 + 2.2e-16, 1 + 4.5e-16}};
     static const double LOG_REFERENCE[] = {0.0, 0.0, -3.0};
+    static const double ROWS[] = {0.5, 0.25, 0.25, 0.0, 1.0, 0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0};
     for (int row = 0; grpoalign_penalty_kind_at(row) != 0; row++) {
         int32_t kind = grpoalign_penalty_kind_at(row);
         grpoalign_penalty *penalty;
         CHECK_OK(kind == GRPOALIGN_PENALTY_ALPHA
                      ? new_alpha(0.5, &penalty, NULL)
                      : grpoalign_penalty_new(kind, NULL, &penalty, NULL));
-        for (int which = 0; which < SCALES; which++) {
-            for (size_t k = 0; k < sizeof FAR / sizeof *FAR; k++) {
+        for (int each = 0; each < 2 * SCALES; each++) {
+            int which = each % SCALES, is_random = each >= SCALES;
+            for (size_t k = 0; (which >= 2 || !is_random) && k < sizeof FAR / sizeof *FAR; k++) {
                 double margins[MOST * MOST];
-                plain_context context = context_at(which, FAR[k], 3, margins);
+                plain_context context = is_random ? random_context_at(which, FAR[k], ROWS)
+                                                  : context_at(which, FAR[k], 3, margins);
                 int negative = fmin(FAR[k][0], fmin(FAR[k][1], FAR[k][2])) < 0.0;
                 if (context.over_mean && negative) {
                     continue; /* refused */
@@ -171,8 +185,9 @@ static void every_answer_is_a_policy_whatever_the_rewards(void **state)
                 grpoalign_model *model = make_model(&context);
                 for (int b = 0; b < COUNT_OF_BETAS; b++) {
                     char where[128];
-                    snprintf(where, sizeof where, "%s, model %d, rewards %d, beta %g",
-                             grpoalign_penalty_name(kind), which, (int)k, BETAS[b]);
+                    snprintf(where, sizeof where, "%s, model %d, %s rewards %d, beta %g",
+                             grpoalign_penalty_name(kind), which, is_random ? "random" : "certain",
+                             (int)k, BETAS[b]);
                     (void)ask(model, penalty, LOG_REFERENCE, 3, BETAS[b], b == 2, where);
                 }
                 grpoalign_model_free(model);
