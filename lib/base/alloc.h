@@ -34,6 +34,9 @@ typedef struct gra_arena_mark_t {
 void *gra_arena_take(gra_arena *arena, int64_t count, size_t size);
 double *gra_arena_doubles(gra_arena *arena, int64_t count);
 
+/* A copy of an array; NULL when memory is short. */
+double *gra_arena_copy(gra_arena *arena, const double *from, int64_t count);
+
 /* The entries of an array at `count` indices, as an array of their own; NULL when memory is
  * short. */
 double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, int64_t count);

@@ -1,5 +1,5 @@
-/* Arrays from an arena. Apart from alloc.c, so that tests can put another allocator in its place and
- * have these all the same. */
+/* Arrays from an arena. Apart from alloc.c, so that tests can put another allocator in its place
+ * and have these all the same. */
 #include "base/alloc.h"
 
 #include <string.h>
@@ -7,6 +7,15 @@
 double *gra_arena_doubles(gra_arena *arena, int64_t count)
 {
     return gra_arena_take(arena, count, sizeof(double));
+}
+
+double *gra_arena_copy(gra_arena *arena, const double *from, int64_t count)
+{
+    double *copy = gra_arena_doubles(arena, count);
+    if (copy != NULL) {
+        memcpy(copy, from, (size_t)count * sizeof(double));
+    }
+    return copy;
 }
 
 double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, int64_t count)

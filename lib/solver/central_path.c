@@ -433,12 +433,34 @@ static double largest_advantage(gra_newton *s)
     return largest;
 }
 
+/*
+ * Another way, where Newton fails at the end of the path. If that fails, too, the end of the path is
+ * the best there is: where preferences leave several policies equal, reference probabilities too
+ * small for the equations decide between them.
+ */
+static grpoalign_status fall_back(const gra_problem *problem, gra_solver fallback,
+                                  const double *end_slack, const double *end_policy,
+                                  gra_answer *answer)
+{
+    size_t bytes = (size_t)problem->reference.classes * sizeof(double);
+    gra_problem plain = *problem;
+    plain.start = NULL;
+    GRA_TRY(fallback(&plain, answer));
+    if (answer->status == GRPOALIGN_NOT_CONVERGED && end_policy != NULL) {
+        memcpy(answer->slack, end_slack, bytes);
+        memcpy(answer->policy, end_policy, bytes);
+    }
+    return GRPOALIGN_OK;
+}
+
 /* Pairwise preferences have one solution, whatever the start, because slacks fall with the
  * policy. */
 grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallback,
                                    gra_answer *answer)
 {
     gra_newton s;
+    int64_t n = problem->reference.classes;
+    double *end_slack = NULL, *end_policy = NULL;
     int outcome;
     double change;
     answer->method = GRPOALIGN_METHOD_NEWTON;
@@ -449,6 +471,11 @@ grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallba
     /* Far above the advantages Newton converges by itself. */
     if (problem->beta <= problem->penalty->newton_above * largest_advantage(&s)) {
         GRA_TRY(follow_path(problem, answer));
+        end_slack = gra_arena_copy(problem->arena, answer->slack, n);
+        end_policy = gra_arena_copy(problem->arena, answer->policy, n);
+        if (end_slack == NULL || end_policy == NULL) {
+            return gra_fail_memory(problem->error);
+        }
         GRA_TRY(gra_newton_run(&s, 60, 0.0, &outcome, &change));
     } else if (problem->start != NULL) {
         GRA_TRY(gra_newton_from_policy(&s, problem->start, 100, &outcome, &change));
@@ -456,9 +483,7 @@ grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallba
         GRA_TRY(gra_newton_from_reference(&s, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {
-        gra_problem plain = *problem;
-        plain.start = NULL;
-        return fallback(&plain, answer);
+        return fall_back(problem, fallback, end_slack, end_policy, answer);
     }
     return gra_newton_finish(&s, outcome);
 }
