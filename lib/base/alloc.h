@@ -41,10 +41,6 @@ double *gra_arena_copy(gra_arena *arena, const double *from, int64_t count);
  * short. */
 double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, int64_t count);
 
-/* The same of the rows of a matrix with `width` columns; NULL stands for the identity. */
-double *gra_arena_rows(gra_arena *arena, const double *from, int64_t width, const int64_t *at,
-                       int64_t count);
-
 /* The items of a list, moved where they must be so that one more fits after `count` of them; NULL
  * when memory is short. */
 void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size);

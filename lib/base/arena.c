@@ -27,18 +27,6 @@ double *gra_arena_pick(gra_arena *arena, const double *from, const int64_t *at, 
     return picked;
 }
 
-double *gra_arena_rows(gra_arena *arena, const double *from, int64_t width, const int64_t *at,
-                       int64_t count)
-{
-    double *rows = gra_arena_doubles(arena, count * width);
-    for (int64_t i = 0; rows != NULL && i < count; i++) {
-        for (int64_t l = 0; l < width; l++) {
-            rows[i * width + l] = from != NULL ? from[at[i] * width + l] : (double)(at[i] == l);
-        }
-    }
-    return rows;
-}
-
 void *gra_arena_grow(gra_arena *arena, void *items, int64_t count, int64_t *capacity, size_t size)
 {
     if (count < *capacity) {

@@ -37,13 +37,3 @@ int gra_affine_inverse(const gra_affine *self, const double *policy, gra_arena *
     *inverse = self->divisor.kind->inverse(&self->divisor, &of);
     return 1;
 }
-
-int gra_affine_restrict(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out,
-                        gra_arena *arena)
-{
-    *out = (gra_affine){.classes = count};
-    out->gap = gra_arena_pick(arena, from->gap, kept, count);
-    out->reward = from->reward != NULL ? gra_arena_pick(arena, from->reward, kept, count) : NULL;
-    return out->gap != NULL && (from->reward == NULL || out->reward != NULL) &&
-           from->divisor.kind->restrict_to(&from->divisor, kept, count, &out->divisor, arena);
-}

@@ -54,8 +54,4 @@ double gra_mean_gap(int64_t classes, const double *gap, const double *policy);
 int gra_affine_inverse(const gra_affine *self, const double *policy, gra_arena *arena,
                        double *inverse);
 
-/* The same for some of the classes. Returns 0 when memory is short. */
-int gra_affine_restrict(const gra_affine *from, const int64_t *kept, int64_t count, gra_affine *out,
-                        gra_arena *arena);
-
 #endif

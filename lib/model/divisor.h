@@ -95,9 +95,6 @@ typedef struct gra_divisor_kind {
     double (*ratio_part)(const gra_divisor *self, const gra_moments *of);
     /* Whether no spread is left that a double could hold, nor will there be; NULL for never. */
     int (*is_spent)(const gra_divisor *self, const gra_moments *of);
-    /* The same for some of the classes. Returns 0 when memory is short. */
-    int (*restrict_to)(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena);
 } gra_divisor_kind;
 
 struct gra_divisor {

@@ -27,17 +27,8 @@ static int gradient(const gra_divisor *self, const double *policy, gra_arena *ar
     return 1;
 }
 
-static int restrict_to(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena)
-{
-    (void)kept, (void)arena;
-    *out = *self;
-    out->classes = count;
-    return 1;
-}
-
 static const gra_divisor_kind CONSTANT = {
-    .moments = moments, .inverse = inverse, .gradient = gradient, .restrict_to = restrict_to};
+    .moments = moments, .inverse = inverse, .gradient = gradient};
 
 void gra_divisor_constant(gra_divisor *out, int64_t classes, double inverse_value)
 {

@@ -38,23 +38,7 @@ static int gradient(const gra_divisor *self, const double *policy, gra_arena *ar
     return 1;
 }
 
-static int restrict_to(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena)
-{
-    const mean_data *data = self->data;
-    mean_data *part = gra_arena_take(arena, 1, sizeof *part);
-    *out = *self;
-    if (part == NULL) {
-        return 0;
-    }
-    *part = (mean_data){gra_arena_pick(arena, data->reward, kept, count), data->epsilon};
-    out->classes = count;
-    out->data = part;
-    return part->reward != NULL;
-}
-
-static const gra_divisor_kind MEAN = {
-    .moments = moments, .inverse = inverse, .gradient = gradient, .restrict_to = restrict_to};
+static const gra_divisor_kind MEAN = {.moments = moments, .inverse = inverse, .gradient = gradient};
 
 int gra_divisor_mean(gra_divisor *out, int64_t classes, const double *reward, double best,
                      double least, double epsilon, gra_arena *arena)

@@ -61,28 +61,8 @@ static double ceiling(const gra_divisor *self, const gra_moments *of)
     return self->high;
 }
 
-static int restrict_to(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena)
-{
-    const others *data = self->data;
-    int64_t levels = data->expectation->levels;
-    others *part = gra_arena_take(arena, 1, sizeof *part);
-    double *rows = gra_arena_rows(arena, data->distribution, levels, kept, count);
-    *out = *self;
-    if (part == NULL || rows == NULL) {
-        return 0;
-    }
-    *part = (others){data->expectation, rows};
-    out->classes = count;
-    out->data = part;
-    return 1;
-}
-
-static const gra_divisor_kind OTHERS = {.moments = moments,
-                                        .inverse = inverse,
-                                        .gradient = gradient,
-                                        .ceiling = ceiling,
-                                        .restrict_to = restrict_to};
+static const gra_divisor_kind OTHERS = {
+    .moments = moments, .inverse = inverse, .gradient = gradient, .ceiling = ceiling};
 
 int gra_divisor_others(gra_divisor *out, int64_t classes, const gra_expectation *expectation,
                        const double *distribution, gra_arena *arena)

@@ -425,24 +425,6 @@ static int is_spent(const gra_divisor *self, const gra_moments *of)
     return data->epsilon == 0.0 && total <= LEAST_VARIANCE;
 }
 
-static int restrict_to(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena)
-{
-    const sigma_data *data = self->data;
-    gra_sigma_context *x = gra_arena_take(arena, 1, sizeof *x);
-    if (x == NULL) {
-        return 0;
-    }
-    *x = data->context[0];
-    x->classes = count;
-    x->gap = gra_arena_pick(arena, x->gap, kept, count);
-    x->reward = x->reward != NULL ? gra_arena_pick(arena, x->reward, kept, count) : NULL;
-    x->variance = x->variance != NULL ? gra_arena_pick(arena, x->variance, kept, count) : NULL;
-    return x->gap != NULL && (data->context[0].reward == NULL || x->reward != NULL) &&
-           (data->context[0].variance == NULL || x->variance != NULL) &&
-           gra_divisor_sigma(out, x, 1, 0, data->epsilon, arena);
-}
-
 static const gra_divisor_kind SIGMA = {.moments = moments,
                                        .inverse = inverse,
                                        .log_inverse = log_inverse,
@@ -453,8 +435,7 @@ static const gra_divisor_kind SIGMA = {.moments = moments,
                                        .ceiling = ceiling,
                                        .tail_slope = tail_slope,
                                        .ratio_part = ratio_part,
-                                       .is_spent = is_spent,
-                                       .restrict_to = restrict_to};
+                                       .is_spent = is_spent};
 
 /* Bounds on sigma over all policies, and the least gap above 0 of the first context. */
 static gra_interval sigma_range(const gra_sigma_context *contexts, int64_t count, double *slowest)

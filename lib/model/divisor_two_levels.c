@@ -101,29 +101,11 @@ static double ceiling(const gra_divisor *self, const gra_moments *of)
     return data->end != 0.0 ? self->high : fmax(of->own, gap_at(data, 1.0, 0.0));
 }
 
-static int restrict_to(const gra_divisor *self, const int64_t *kept, int64_t count,
-                       gra_divisor *out, gra_arena *arena)
-{
-    const two_levels *data = self->data;
-    two_levels *part = gra_arena_take(arena, 1, sizeof *part);
-    *out = *self;
-    if (part == NULL) {
-        return 0;
-    }
-    *part = *data;
-    part->success = gra_arena_pick(arena, data->success, kept, count);
-    part->failure = gra_arena_pick(arena, data->failure, kept, count);
-    out->classes = count;
-    out->data = part;
-    return part->success != NULL && part->failure != NULL;
-}
-
 static const gra_divisor_kind TWO_LEVELS = {.moments = moments,
                                             .inverse = inverse,
                                             .gradient = gradient,
                                             .bounds = bounds,
-                                            .ceiling = ceiling,
-                                            .restrict_to = restrict_to};
+                                            .ceiling = ceiling};
 
 /* Over the std of others h is convex but for groups whose others are alike, b_0 and b_(G-1). */
 static double end_of(const gra_contrast *contrast)

@@ -16,141 +16,104 @@
 
 #include "base/numeric.h"
 #include "base/status.h"
-#include "linalg/linalg.h"
 
 /* A slack beyond the end by no more than this is at the end, but for rounding. */
 static const double AT_THE_END = 1e-9;
 
-/* A game over the classes kept: the levels stay, some without a class. 0 on short memory. */
-static int keep_game(const gra_game *from, const int64_t *kept, int64_t count, gra_game *out,
-                     gra_arena *arena)
-{
-    int64_t levels = from->levels;
-    *out = *from;
-    out->classes = count;
-    out->near = NULL;
-    if (from->margins != NULL) {
-        double *margins = gra_arena_doubles(arena, count * count);
-        for (int64_t i = 0; margins != NULL && i < count; i++) {
-            for (int64_t j = 0; j < count; j++) {
-                margins[i * count + j] = from->margins[kept[i] * levels + kept[j]];
-            }
-        }
-        if (margins != NULL) {
-            gra_game_from_margins(out, margins, count);
-        }
-        return margins != NULL;
-    }
-    out->distribution = gra_arena_rows(arena, from->distribution, levels, kept, count);
-    return out->distribution != NULL;
-}
+/*
+ * What is left of a problem, as a problem of its own. Its classes are not those of the whole: two of
+ * margins may become one, and levels that nobody has are gone.
+ */
+typedef struct rest {
+    const gra_problem *whole;
+    grpoalign_reference reference; /* 0 for what is lost, else as it was: it sums to less than 1 */
+    gra_reduction reduction;
+    gra_problem problem;
+} rest;
 
-/* The outcomes of the classes kept, and the new number of each one's class. 0 on short memory. */
-static int keep_outcomes(const gra_problem *problem, const int64_t *kept, int64_t count,
-                         gra_structure *structure, gra_outcomes *out)
+/* Of every outcome of the model, with the lost ones left out. 0 on short memory. */
+static int rest_start(rest *self, const gra_problem *whole)
 {
-    gra_arena *arena = problem->arena;
-    const gra_outcomes *from = &problem->outcomes;
-    int64_t *number = gra_arena_take(arena, problem->reference.classes, sizeof *number);
-    int64_t *class_of = gra_arena_take(arena, from->model->outcomes, sizeof *class_of);
-    int64_t *at = gra_arena_take(arena, from->count, sizeof *at);
-    double *log_mass = gra_arena_doubles(arena, from->count),
-           *share = gra_arena_doubles(arena, from->count);
-    if (number == NULL || class_of == NULL || at == NULL || log_mass == NULL || share == NULL) {
+    const gra_outcomes *outcomes = &whole->outcomes;
+    int64_t all = outcomes->model->outcomes;
+    grpoalign_reference *reference = &self->reference;
+    *self = (rest){.whole = whole};
+    reference->outcomes = all;
+    reference->probability = gra_arena_doubles(whole->arena, all);
+    reference->logarithm = gra_arena_doubles(whole->arena, all);
+    reference->support = gra_arena_take(whole->arena, all, sizeof *reference->support);
+    if (!reference->probability || !reference->logarithm || !reference->support) {
         return 0;
     }
-    for (int64_t c = 0; c < problem->reference.classes; c++) {
-        number[c] = -1;
+    for (int64_t o = 0; o < all; o++) {
+        reference->probability[o] = 0.0;
+        reference->logarithm[o] = -INFINITY;
+        reference->support[o] = 0;
     }
-    for (int64_t k = 0; k < count; k++) {
-        number[kept[k]] = k;
-    }
-    for (int64_t o = 0; o < from->model->outcomes; o++) {
-        class_of[o] = -1;
-    }
-    *out = (gra_outcomes){.model = from->model, .at = at, .log_mass = log_mass, .share = share};
-    for (int64_t i = 0; i < from->count; i++) {
-        int64_t c = number[problem->structure->class_of[from->at[i]]];
-        if (c >= 0) {
-            class_of[from->at[i]] = c;
-            at[out->count] = from->at[i];
-            log_mass[out->count] = from->log_mass[i];
-            share[out->count++] = from->share[i];
+    for (int64_t i = 0; i < outcomes->count; i++) {
+        if (whole->lost == NULL || !whole->lost[i]) {
+            int64_t o = outcomes->at[i];
+            reference->probability[o] =
+                outcomes->share[i] * whole->reference.mass[whole->structure->class_of[o]];
+            reference->logarithm[o] = outcomes->log_mass[i];
+            reference->support[o] = 1;
+            reference->supported++;
         }
     }
-    structure->class_of = class_of;
     return 1;
 }
 
-/* The problem without the outcomes that are lost already. Classes of which nothing is left keep
- * their numbers. 0 on short memory. */
-static int leave_lost(const gra_problem *problem, gra_problem *out)
+/* Reduces what is left; call gra_structure_release on the structure, also on failure. */
+static grpoalign_status rest_reduce(rest *self)
 {
-    gra_arena *arena = problem->arena;
-    const gra_outcomes *from = &problem->outcomes;
-    const int64_t *class_of = problem->structure->class_of;
-    int64_t n = problem->reference.classes, kept = 0;
-    int64_t *at = gra_arena_take(arena, from->count, sizeof *at);
-    double *mass = gra_arena_doubles(arena, n), *log_mass = gra_arena_doubles(arena, n),
-           *log_kept = gra_arena_doubles(arena, from->count),
-           *share_kept = gra_arena_doubles(arena, from->count);
-    *out = *problem;
-    out->lost = NULL;
-    if (!at || !mass || !log_mass || !log_kept || !share_kept) {
-        return 0;
-    }
-    memset(mass, 0, (size_t)n * sizeof *mass);
-    for (int64_t i = 0; i < from->count; i++) { /* what is left of each class, as a share */
-        mass[class_of[from->at[i]]] += problem->lost[i] ? 0.0 : from->share[i];
-    }
-    for (int64_t i = 0; i < from->count; i++) {
-        int64_t c = class_of[from->at[i]];
-        if (!problem->lost[i]) {
-            at[kept] = from->at[i];
-            log_kept[kept] = from->log_mass[i];
-            share_kept[kept++] = from->share[i] / mass[c];
-        }
-    }
-    for (int64_t c = 0; c < n; c++) {
-        log_mass[c] = problem->reference.log_mass[c] + log(mass[c]);
-        mass[c] *= problem->reference.mass[c];
-    }
-    out->reference.mass = mass;
-    out->reference.log_mass = log_mass;
-    out->outcomes = (gra_outcomes){from->model, kept, at, log_kept, share_kept};
-    return 1;
+    const gra_problem *whole = self->whole;
+    GRA_TRY(gra_reduce(whole->outcomes.model, &self->reference, whole->penalty, &self->reduction,
+                       whole->arena, whole->error));
+    self->problem = *whole;
+    self->problem.structure = &self->reduction.structure;
+    self->problem.reference = self->reduction.reference;
+    self->problem.outcomes = self->reduction.outcomes;
+    self->problem.inner = 1;
+    self->problem.lost = NULL;
+    self->problem.start = NULL;
+    self->problem.before = self->problem.earlier = NULL;
+    return GRPOALIGN_OK;
 }
 
-/* What is left of a problem with the classes kept. 0 on short memory. */
-static int reduce(const gra_problem *problem, const int64_t *kept, int64_t count,
-                  gra_structure *structure, gra_problem *out)
+/* Takes the outcomes of the classes with a mark out. */
+static void rest_take_out(rest *self, const unsigned char *mark)
 {
-    gra_arena *arena = problem->arena;
-    *out = *problem;
-    *structure = *problem->structure;
-    out->structure = structure;
-    out->inner = 1;
-    out->start = NULL;
-    out->before = out->earlier = NULL;
-    structure->classes = out->reference.classes = count;
-    out->reference.mass = gra_arena_pick(arena, problem->reference.mass, kept, count);
-    out->reference.log_mass = gra_arena_pick(arena, problem->reference.log_mass, kept, count);
-    if (out->reference.mass == NULL || out->reference.log_mass == NULL ||
-        !keep_outcomes(problem, kept, count, structure, &out->outcomes)) {
-        return 0;
-    }
-    if (count == 1) {
-        structure->kind = GRA_FLAT;
-    }
-    if (structure->kind == GRA_AFFINE) {
-        if (!gra_affine_restrict(&problem->structure->affine, kept, count, &structure->affine,
-                                 arena)) {
-            return 0;
+    const gra_outcomes *outcomes = &self->reduction.outcomes;
+    for (int64_t i = 0; i < outcomes->count; i++) {
+        int64_t o = outcomes->at[i];
+        if (mark[self->reduction.structure.class_of[o]]) {
+            self->reference.support[o] = 0;
+            self->reference.probability[o] = 0.0;
+            self->reference.logarithm[o] = -INFINITY;
+            self->reference.supported--;
         }
-        structure->kind = gra_max(structure->affine.gap, count) > 0.0 ? GRA_AFFINE : GRA_FLAT;
     }
-    return structure->kind != GRA_GAME ||
-           keep_game(&problem->structure->game, kept, count, &structure->game, arena);
+}
+
+/* An answer to what is left as one to the whole: what is lost has no probability. */
+static void rest_answer(const rest *self, const gra_answer *part, gra_answer *answer)
+{
+    const gra_problem *whole = self->whole;
+    const gra_outcomes *outcomes = &self->reduction.outcomes;
+    double *slack = answer->slack, *policy = answer->policy;
+    *answer = *part;
+    answer->slack = slack;
+    answer->policy = policy;
+    for (int64_t c = 0; c < whole->reference.classes; c++) {
+        slack[c] = INFINITY;
+        policy[c] = 0.0;
+    }
+    for (int64_t i = 0; i < outcomes->count; i++) {
+        int64_t c = whole->structure->class_of[outcomes->at[i]],
+                d = self->reduction.structure.class_of[outcomes->at[i]];
+        slack[c] = part->slack[d];
+        policy[c] += part->policy[d] * outcomes->share[i];
+    }
 }
 
 /* The class furthest beyond the end, -1 for none. */
@@ -164,6 +127,41 @@ static int64_t hardest_pressed(const gra_penalty *penalty, const gra_answer *par
         }
     }
     return worst;
+}
+
+/* Classes so many times beyond the end go together, as long as they hold no more than this. */
+static const double HARD_PRESSED = 2.0, LITTLE = 0.25;
+
+/*
+ * Whether a class that is far beyond the end stays there when worse ones are gone that hold little.
+ * Where better rewards have better advantages it does: without the worse ones the mean is higher
+ * and the spread smaller, and the multiplier falls by no more than the part that they held.
+ */
+static int stays_pressed(const gra_problem *problem)
+{
+    const gra_structure *structure = problem->structure;
+    return problem->outcomes.model->by_mean_reward && structure->kind != GRA_RANKED &&
+           (structure->kind != GRA_GAME || structure->game.margins == NULL);
+}
+
+/* Marks the class that is pressed hardest, and with it the next ones that are lost for sure. */
+static void mark_lost(const gra_problem *problem, const gra_answer *part, int64_t worst,
+                      unsigned char *mark)
+{
+    const double sure = HARD_PRESSED * problem->penalty->slack_most;
+    int64_t n = problem->reference.classes;
+    double gone = 0.0;
+    int many = stays_pressed(problem);
+    memset(mark, 0, (size_t)n * sizeof *mark);
+    do {
+        gone += part->policy[worst];
+        mark[worst] = 1;
+        worst = -1;
+        for (int64_t k = 0; many && k < n; k++) {
+            int next = !mark[k] && part->slack[k] > sure;
+            worst = next && (worst < 0 || part->slack[k] > part->slack[worst]) ? k : worst;
+        }
+    } while (worst >= 0 && gone + part->policy[worst] <= LITTLE);
 }
 
 /* Fails where a class gains beyond the other end of the clamp: there nothing holds it. */
@@ -220,63 +218,63 @@ static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answe
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_solve_active_set(const gra_problem *whole, gra_answer *answer)
+/* Solves what is left, all outcomes held, and asks which classes are beyond the end. *stays tells
+ * that none is lost. The counts of the answer go on. */
+static grpoalign_status look_at_rest(rest *self, gra_answer *part, unsigned char **mark, int *stays)
 {
-    int64_t n = whole->reference.classes, count = 0;
-    int64_t *kept = gra_arena_take(whole->arena, n, sizeof *kept);
-    gra_problem without = *whole;
-    const gra_problem *problem = &without;
-    if (kept == NULL || (whole->lost != NULL && !leave_lost(whole, &without))) {
-        return gra_fail_memory(whole->error);
+    const gra_problem *problem = &self->problem;
+    int32_t iterations = part->iterations, factorizations = part->factorizations;
+    GRA_TRY(rest_reduce(self));
+    int64_t n = problem->reference.classes;
+    *mark = gra_arena_take(problem->arena, n, sizeof **mark);
+    if (*mark == NULL || !gra_answer_take(part, problem)) {
+        return gra_fail_memory(problem->error);
     }
-    for (int64_t c = 0; c < n; c++) {
-        if (problem->reference.mass[c] > 0.0) {
-            kept[count++] = c;
-        }
+    part->iterations = iterations;
+    part->factorizations = factorizations;
+    GRA_TRY(problem->solve(problem, part));
+    int64_t worst = hardest_pressed(problem->penalty, part, n);
+    *stays = worst < 0;
+    int stationary = part->status == GRPOALIGN_OK || part->status == GRPOALIGN_NOT_UNIQUE;
+    if (worst >= 0 && stationary && problem->penalty->turns_back) {
+        GRA_TRY(gra_stay_beyond(problem, worst, part, stays));
     }
-    for (;;) {
-        gra_arena_mark_t mark = gra_arena_mark(problem->arena);
-        gra_problem left;
-        gra_structure structure;
-        gra_answer part;
-        if (!reduce(problem, kept, count, &structure, &left) || !gra_answer_take(&part, &left)) {
-            return gra_fail_memory(problem->error);
-        }
-        part.iterations = answer->iterations;
-        part.factorizations = answer->factorizations;
-        GRA_TRY(problem->solve(&left, &part));
-        int64_t worst = hardest_pressed(problem->penalty, &part, count);
-        int stays = worst < 0,
-            stationary = part.status == GRPOALIGN_OK || part.status == GRPOALIGN_NOT_UNIQUE;
-        if (worst >= 0 && stationary && problem->penalty->turns_back) {
-            GRA_TRY(gra_stay_beyond(&left, worst, &part, &stays));
-        }
-        if (stays) {
-            GRA_TRY(check_loose(problem, &part, count));
-            GRA_TRY(gra_stability(&left, &part, &part.stable));
-            double *slack = answer->slack, *policy = answer->policy;
-            *answer = part;
-            answer->slack = slack;
-            answer->policy = policy;
-            answer->unique =
-                count == 1 && n == 1 ? 1 : -1; /* other outcomes may be lost from elsewhere */
+    if (*stays) {
+        GRA_TRY(check_loose(problem, part, n));
+        return gra_stability(problem, part, &part->stable);
+    }
+    mark_lost(problem, part, worst, *mark);
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer)
+{
+    rest left;
+    if (!rest_start(&left, problem)) {
+        return gra_fail_memory(problem->error);
+    }
+    int64_t all = left.reference.supported;
+    for (int stays = 0; !stays;) {
+        gra_arena_mark_t arena = gra_arena_mark(problem->arena);
+        unsigned char *mark;
+        gra_answer part = {.iterations = answer->iterations,
+                           .factorizations = answer->factorizations};
+        grpoalign_status status = look_at_rest(&left, &part, &mark, &stays);
+        if (status >= 0 && stays) {
+            rest_answer(&left, &part, answer);
+            answer->unique = problem->reference.classes == 1 && left.reference.supported == all
+                                 ? 1
+                                 : -1; /* other outcomes may be lost from elsewhere */
             answer->status = part.status == GRPOALIGN_NOT_UNIQUE ? GRPOALIGN_OK : part.status;
             answer->regular = answer->on_branch = 0;
-            for (int64_t c = 0; c < n; c++) {
-                slack[c] = INFINITY;
-                policy[c] = 0.0;
-            }
-            for (int64_t k = 0; k < count; k++) {
-                slack[kept[k]] = part.slack[k];
-                policy[kept[k]] = part.policy[k];
-            }
-            gra_arena_rewind(problem->arena, mark);
-            return check_lost(problem, answer);
+        } else if (status >= 0) {
+            answer->iterations = part.iterations;
+            answer->factorizations = part.factorizations;
+            rest_take_out(&left, mark);
         }
-        answer->iterations = part.iterations;
-        answer->factorizations = part.factorizations;
-        memmove(kept + worst, kept + worst + 1, (size_t)(count - worst - 1) * sizeof *kept);
-        count--;
-        gra_arena_rewind(problem->arena, mark);
+        gra_structure_release(&left.reduction.structure);
+        gra_arena_rewind(problem->arena, arena);
+        GRA_TRY(status);
     }
+    return check_lost(problem, answer);
 }
