@@ -77,15 +77,17 @@ static void return_to(gra_newton *s, const station *at)
     s->beta = exp(at->log_beta);
 }
 
-/* A step of the given length along the tangent, corrected at right angles to it. 1 when it arrived,
- * 0 if not, -1 on short memory. */
-static int advance(gra_newton *s, const station *from, double length, double accuracy)
+/* A step of the given length along the tangent, corrected at right angles to it. `ready`: the
+ * equations are those of `from`. 1 when it arrived, 0 if not, -1 on short memory. */
+static int advance(gra_newton *s, const station *from, int ready, double length, double accuracy)
 {
     int64_t n = s->game->classes;
     double before = INFINITY;
-    return_to(s, from);
-    if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
-        return -1;
+    if (!ready) {
+        return_to(s, from);
+        if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
+            return -1;
+        }
     }
     gra_newton_move(s, from->tangent, length);
     s->beta = exp(from->log_beta + length * from->slope);
@@ -129,7 +131,7 @@ static int refine_fold(gra_newton *s, const station *from, double at, double ben
 {
     double before = NAN, slope_before = NAN;
     for (int i = 0; i < REFINEMENTS; i++) {
-        int arrived = advance(s, from, at, AS_ANSWER),
+        int arrived = advance(s, from, 0, at, AS_ANSWER),
             made = arrived > 0 ? make_station(s, from, fold) : arrived;
         if (made <= 0) {
             return made < 0 ? -1 : i > 0;
@@ -156,7 +158,7 @@ static int locate_fold(gra_newton *s, const station *from, double length, double
     int found = 0;
     for (int i = 0; i < FOLD_STEPS && high - low > 1e-9 * length; i++) {
         at = low + (high - low) * fmin(0.95, fmax(0.05, slope_low / (slope_low - slope_high)));
-        int arrived = advance(s, from, at, AS_ANSWER),
+        int arrived = advance(s, from, 0, at, AS_ANSWER),
             made = arrived > 0 ? make_station(s, from, fold) : arrived;
         if (made <= 0) {
             return made < 0 ? -1 : found;
@@ -245,11 +247,25 @@ static grpoalign_status cross(gra_newton *s, const station *a, const station *b,
     return GRPOALIGN_OK;
 }
 
-/* Visits all that lies between two stations and the second one; `fold` is room. */
+/* Whether a mark lies between two stations. */
+static int has_mark(const station *a, const station *b, const gra_visitor *visit)
+{
+    int found = 0;
+    for (int k = 0; k < 2 && visit->crossing != NULL; k++) {
+        double mark = log(visit->marks[k]);
+        found |= visit->marks[k] != 0.0 && (a->log_beta > mark) != (b->log_beta > mark);
+    }
+    return found;
+}
+
+/* Visits all that lies between two stations and the second one; `fold` is room. *ready tells
+ * whether the equations are still those of the second one. */
 static grpoalign_status visit_stretch(gra_newton *s, const station *from, double length,
-                                      const station *to, station *fold, gra_visitor *visit)
+                                      const station *to, station *fold, gra_visitor *visit,
+                                      int *ready)
 {
     int folds = (from->slope > 0.0) != (to->slope > 0.0);
+    *ready = !folds && !has_mark(from, to, visit) && visit->station == NULL;
     int found = folds ? locate_fold(s, from, length, to->slope, fold) : 0;
     if (found < 0) {
         return gra_fail_memory(s->problem->error);
@@ -281,12 +297,12 @@ static grpoalign_status set_out(gra_newton *s, double beta, station *out, int *m
     return *made < 0 ? gra_fail_memory(s->problem->error) : GRPOALIGN_OK;
 }
 
-/* A step further on. *bent is how far the tangent turns; *made is 0 where no station was found. */
-static grpoalign_status step_on(gra_newton *s, const station *from, double step, double accuracy,
-                                station *to, int *made, double *bent)
+/* A step further on; `ready` as above. *bent is how far the tangent turns; *made is 0 where no station was found. */
+static grpoalign_status step_on(gra_newton *s, const station *from, int ready, double step,
+                                double accuracy, station *to, int *made, double *bent)
 {
     s->exact = 0;
-    int arrived = advance(s, from, step, accuracy);
+    int arrived = advance(s, from, ready, step, accuracy);
     *made = arrived > 0 ? make_station(s, from, to) : arrived;
     if (*made < 0) {
         return gra_fail_memory(s->problem->error);
@@ -301,7 +317,7 @@ grpoalign_status gra_trace_branch(gra_newton *s, double low, double high, gra_vi
     station stations[3];
     double large = 1.5 * fmax(high, s->game->contraction), step = fmin(FIRST_STEP, visit->longest);
     double accuracy = visit->as_answers ? AS_ANSWER : ON_THE_WAY, way = 0.0, bent = 0.0;
-    int made, at = 0;
+    int made, at = 0, ready = 0;
     for (int k = 0; k < 3; k++) {
         if (!station_take(&stations[k], s->game->classes, s->problem->arena)) {
             return gra_fail_memory(s->problem->error);
@@ -311,13 +327,14 @@ grpoalign_status gra_trace_branch(gra_newton *s, double low, double high, gra_vi
     while (made > 0 && way < LONGEST_BRANCH) {
         const station *from = &stations[at];
         station *to = &stations[1 - at];
-        GRA_TRY(step_on(s, from, step, accuracy, to, &made, &bent));
+        GRA_TRY(step_on(s, from, ready, step, accuracy, to, &made, &bent));
+        ready = 0;
         if (made == 0 || (bent > 0.5 && step > 1e-3)) {
             step *= 0.4;
             made = step > SHORTEST_STEP;
             continue;
         }
-        GRA_TRY(visit_stretch(s, from, step, to, &stations[2], visit));
+        GRA_TRY(visit_stretch(s, from, step, to, &stations[2], visit, &ready));
         way += step;
         at = 1 - at;
         if (to->log_beta < log(low) || to->log_beta > log(large) + 1.0) {

@@ -455,7 +455,7 @@ grpoalign_status gra_solve_game(const gra_problem *problem, gra_answer *answer)
     GRA_TRY(find_solution(&s, &outcome, &change));
     if (outcome != NEWTON_DONE) {
         gra_newton_at_reference(&s);
-        GRA_TRY(gra_newton_flow(&s, FLOW_STEPS, &outcome, &change));
+        GRA_TRY(gra_newton_flow(&s, FLOW_STEPS, 0.0, &outcome, &change));
     }
     if (outcome != NEWTON_DONE) {
         int ended;

@@ -149,7 +149,8 @@ int gra_newton_factorise(gra_newton *s, double damping)
 {
     gra_equations *e = &s->equations;
     const gra_game *game = s->game;
-    int accuracy = game->margins != NULL || s->exact ? GRA_EXACT : GRA_COARSE;
+    int exact = s->exact && s->accuracy == GRA_EXACT; /* that of the advantages */
+    int accuracy = game->margins != NULL || exact ? GRA_EXACT : GRA_COARSE;
     e->damping = damping;
     for (int64_t c = 0; c < game->classes; c++) {
         e->log_slope[c] = s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]);
@@ -305,6 +306,8 @@ void gra_newton_restore(gra_newton *s)
 /* A step is kept when it leaves at most 1 - length/2 of the relative correction; factors are kept
  * while it leaves little. */
 static const double KEEP_FACTORS = 0.03, SHORTEST = 1e-6;
+/* On the way a start that needs shorter steps than this is not worth them. */
+static const double SHORT_ENOUGH = 0.05;
 /* Corrections of the policy below this are accepted as they are: they are rounding. */
 static const double ROUNDING_REGION = 1e-9;
 /* Near a solution exact factors leave far less than this of a correction, other than at a fold;
@@ -391,7 +394,7 @@ static grpoalign_status take_step(gra_newton *s, run *self, int *how)
         gra_newton_restore(s);
         self->length *= 0.5;
         int poor = !s->exact && self->now.relative < NEARBY;
-        if (self->length < SHORTEST || poor) {
+        if (self->length < (self->enough > 0.0 ? SHORT_ENOUGH : SHORTEST) || poor) {
             *how = poor ? POOR : STUCK;
             return gra_newton_evaluate(s) ? GRPOALIGN_OK : gra_fail_memory(s->problem->error);
         }

@@ -102,9 +102,10 @@ grpoalign_status gra_newton_from_policy(gra_newton *s, const double *policy, int
                                         int *outcome, double *change);
 grpoalign_status gra_newton_from_reference(gra_newton *s, int *outcome, double *change);
 
-/* The training flow from the current slacks, for at most `limit` steps, and Newton at its end
- * (newton_flow.c). */
-grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change);
+/* The training flow from the current slacks, for at most `limit` steps, and Newton at its end, to
+ * what is `enough` for it (newton_flow.c). */
+grpoalign_status gra_newton_flow(gra_newton *s, int limit, double enough, int *outcome,
+                                 double *change);
 
 /* The last touch to an answer that Newton has found: small classes get all their digits, the error
  * is estimated. *valid is 0 when the answer keeps a class from probability it is due (polish.c). */

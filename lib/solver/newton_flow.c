@@ -62,13 +62,14 @@ static grpoalign_status take_step(gra_newton *s, way *self, int *how, double *ch
 }
 
 /* Newton from where the flow is. If it fails, or goes too far, the flow goes on from there. */
-static grpoalign_status try_newton(gra_newton *s, way *self, int *outcome, double *change)
+static grpoalign_status try_newton(gra_newton *s, way *self, double enough, int *outcome,
+                                   double *change)
 {
     int64_t n = s->game->classes;
     size_t bytes = (size_t)n * sizeof(double);
     memcpy(self->slack, s->answer->slack, bytes);
     memcpy(self->policy, s->answer->policy, bytes);
-    GRA_TRY(gra_newton_run(s, 20, 0.0, outcome, change));
+    GRA_TRY(gra_newton_run(s, 20, enough, outcome, change));
     if (*outcome == NEWTON_DONE &&
         gra_largest_difference(self->policy, s->answer->policy, n) < AT_HAND) {
         return GRPOALIGN_OK;
@@ -85,7 +86,8 @@ static grpoalign_status try_newton(gra_newton *s, way *self, int *outcome, doubl
  * Implicit Euler steps along d slack/dt = -r until Newton takes over, so that it ends where the
  * flow ends. Steps grow as r falls.
  */
-grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double *change)
+grpoalign_status gra_newton_flow(gra_newton *s, int limit, double enough, int *outcome,
+                                 double *change)
 {
     const gra_problem *problem = s->problem;
     int64_t n = s->game->classes;
@@ -114,7 +116,7 @@ grpoalign_status gra_newton_flow(gra_newton *s, int limit, int *outcome, double 
             self.ready = READY; /* the flow has passed what stopped Newton */
         }
         if (self.damping < self.ready) {
-            GRA_TRY(try_newton(s, &self, outcome, change));
+            GRA_TRY(try_newton(s, &self, enough, outcome, change));
             if (*outcome == NEWTON_DONE) {
                 break;
             }

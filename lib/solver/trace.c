@@ -21,7 +21,7 @@ static const double LONGEST = 0.1;
 /* Below the betas that are wanted the branch is followed by this factor more: it may come back. */
 static const double BEYOND = 20.0;
 /* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
-enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200 };
+enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200, DEFLATED_STEPS = 30 };
 /* Two answers closer than this are one, and so are two that the error of either explains, once that
  * is known. */
 static const double SAME = 1e-9;
@@ -66,19 +66,33 @@ static int list_crossing(gra_visitor *self, gra_newton *s)
     return append_new(s, ((listing *)self)->out);
 }
 
+/* What coarse advantages find is good to this at best. */
+static const double ROUGHLY = 1e-4;
+
+/* From where coarse advantages have led: the exact point, appended when it is new. */
+static grpoalign_status finish_exactly(gra_newton *s, gra_answers *out)
+{
+    int outcome;
+    double change;
+    s->accuracy = GRA_EXACT;
+    GRA_TRY(gra_newton_run(s, 30, 0.0, &outcome, &change));
+    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK
+                                                        : gra_fail_memory(s->problem->error);
+}
+
 /* From a policy: Newton, and where that fails the training flow for some steps. */
 static grpoalign_status try_start(gra_newton *s, const double *policy, gra_answers *out)
 {
     int outcome;
     double change;
+    s->accuracy = GRA_COARSE;
     GRA_TRY(gra_newton_respond(s, policy));
-    GRA_TRY(gra_newton_run(s, 40, 0.0, &outcome, &change));
+    GRA_TRY(gra_newton_run(s, 40, ROUGHLY, &outcome, &change));
     if (outcome != NEWTON_DONE) {
         GRA_TRY(gra_newton_respond(s, policy));
-        GRA_TRY(gra_newton_flow(s, FLOW_STEPS, &outcome, &change));
+        GRA_TRY(gra_newton_flow(s, FLOW_STEPS, ROUGHLY, &outcome, &change));
     }
-    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK
-                                                        : gra_fail_memory(s->problem->error);
+    return outcome == NEWTON_DONE ? finish_exactly(s, out) : GRPOALIGN_OK;
 }
 
 /*
@@ -89,8 +103,9 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
 {
     int64_t n = s->game->classes;
     s->exact = 0;
+    s->accuracy = GRA_COARSE;
     GRA_TRY(gra_newton_respond(s, policy));
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < DEFLATED_STEPS; i++) {
         if (!gra_newton_evaluate(s) || !gra_newton_factorise(s, 0.0)) {
             return gra_fail_memory(s->problem->error);
         }
@@ -119,11 +134,7 @@ static grpoalign_status try_deflated(gra_newton *s, const double *policy, gra_an
         }
         gra_newton_move(s, s->step, scale);
     }
-    int outcome;
-    double change;
-    GRA_TRY(gra_newton_run(s, 30, 0.0, &outcome, &change));
-    return outcome != NEWTON_DONE || append_new(s, out) ? GRPOALIGN_OK
-                                                        : gra_fail_memory(s->problem->error);
+    return finish_exactly(s, out);
 }
 
 /* The same starts every time: a small generator, splitmix64. */
@@ -174,6 +185,7 @@ static grpoalign_status finish(gra_newton *s, gra_answer *item, int *valid)
     gra_answer_copy(item, s->answer, s->game->classes);
     s->beta = item->beta;
     s->exact = 1;
+    s->accuracy = GRA_EXACT;
     if (!gra_newton_factorise(s, 0.0)) {
         return gra_fail_memory(s->problem->error);
     }
