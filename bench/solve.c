@@ -2,7 +2,8 @@
  * Whole solves through the public header, beside a baseline in the same run: for rewards one
  * evaluation of the advantages, for pairwise preferences one LU factorisation of a matrix of that
  * size, for preferences induced by rewards one sort of the rewards; other penalties beside reverse
- * KL, and a batch beside the solves of its contexts with the std known.
+ * KL, slow corners beside half a second (solve) and two (points, flow), and a batch beside the
+ * solves of its contexts with the std known.
  */
 #include <math.h>
 #include <stdio.h>
@@ -313,6 +314,63 @@ static void run_penalties(void)
     }
 }
 
+/* ---- slow corners: 64 outcomes, beside what they should take ---------------------------------- */
+
+typedef struct corner {
+    int64_t n, group_size; /* group_size 0: the limit */
+    int32_t scale, penalty;
+    double beta;
+    const char *what; /* is asked */
+    bench_fn ask;
+    double bound; /* seconds */
+} corner;
+
+static void run_corners(void)
+{
+    static const corner CORNERS[] = {
+        {64, 0, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_SQUARED_LOG_RATIO, 0.022, "solve", solve,
+         0.5},
+        {64, 1024, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED, 0.087, "solve", solve,
+         0.5},
+        {64, 16, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_CHI_SQUARED, 0.1, "solve", solve, 0.5},
+        {64, 8, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.33, "points", all_points,
+         2.0},
+        {64, 8, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_CHI_SQUARED, 0.1, "points", all_points, 2.0},
+        {20, 16, GRPOALIGN_SCALE_STD_OF_OTHERS, GRPOALIGN_PENALTY_REVERSE_KL, 0.09, "flow", flow,
+         2.0},
+        {40, 8, GRPOALIGN_SCALE_STD_OF_OTHERS, GRPOALIGN_PENALTY_DIRECT_KL, 0.019, "flow", flow,
+         2.0},
+        {64, 8, GRPOALIGN_SCALE_STD, GRPOALIGN_PENALTY_JENSEN_SHANNON, 0.33, "flow", flow, 2.0},
+    };
+    printf("\n%-28s %-20s %-7s %12s   %s\n", "model", "penalty", "asked", "ms", "beside");
+    for (size_t i = 0; i < sizeof CORNERS / sizeof *CORNERS; i++) {
+        const corner *c = &CORNERS[i];
+        job self = start(c->n, 0);
+        char name[64];
+        grpoalign_error error;
+        grpoalign_reward_options options = GRPOALIGN_REWARD_OPTIONS_INIT;
+        options.scale = c->scale;
+        options.baseline = c->scale == GRPOALIGN_SCALE_STD_OF_OTHERS
+                               ? GRPOALIGN_BASELINE_LEAVE_ONE_OUT
+                               : GRPOALIGN_BASELINE_MEAN;
+        if ((c->group_size == 0 ? grpoalign_model_new_limit(self.rewards, NULL, c->n, &options,
+                                                            &self.model, &error)
+                                : grpoalign_model_new_group(self.rewards, c->n, c->group_size,
+                                                            &options, &self.model, &error)) < 0 ||
+            grpoalign_penalty_new(c->penalty, NULL, &self.penalty, &error) < 0) {
+            fail(error.message);
+        }
+        self.beta = c->beta;
+        double seconds = bench_time(c->ask, &self);
+        snprintf(name, sizeof name, "G = %lld%s, %lld rewards", (long long)c->group_size,
+                 c->scale == GRPOALIGN_SCALE_STD_OF_OTHERS ? ", others" : "", (long long)c->n);
+        printf("%-28s %-20s %-7s %12.1f   %9.3g x bound\n",
+               c->group_size == 0 ? "limit, 64 rewards" : name, grpoalign_penalty_name(c->penalty),
+               c->what, 1e3 * seconds, seconds / c->bound);
+        stop(&self);
+    }
+}
+
 /* ---- batches -------------------------------------------------------------------------------- */
 
 enum { BATCH = 1000 };
@@ -459,6 +517,7 @@ int main(int count, char **arguments)
     }
     run_ways(quick);
     run_penalties();
+    run_corners();
     run_batches();
     return 0;
 }
