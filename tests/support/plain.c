@@ -83,9 +83,128 @@ static void each_sequence(const sequences *self, int64_t placed, long double pro
     }
 }
 
+/* The same where only how many members have each reward is gone through: own is the level of the
+ * first, counts those of the others. */
+static long double advantage_of_counts(const plain_context *c, const double *levels, int64_t k,
+                                       const int64_t *counts, int64_t own)
+{
+    long double size = (long double)c->group_size, first = levels[own], sum = 0.0L;
+    long double squares = 0.0L, spread = 0.0L, epsilon = c->epsilon;
+    int equal = 1, kinds = 0;
+    for (int64_t l = 0; l < k; l++) {
+        sum += (long double)counts[l] * ((long double)levels[l] - first);
+        equal = equal && (counts[l] == 0 || levels[l] == levels[own]);
+        kinds += counts[l] > 0;
+    }
+    if (equal) {
+        return 0.0L;
+    }
+    long double mean = sum / size, others = sum / (size - 1.0L);
+    squares = mean * mean;
+    for (int64_t l = 0; l < k; l++) {
+        long double d = (long double)levels[l] - first;
+        squares += (long double)counts[l] * (d - mean) * (d - mean);
+        spread += (long double)counts[l] * (d - others) * (d - others);
+    }
+    long double over = c->leave_one_out ? -others : -mean;
+    if (c->unscaled) {
+        return over;
+    }
+    if (c->over_mean) {
+        return over / (first + mean + epsilon);
+    }
+    if (c->over_others) {
+        return kinds == 1 ? over : over / (sqrtl(spread / (size - 2.0L)) + epsilon);
+    }
+    long double variance = squares / (size - (long double)c->ddof);
+    return over / (c->inside ? sqrtl(variance + epsilon) : sqrtl(variance) + epsilon);
+}
+
+/* All counts of the others from level `at` on, `left` of them: probability times the number of
+ * their sequences. Levels are distinct. */
+static void each_composition(const sequences *self, int64_t *counts, int64_t at, int64_t left,
+                             long double probability)
+{
+    if (probability == 0.0L) {
+        return;
+    }
+    if (at == self->k - 1) {
+        counts[at] = left;
+        probability *= powl(self->w[at], (long double)left);
+        for (int64_t m = 0; m < self->k && probability > 0.0L; m++) {
+            int equal = counts[m] == self->size - 1;
+            self->advantage[m] +=
+                probability * advantage_of_counts(self->context, self->levels, self->k, counts, m);
+            if (self->kept != NULL && !equal) {
+                self->kept[m] += probability;
+            }
+        }
+        return;
+    }
+    for (counts[at] = 0; counts[at] <= left; counts[at]++) {
+        each_composition(self, counts, at + 1, left - counts[at], probability);
+        probability *=
+            self->w[at] * (long double)(left - counts[at]) / (long double)(counts[at] + 1);
+    }
+}
+
+/* Distinct levels, each with the weight of all that are equal to it. Returns how many. */
+static int64_t merge_levels(const double *levels, int64_t k, const long double *w, double *distinct,
+                            long double *weight, int64_t *level_of)
+{
+    int64_t count = 0;
+    for (int64_t l = 0; l < k; l++) {
+        int64_t at = 0;
+        while (at < count && distinct[at] != levels[l]) {
+            at++;
+        }
+        if (at == count) {
+            distinct[count] = levels[l];
+            weight[count++] = 0.0L;
+        }
+        weight[at] += w[l];
+        level_of[l] = at;
+    }
+    return count;
+}
+
+void plain_by_counts(const plain_context *c, const double *levels, int64_t k, const long double *w,
+                     long double *advantage, long double *kept)
+{
+    size_t count = (size_t)k;
+    double *distinct = calloc(count, sizeof *distinct);
+    long double *weight = calloc(3 * count, sizeof *weight);
+    int64_t *number = calloc(2 * count, sizeof *number), *counts = number + k;
+    sequences all = {c,
+                     distinct,
+                     merge_levels(levels, k, w, distinct, weight, number),
+                     c->group_size,
+                     weight,
+                     NULL,
+                     weight + k,
+                     kept != NULL ? weight + 2 * k : NULL};
+    each_composition(&all, counts, 0, c->group_size - 1, 1.0L);
+    for (int64_t l = 0; l < k; l++) {
+        advantage[l] = all.advantage[number[l]];
+        if (kept != NULL) {
+            kept[l] = all.kept[number[l]];
+        }
+    }
+    free(distinct);
+    free(weight);
+    free(number);
+}
+
+/* Groups up to this size are gone through member by member. */
+static const int64_t SMALL_GROUP = 5;
+
 static void group_advantage(const plain_context *c, const double *levels, int64_t k,
                             const long double *w, long double *advantage, long double *kept)
 {
+    if (c->group_size > SMALL_GROUP) {
+        plain_by_counts(c, levels, k, w, advantage, kept);
+        return;
+    }
     sequences all = {c, levels, k, c->group_size, w, NULL, advantage, kept};
     all.members = malloc((size_t)c->group_size * sizeof *all.members);
     for (int64_t m = 0; m < k; m++) {
@@ -444,6 +563,140 @@ plain_balance plain_put_back(const plain_context *c, int32_t penalty, double alp
     free(self.u);
     free(self.kept);
     return out;
+}
+
+/* ---- the error of a policy ------------------------------------------------------------------- */
+
+enum { UNKNOWNS = 16, NEWTON_STEPS = 6 };
+
+/* Stationarity in long double: the unknowns are the logarithms of the probabilities that are not 0,
+ * and lambda. */
+typedef struct stationarity {
+    state state;
+    long double log_reference[UNKNOWNS];
+    int64_t at[UNKNOWNS], count; /* outcomes with probability */
+    long double y[UNKNOWNS], f[UNKNOWNS], matrix[UNKNOWNS + 1][UNKNOWNS + 2];
+} stationarity;
+
+/* u - beta g at the logarithms y. */
+static void evaluate(stationarity *self, const long double *y, long double *f)
+{
+    state *s = &self->state;
+    for (int64_t k = 0; k < self->count; k++) {
+        s->policy[self->at[k]] = expl(y[k]);
+        s->l[self->at[k]] = y[k] - self->log_reference[self->at[k]];
+    }
+    take_advantage(s);
+    for (int64_t k = 0; k < self->count; k++) {
+        int64_t o = self->at[k];
+        f[k] = s->u[o] - s->beta * s->kept[o] * score(s->penalty, s->alpha, s->l[o]);
+    }
+}
+
+/* Solves the bordered system in place, rows scaled; 0 where it is singular. */
+static int eliminate(stationarity *self, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        long double most = 0.0L;
+        for (int64_t j = 0; j < n; j++) {
+            most = fmaxl(most, fabsl(self->matrix[i][j]));
+        }
+        for (int64_t j = 0; j <= n; j++) {
+            self->matrix[i][j] /= most;
+        }
+    }
+    for (int64_t k = 0; k < n; k++) {
+        int64_t best = k;
+        for (int64_t i = k; i < n; i++) {
+            best = fabsl(self->matrix[i][k]) > fabsl(self->matrix[best][k]) ? i : best;
+        }
+        for (int64_t j = 0; j <= n; j++) {
+            long double swap = self->matrix[k][j];
+            self->matrix[k][j] = self->matrix[best][j];
+            self->matrix[best][j] = swap;
+        }
+        if (!(fabsl(self->matrix[k][k]) > 0.0L)) {
+            return 0;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            long double factor = self->matrix[i][k] / self->matrix[k][k];
+            for (int64_t j = k; i != k && j <= n; j++) {
+                self->matrix[i][j] -= factor * self->matrix[k][j];
+            }
+        }
+    }
+    return 1;
+}
+
+/* One Newton step, slopes being differences. Returns how far a probability moves, NaN where it
+ * cannot. */
+static long double newton_step(stationarity *self)
+{
+    const long double h = 3e-10L;
+    int64_t n = self->count;
+    long double moved[UNKNOWNS], y[UNKNOWNS], sum = 0.0L, lambda = 0.0L, most = 0.0L;
+    evaluate(self, self->y, self->f);
+    for (int64_t k = 0; k < n; k++) {
+        sum += expl(self->y[k]);
+        lambda += expl(self->y[k]) * self->f[k];
+    }
+    for (int64_t j = 0; j < n; j++) {
+        for (int64_t k = 0; k < n; k++) {
+            y[k] = self->y[k] + (k == j ? h : 0.0L);
+        }
+        evaluate(self, y, moved);
+        for (int64_t k = 0; k < n; k++) {
+            self->matrix[k][j] = (moved[k] - self->f[k]) / h;
+        }
+        self->matrix[n][j] = expl(self->y[j]);
+        self->matrix[j][n] = -1.0L;
+        self->matrix[j][n + 1] = lambda - self->f[j];
+    }
+    self->matrix[n][n] = 0.0L;
+    self->matrix[n][n + 1] = 1.0L - sum;
+    if (!eliminate(self, n + 1)) {
+        return NAN;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        long double change = self->matrix[k][n + 1] / self->matrix[k][k];
+        if (!(fabsl(change) < 1.0L)) {
+            return NAN;
+        }
+        self->y[k] += change;
+        most = fmaxl(most, expl(self->y[k]) * fabsl(change));
+    }
+    return most;
+}
+
+double plain_error(const plain_context *c, int32_t penalty, double alpha, double beta,
+                   const double *log_reference, const double *policy, const double *log_policy)
+{
+    const long double done = 1e-17L;
+    long double room[4][UNKNOWNS], moved = NAN, error = 0.0L;
+    stationarity self = {
+        .state = {c, penalty, alpha, beta, c->n, room[0], room[1], room[2], room[3]}};
+    if (c->n >= UNKNOWNS || penalty == GRPOALIGN_PENALTY_TOTAL_VARIATION ||
+        penalty == GRPOALIGN_PENALTY_NONE) {
+        return NAN;
+    }
+    take_policy(&self.state, log_reference, policy, log_policy);
+    for (int64_t o = 0; o < c->n; o++) {
+        if (is_supported(&self.state, o) && self.state.policy[o] > 0.0L) {
+            self.y[self.count] = logl(self.state.policy[o]);
+            self.log_reference[o] = self.y[self.count] - self.state.l[o];
+            self.at[self.count++] = o;
+        }
+    }
+    for (int i = 0; i < NEWTON_STEPS && !(moved <= done); i++) {
+        moved = newton_step(&self);
+        if (isnan(moved)) {
+            return NAN;
+        }
+    }
+    for (int64_t k = 0; k < self.count; k++) {
+        error = fmaxl(error, fabsl(expl(self.y[k]) - (long double)policy[self.at[k]]));
+    }
+    return moved <= 1e-3L * error || moved <= 1e-15L ? (double)error : NAN;
 }
 
 double plain_violation(const plain_context *c, int32_t penalty, double alpha, double beta,

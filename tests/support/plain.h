@@ -24,6 +24,11 @@ typedef struct plain_context {
     double epsilon;
 } plain_context;
 
+/* A[level] of the context's groups by the counts of the others; levels may be equal.
+ * kept (or NULL): the probability of a group that is not all equal. */
+void plain_by_counts(const plain_context *context, const double *levels, int64_t k,
+                     const long double *w, long double *advantage, long double *kept);
+
 /* A[level] for one member at each level and size-1 others drawn from w: every sequence of others,
  * one after the other. */
 void plain_group_advantage(const double *levels, int64_t k, const double *w, int64_t size,
@@ -53,6 +58,12 @@ typedef struct plain_balance {
 plain_balance plain_put_back(const plain_context *context, int32_t penalty, double alpha,
                              double beta, const double *log_reference, const double *policy,
                              const double *log_policy);
+
+/* How far the nearest stationary policy with the same support is, by Newton in long double: what the
+ * probabilities are off by. NaN where that cannot be told: Newton does not converge, or the penalty
+ * has no slopes. Up to 15 outcomes. */
+double plain_error(const plain_context *context, int32_t penalty, double alpha, double beta,
+                   const double *log_reference, const double *policy, const double *log_policy);
 
 /* The worst of the above, over max(1, beta): 0 where a policy is stationary. */
 double plain_violation(const plain_context *context, int32_t penalty, double alpha, double beta,

@@ -28,7 +28,7 @@ static int print_matrix(char *text, int at, int room, const char *key, const dou
 
 const char *trial_record(const trial *t)
 {
-    static char text[4000];
+    static char text[16000];
     const plain_context *c = &t->context;
     int room = (int)sizeof text, at = 0;
     int from_rewards = c->limit || c->group_size > 0;

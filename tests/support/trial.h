@@ -9,7 +9,7 @@
 
 #include "plain.h"
 
-enum { TRIAL_MOST = 6, TRIAL_LEVELS = 4 };
+enum { TRIAL_MOST = 12, TRIAL_LEVELS = 4 };
 
 typedef struct trial {
     plain_context context; /* points to the arrays below */

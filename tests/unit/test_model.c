@@ -196,6 +196,42 @@ static void advantages_are_those_of_every_group(void **state)
     }
 }
 
+/* The two plain answers for groups: member by member, and by counts. */
+static void plain_answers_agree(void **state)
+{
+    (void)state;
+    static const double REWARDS[] = {0.25, 1.0, 0.25, 0.0};
+    static const long double W[] = {0.1L, 0.2L, 0.3L, 0.4L};
+    for (int64_t size = 2; size <= 5; size++) {
+        for (int scale = 0; scale < 6; scale++) {
+            plain_context c = {.n = 4,
+                               .rewards = REWARDS,
+                               .group_size = size,
+                               .unscaled = scale == 1,
+                               .over_others = scale == 2,
+                               .over_mean = scale == 3,
+                               .leave_one_out = scale == 2 || scale == 4,
+                               .inside = scale == 4,
+                               .ddof = scale == 5,
+                               .epsilon = scale == 0 ? 0.0 : 0.01};
+            const double policy[] = {0.1, 0.2, 0.3, 0.4};
+            long double by_members[4], by_counts[4], kept[4], mean = 0.0L;
+            plain_advantage(&c, policy, by_members);
+            plain_by_counts(&c, REWARDS, 4, W, by_counts, kept);
+            for (int o = 0; o < 4; o++) {
+                mean += scale == 2 ? W[o] * by_counts[o] : 0.0L; /* as plain_advantage has it */
+            }
+            for (int o = 0; o < 4; o++) {
+                long double own = o == 1 ? 0.2L : o == 3 ? 0.4L : 0.4L;
+                if (scale != 1) {
+                    assert_near(by_counts[o] - mean, by_members[o], 1e-15);
+                }
+                assert_near(kept[o], 1.0L - powl(own, (long double)(size - 1)), 1e-15);
+            }
+        }
+    }
+}
+
 static void jacobians_are_derivatives_of_plain_advantages(void **state)
 {
     (void)state;
@@ -738,6 +774,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(advantages_are_those_of_every_group),
+        cmocka_unit_test(plain_answers_agree),
         cmocka_unit_test(jacobians_are_derivatives_of_plain_advantages),
         cmocka_unit_test(structures_stand_for_their_models),
         cmocka_unit_test(slopes_of_structures_are_derivatives),
