@@ -24,7 +24,9 @@ static double contrast(const gra_contrast *c, double k)
     switch (c->divisor) {
     case GRA_OVER_MEAN: {
         double with = c->floor + (k + 1.0) / size, without = c->floor + k / size;
-        return without > 0.0 ? (c->floor + 1.0) / with - c->floor / without
+        /* (floor + 1)/with - floor/without over their common divisor: both are nearly 1 where the
+         * distance of the levels is nothing beside their mean. */
+        return without > 0.0 ? (c->floor * (1.0 - 1.0 / size) + k / size) / (with * without)
                              : (c->floor + 1.0) / with - 1.0;
     }
     case GRA_OVER_STD_OF_OTHERS:

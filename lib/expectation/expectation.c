@@ -103,8 +103,8 @@ static int integrate(const gra_expectation *self, const gra_scale_rule *rule, co
 }
 
 /* a_m = inverse divisor (x_m - sum w x): what is known of the std of others. */
-static int by_strength(const gra_expectation *self, const double *w, double *a, double *jacobian,
-                       gra_arena *arena)
+static int by_divisor(const gra_expectation *self, const double *w, double *a, double *jacobian,
+                      gra_arena *arena)
 {
     int64_t levels = self->levels;
     gra_arena_mark_t mark = gra_arena_mark(arena);
@@ -113,15 +113,16 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
     if (gradient == NULL) {
         return 0;
     }
-    double inverse_divisor =
-        gra_expectation_inverse_divisor(self, w, jacobian != NULL ? gradient : NULL, arena);
+    double inverse_divisor;
+    int done = gra_expectation_inverse_divisor(self, w, &inverse_divisor,
+                                               jacobian != NULL ? gradient : NULL, arena);
     for (int64_t l = 1; l < levels; l++) {
         heaviest = w[l] > w[heaviest] ? l : heaviest;
     }
     for (int64_t l = 0; l < levels; l++) {
         sum += w[l] * (self->x[l] - self->x[heaviest]);
     }
-    for (int64_t m = 0; m < levels; m++) {
+    for (int64_t m = 0; done && m < levels; m++) {
         double distance = (self->x[m] - self->x[heaviest]) - sum;
         if (a != NULL) {
             a[m] = inverse_divisor * distance;
@@ -132,7 +133,7 @@ static int by_strength(const gra_expectation *self, const double *w, double *a, 
         }
     }
     gra_arena_rewind(arena, mark);
-    return !isnan(inverse_divisor);
+    return done;
 }
 
 int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,
@@ -140,7 +141,7 @@ int gra_expectation_advantage(const gra_expectation *self, const double *w, int 
 {
     int done = 1;
     if (self->divisor == GRA_OVER_STD_OF_OTHERS) {
-        return by_strength(self, w, a, NULL, arena);
+        return by_divisor(self, w, a, NULL, arena);
     }
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {
         gra_contrast contrast = gra_contrast_of(self, self->x[0], self->x[1]);
@@ -177,7 +178,7 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
                              double *jacobian, gra_arena *arena)
 {
     if (self->divisor == GRA_OVER_STD_OF_OTHERS) {
-        return by_strength(self, w, a, jacobian, arena);
+        return by_divisor(self, w, a, jacobian, arena);
     }
     if (a != NULL && !gra_expectation_advantage(self, w, GRA_EXACT, a, arena)) {
         return 0;
@@ -197,24 +198,22 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
                            jacobian, arena);
 }
 
-double gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
-                                       double *gradient, gra_arena *arena)
+int gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
+                                    double *inverse_divisor, double *gradient, gra_arena *arena)
 {
-    double inverse_divisor;
     if (self->method == GRPOALIGN_EXPECTATION_BERNSTEIN) {
         gra_contrast contrast = gra_contrast_of(self, self->x[0], self->x[1]);
         double distance = self->x[1] - self->x[0];
-        inverse_divisor =
+        *inverse_divisor =
             gra_bernstein_gap(&contrast, w[1], w[0], gradient != NULL ? &gradient[1] : NULL) /
             distance;
         if (gradient != NULL) {
             gradient[0] = 0.0;
             gradient[1] /= distance;
         }
-        return inverse_divisor;
+        return 1;
     }
-    int done = self->method == GRPOALIGN_EXPECTATION_ENUMERATION
-                   ? gra_enumeration_inverse_divisor(self, w, &inverse_divisor, gradient, arena)
-                   : gra_quadrature_inverse_divisor(self, w, &inverse_divisor, gradient, arena);
-    return done ? inverse_divisor : NAN;
+    return self->method == GRPOALIGN_EXPECTATION_ENUMERATION
+               ? gra_enumeration_inverse_divisor(self, w, inverse_divisor, gradient, arena)
+               : gra_quadrature_inverse_divisor(self, w, inverse_divisor, gradient, arena);
 }

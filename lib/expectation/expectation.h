@@ -95,10 +95,10 @@ int gra_expectation_jacobian(const gra_expectation *self, const double *w, int a
 int gra_expectation_check(const gra_expectation *self, const double *w, double *a,
                           gra_arena *arena);
 
-/* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. NaN
- * when memory is short. */
-double gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
-                                       double *gradient, gra_arena *arena);
+/* Std of others: a_m / (x_m - sum w x), and its derivatives in w in `gradient` unless NULL. 0 when
+ * memory is short. */
+int gra_expectation_inverse_divisor(const gra_expectation *self, const double *w,
+                                    double *inverse_divisor, double *gradient, gra_arena *arena);
 
 /* The methods, used through the interface above (and by the tests side by side). */
 int gra_quadrature_evaluate(const gra_expectation *self, const gra_scale_rule *rule,

@@ -25,9 +25,8 @@ static int evaluate(const gra_divisor *self, const double *policy, gra_arena *ar
         gra_game levels = {
             .classes = self->classes, .levels = e->levels, .distribution = data->distribution};
         gra_game_to_levels(&levels, policy, w);
-        *value = gra_expectation_inverse_divisor(e, w, gradient != NULL ? slope : NULL, arena);
-        done = !isnan(*value);
-        if (gradient != NULL) {
+        done = gra_expectation_inverse_divisor(e, w, value, gradient != NULL ? slope : NULL, arena);
+        if (done && gradient != NULL) {
             gra_game_to_classes(&levels, slope, gradient);
         }
     }

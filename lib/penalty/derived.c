@@ -303,27 +303,31 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
         step = next - at;
         at = next;
     }
-    double theta = exp(at),
-           share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
-    /* Where slacks of the others leap over their end within a rounding, the nearest of them has
-     * what is left. */
-    int64_t nearest = -1;
-    int leaps = !(total > 0.5 * rest && total < 2.0 * rest);
-    for (int64_t c = 0; c < n && leaps; c++) {
-        nearest = gap[c] > 0.0 && (nearest < 0 || gap[c] < gap[nearest]) ? c : nearest;
+    double share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
+    /* Where the slack of one of the others leaps over its end within a rounding, it has what the
+     * rest of them leave. */
+    int64_t leaping = -1;
+    if (!(total > 0.5 * rest && total < 2.0 * rest)) {
+        at = low; /* before the leap */
+        (void)rest_at(self, reference, gap, exp(at), least, policy, &slope);
+        for (int64_t c = 0; c < n; c++) {
+            leaping = gap[c] > 0.0 && (leaping < 0 || policy[c] > policy[leaping]) ? c : leaping;
+        }
+        share = 1.0;
     }
+    double theta = exp(at), left_of_rest = rest;
     for (int64_t c = 0; c < n; c++) {
         policy[c] = gap[c] == 0.0 ? exp(-left) * (exp(reference->log_mass[c] - top) / best)
-                    : leaps       ? 0.0
                                   : share * policy[c];
+        left_of_rest -= gap[c] > 0.0 && c != leaping ? policy[c] : 0.0;
         if (slack != NULL) {
             slack[c] = gap[c] > 0.0 ? theta * gap[c] + least : least;
         }
     }
-    if (nearest >= 0) {
-        policy[nearest] = rest;
-        if (slack != NULL) {
-            slack[nearest] = self->slack(self, log(rest) - reference->log_mass[nearest]);
+    if (leaping >= 0) {
+        policy[leaping] = fmax(0.0, left_of_rest);
+        if (slack != NULL && policy[leaping] > 0.0) {
+            slack[leaping] = self->slack(self, log(policy[leaping]) - reference->log_mass[leaping]);
         }
     }
     return theta;

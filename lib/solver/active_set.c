@@ -181,18 +181,23 @@ static grpoalign_status check_loose(const gra_problem *problem, const gra_answer
     return GRPOALIGN_OK;
 }
 
-/* Whether a class that was lost would come back in a game, as it may where preferences are cyclic:
- * then training has no end. */
+/* Whether a class that was lost would come back: without the penalty it is worth more than those
+ * that are held back. Then training has no end. */
 static grpoalign_status check_lost(const gra_problem *problem, gra_answer *answer)
 {
     const gra_penalty *penalty = problem->penalty;
-    const gra_game *game = &problem->structure->game;
+    const gra_game *game;
+    gra_game own;
     int64_t n = problem->reference.classes;
     double slope, nothing = penalty->score(penalty, -INFINITY, &slope), lambda = -INFINITY;
-    if (problem->structure->kind != GRA_GAME || isinf(nothing)) {
+    int changes = problem->structure->kind == GRA_GAME || problem->structure->kind == GRA_AFFINE;
+    if (!changes || isinf(nothing)) { /* elsewhere a loss leaves the differences as they were */
         return GRPOALIGN_OK;
     }
     gra_arena_mark_t mark = gra_arena_mark(problem->arena);
+    if (!gra_as_game(problem, &own, &game)) {
+        return gra_fail_memory(problem->error);
+    }
     double *w = gra_arena_doubles(problem->arena, game->levels),
            *a = gra_arena_doubles(problem->arena, game->levels);
     double *u = gra_arena_doubles(problem->arena, n);

@@ -41,31 +41,6 @@ typedef struct held {
     int32_t *pivots;
 } held;
 
-/* The structure as a game; *game may be `own`. 0 on short memory. */
-static int as_game(const gra_problem *problem, gra_game *own, const gra_game **game)
-{
-    const gra_structure *structure = problem->structure;
-    int64_t n = problem->reference.classes;
-    *game = own;
-    if (structure->kind == GRA_GAME) {
-        *game = &structure->game;
-    } else if (structure->kind == GRA_AFFINE) {
-        gra_game_from_affine(own, &structure->affine);
-    } else { /* ranked: classes ascend */
-        double *margins = gra_arena_doubles(problem->arena, n * n);
-        for (int64_t i = 0; margins != NULL && i < n * n; i++) {
-            int64_t row = i / n, column = i % n;
-            margins[i] = structure->ranked_scale * (double)((row > column) - (row < column));
-        }
-        *own = (gra_game){0};
-        if (margins != NULL) {
-            gra_game_from_margins(own, margins, n);
-        }
-        return margins != NULL;
-    }
-    return 1;
-}
-
 static int held_take(held *s)
 {
     gra_arena *arena = s->problem->arena;
@@ -294,7 +269,7 @@ grpoalign_status gra_stay_beyond(const gra_problem *problem, int64_t at, gra_ans
     if (s.n > GRA_DENSE_LIMIT || problem->structure->kind == GRA_FLAT) {
         return GRPOALIGN_OK;
     }
-    if (!as_game(problem, &own, &s.game) || !held_take(&s)) {
+    if (!gra_as_game(problem, &own, &s.game) || !held_take(&s)) {
         return gra_fail_memory(problem->error);
     }
     for (int64_t c = 0; c < s.n; c++) {

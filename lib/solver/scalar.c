@@ -69,6 +69,24 @@ static double log_beta_at(void *context, double x)
  * policy by more than the equation allows. So much of a step is taken by the slopes at x. */
 static const double FARTHEST_ROUNDING = 64.0;
 
+/*
+ * How far a probability moves when slacks are off by a rounding of each, in roundings: of the gap
+ * times theta, which may be much more than the slack that is left of it, and of the slack itself.
+ */
+static double moved_by_roundings(const scalar *self, double theta)
+{
+    const gra_path *path = &self->search.path;
+    const gra_penalty *penalty = self->problem->penalty;
+    double moved = 0.0;
+    for (int64_t c = 0; c < self->problem->reference.classes; c++) {
+        double p = path->policy[c], slack = path->slack[c];
+        double slope = p > 0.0 ? p * penalty->log_slope(penalty, slack) : 0.0;
+        double size = fmax(fabs(slack), theta * self->affine->gap[c]);
+        moved = slope > 0.0 ? fmax(moved, slope * size) : moved;
+    }
+    return moved;
+}
+
 /* Fills an answer with the point at x, taken to be stationary at `beta`. */
 static grpoalign_status finish(scalar *self, gra_answer *answer, double x, double beta)
 {
@@ -76,7 +94,7 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
     int64_t n = self->problem->reference.classes;
     size_t bytes = (size_t)n * sizeof(double);
     /* How much the policy moves when log beta is off by the rounding of its terms. */
-    double step = 1e-5, change = 0.0, weights = 0.0;
+    double step = 1e-5, change = 0.0;
     double beyond = log_beta_at(self, x + step);
     memcpy(answer->policy, path->policy, bytes);
     memcpy(answer->slack, path->slack, bytes);
@@ -89,12 +107,12 @@ static grpoalign_status finish(scalar *self, gra_answer *answer, double x, doubl
         double by_x = (answer->policy[c] - policy) / step;
         double moved = slack + (answer->slack[c] - slack) / step * left;
         change = fmax(change, fabs(by_x));
-        weights = fmax(weights, policy * fabs(slack));
         answer->policy[c] = left != 0.0 ? fmax(0.0, policy + by_x * left) : policy;
         answer->slack[c] = left != 0.0 && isfinite(moved) ? moved : slack;
     }
     double amplified = fabs(slope) > 0.0 ? change * noise / fabs(slope) : 1.0;
     double by_step = change * fabs(left) * step; /* slopes are differences */
+    double weights = moved_by_roundings(self, self->search.here.theta);
     answer->beta = beta;
     answer->policy_error = fmin(1.0, amplified + by_step + DBL_EPSILON * (4.0 + weights));
     answer->method = GRPOALIGN_METHOD_SCALAR;
@@ -326,21 +344,15 @@ static int is_swamped(const gra_problem *problem)
 static void respond_to_constant(scalar *self, gra_answer *answer)
 {
     const gra_problem *problem = self->problem;
-    const gra_penalty *penalty = problem->penalty;
     const gra_path *path = &self->search.path;
-    double theta = fmin(self->affine->divisor.low / problem->beta, STEEPEST), moved = 0.0;
+    size_t bytes = (size_t)problem->reference.classes * sizeof(double);
+    double theta = fmin(self->affine->divisor.low / problem->beta, STEEPEST);
     (void)gra_path_respond(&self->search.path, 0, theta);
-    for (int64_t c = 0; c < problem->reference.classes; c++) {
-        double p = path->policy[c], slack = path->slack[c];
-        double slope = p > 0.0 ? penalty->log_slope(penalty, slack) : 0.0;
-        moved = fmax(moved, p * fabs(slack) * slope);
-        answer->policy[c] = p;
-        answer->slack[c] = slack;
-    }
+    memcpy(answer->policy, path->policy, bytes);
+    memcpy(answer->slack, path->slack, bytes);
     answer->beta = problem->beta;
     answer->method = GRPOALIGN_METHOD_SCALAR;
-    /* two roundings of a slack */
-    answer->policy_error = fmin(1.0, DBL_EPSILON * (4.0 + 2.0 * moved));
+    answer->policy_error = fmin(1.0, DBL_EPSILON * (4.0 + 2.0 * moved_by_roundings(self, theta)));
     answer->unique = answer->stable = 1;
 }
 

@@ -37,6 +37,10 @@ void gra_answer_reference(const gra_problem *problem, gra_answer *answer);
 /* Affine advantages: the limit of the path, the best classes alone. */
 void gra_answer_collapse(const gra_problem *problem, gra_answer *answer);
 
+/* The structure of a problem as a game; *game may be `own`, whose arrays the arena keeps. Not for
+ * flat structures. 0 on short memory. */
+int gra_as_game(const gra_problem *problem, gra_game *own, const gra_game **game);
+
 /* An empty list, connected being -1. */
 void gra_answers_start(gra_answers *answers);
 

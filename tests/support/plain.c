@@ -487,7 +487,7 @@ static void balance_steps(const state *self, plain_balance *out)
             most = fmaxl(most, self->u[o]);
             least = fminl(least, self->u[o]);
             interval_of(self, o, &low, &high);
-            returns = self->policy[o] == 0.0L ? fmaxl(returns, low - highest) : returns;
+            returns = isinf(self->l[o]) ? fmaxl(returns, low - highest) : returns;
         }
     }
     out->off = (double)off;
