@@ -39,6 +39,7 @@ void gra_model_free(grpoalign_model *model)
         model->ops->release(model);
         gra_release(model->rewards);
         gra_release(model->deviations);
+        gra_release(model->values);
         gra_release(model);
     }
 }

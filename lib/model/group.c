@@ -716,9 +716,9 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
 }
 
 /* The factor of the model where u = factor (r - mean reward), else 0: unscaled rewards; a pair over
- * the std of others, which has none; and an epsilon that swamps every std, so that 1/(S + epsilon)
- * is 1/epsilon to rounding. */
-static double constant_factor(const gra_convention *c, int exponent)
+ * the std of others, which has none; and an epsilon that swamps every std, or every mean, so that
+ * 1/(S + epsilon) is 1/epsilon to rounding. `top` is the largest reward. */
+static double constant_factor(const gra_convention *c, int exponent, double top)
 {
     double size = (double)c->group_size, epsilon = ldexp(c->epsilon, -exponent);
     /* What is left of r less the expected reward when the mean contains the member itself. */
@@ -730,7 +730,10 @@ static double constant_factor(const gra_convention *c, int exponent)
     if (c->scale == GRPOALIGN_SCALE_STD && is_inside(c)) {
         return ldexp(epsilon, -exponent) > 1e34 ? own / sqrt(c->epsilon) : 0.0;
     }
-    return c->scale == GRPOALIGN_SCALE_STD && epsilon > 1e17 ? own / c->epsilon : 0.0;
+    int swamps = c->scale == GRPOALIGN_SCALE_MEAN
+                     ? 1e-17 * c->epsilon > top
+                     : c->scale == GRPOALIGN_SCALE_STD && epsilon > 1e17;
+    return swamps ? own / c->epsilon : 0.0;
 }
 
 /* The mean reward of each outcome less that of the best, which is returned, so that neither a
@@ -791,7 +794,7 @@ static grpoalign_status new_group(const double *rewards, int64_t k, const double
     const double *reported = rewards;
     double *values = NULL, *deviations = NULL;
     int exponent = gra_range_exponent(rewards, k);
-    double factor = constant_factor(convention, exponent);
+    double factor = constant_factor(convention, exponent, gra_max(rewards, k));
     if (distribution != NULL) {
         double *mean = gra_arena_doubles(arena, n);
         double *scaled = gra_scale_rewards(rewards, k, exponent, arena);

@@ -195,14 +195,14 @@ static grpoalign_status build(limit_model *model, const gra_affine_rewards *rewa
     return GRPOALIGN_OK;
 }
 
-static int keep_deviations(grpoalign_model *base, const double *deviations)
+/* A copy of a list that the model keeps, NULL for NULL; 0 on short memory. */
+static int keep(double **kept, const double *list, int64_t count)
 {
-    size_t bytes = (size_t)base->outcomes * sizeof(double);
-    base->deviations = deviations != NULL ? gra_alloc(base->outcomes, sizeof(double)) : NULL;
-    if (deviations != NULL && base->deviations != NULL) {
-        memcpy(base->deviations, deviations, bytes);
+    *kept = list != NULL ? gra_alloc(count, sizeof(double)) : NULL;
+    if (*kept != NULL) {
+        memcpy(*kept, list, (size_t)count * sizeof(double));
     }
-    return deviations == NULL || base->deviations != NULL;
+    return list == NULL || *kept != NULL;
 }
 
 grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double factor,
@@ -224,7 +224,8 @@ grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double 
     if (convention->scale == GRPOALIGN_SCALE_NONE) {
         base->unscaled = factor;
         base->group_size = convention->group_size;
-        if (status >= 0 && !keep_deviations(base, rewards->deviations)) {
+        if (status >= 0 && (!keep(&base->deviations, rewards->deviations, base->outcomes) ||
+                            !keep(&base->values, rewards->values, base->outcomes))) {
             status = gra_fail_memory(error);
         }
     }

@@ -90,7 +90,10 @@ struct grpoalign_model {
     gra_handle handle;
     const gra_model_ops *ops;
     int64_t outcomes;
-    double *rewards;     /* mean reward of each outcome in the caller's units, or NULL; owned */
+    double *rewards; /* mean reward of each outcome in the caller's units, or NULL; owned */
+    double
+        *values; /* the same less a common origin, where the means themselves are rounded, or NULL;
+                       owned */
     int32_t expectation; /* GRPOALIGN_EXPECTATION_* in use */
     double *deviations;  /* unscaled models: std of the reward within each outcome, like rewards; or
                             NULL; owned */

@@ -60,26 +60,41 @@ static double log_sum(const gra_class_reference *reference, const double *slack,
 double gra_direct_kl_respond(const gra_penalty *self, const gra_class_reference *reference,
                              double *slack, double *policy)
 {
-    double least = gra_min(slack, reference->classes);
+    int64_t heaviest = 0;
     (void)self;
+    for (int64_t c = 1; c < reference->classes; c++) {
+        heaviest =
+            reference->log_mass[c] - slack[c] > reference->log_mass[heaviest] - slack[heaviest]
+                ? c
+                : heaviest;
+    }
+    /* Measured from the class that holds most: a common shift could swallow the masses, and so
+     * could the slack of a rare class that is far below the others. */
+    double origin = slack[heaviest];
     for (int64_t c = 0; c < reference->classes; c++) {
-        slack[c] -= least; /* or a common shift could swallow the masses */
+        slack[c] -= origin;
     }
     double shift = log_sum(reference, slack, policy);
     for (int64_t c = 0; c < reference->classes; c++) {
         slack[c] += shift;
     }
-    return shift - least;
+    return shift - origin;
 }
 
 /* x = log theta. */
 double gra_direct_kl_path(const gra_penalty *self, const gra_class_reference *reference,
                           const double *gap, double x, double *slack, double *policy)
 {
-    double theta = exp(x), top = -INFINITY;
+    double theta = exp(x), top = -INFINITY, origin = 0.0;
     (void)self;
     for (int64_t c = 0; c < reference->classes; c++) {
-        policy[c] = reference->log_mass[c] - theta * gap[c];
+        double height = reference->log_mass[c] - theta * gap[c];
+        origin = height > top ? gap[c] : origin;
+        top = fmax(top, height);
+    }
+    top = -INFINITY;
+    for (int64_t c = 0; c < reference->classes; c++) {
+        policy[c] = reference->log_mass[c] - theta * (gap[c] - origin);
         top = fmax(top, policy[c]);
     }
     gra_sum sum = {0.0, 0.0};
@@ -91,7 +106,7 @@ double gra_direct_kl_path(const gra_penalty *self, const gra_class_reference *re
     for (int64_t c = 0; c < reference->classes; c++) {
         policy[c] /= total;
         if (slack != NULL) {
-            slack[c] = theta * gap[c] + log_z;
+            slack[c] = theta * (gap[c] - origin) + log_z;
         }
     }
     return theta;

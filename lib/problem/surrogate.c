@@ -252,7 +252,9 @@ grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalig
                                    : "random rewards scaled by their std in finite groups");
     }
     gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
-    return gra_limit_new(model->rewards, NULL, model->outcomes, &unscaled, out, error);
+    const gra_affine_rewards rewards = {
+        .outcomes = model->outcomes, .rewards = model->rewards, .values = model->values};
+    return gra_affine_model_new(&rewards, 1.0, &unscaled, out, error);
 }
 
 grpoalign_status gra_check_filter(const gra_penalty *law, grpoalign_error *error)
