@@ -675,6 +675,9 @@ static int build_distribution(group_model *model, int64_t k, const double *distr
     return 1;
 }
 
+/* In units of the range: what is divided by more than this is nothing beside anything else. */
+static const double LARGEST_EPSILON = 1e150;
+
 static grpoalign_status build(group_model *model, const double *rewards, int64_t k,
                               const double *distribution, int64_t stride, gra_arena *arena,
                               grpoalign_error *error)
@@ -696,8 +699,9 @@ static grpoalign_status build(group_model *model, const double *rewards, int64_t
         model->x[l] = x[first[l]];
     }
     model->unit = ldexp(1.0, exponent < 1024 ? exponent : 1023);
-    model->epsilon = ldexp(model->convention.epsilon,
-                           -(is_inside(&model->convention) ? 2 * exponent : exponent));
+    model->epsilon =
+        fmin(LARGEST_EPSILON, ldexp(model->convention.epsilon,
+                                    -(is_inside(&model->convention) ? 2 * exponent : exponent)));
     if (distribution != NULL) {
         int built = build_distribution(model, k, distribution, stride, level_of);
         model->level_of = NULL;

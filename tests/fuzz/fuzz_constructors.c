@@ -12,6 +12,7 @@ typedef struct arguments {
     double x[MOST], y[MOST], matrix[MOST * MOST];
     int64_t n, k, stride, group_size;
     grpoalign_reward_options options;
+    unsigned char newer[256]; /* room behind the options for what a newer caller may have */
 } arguments;
 
 /* Mostly what fits; any int32 beside it. */

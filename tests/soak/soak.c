@@ -2,7 +2,7 @@
  * The soak: soak N SEED [SAMPLE] solves N random problems that aim at corners and puts every policy
  * back into the definition of stationarity, by long double and raw data alone (tests/support). What
  * breaks a promise is printed as a record; a table of what came out goes to standard output, as
- * Markdown. Every hundredth problem that was solved goes to the file SAMPLE, with its policy, for
+ * Markdown. Every thousandth problem that was solved goes to the file SAMPLE, with its policy, for
  * exact.py to check with 400 bits; and so does every answer that long double finds fault with,
  * because its own digits may not be enough for clusters of rewards.
  *
@@ -343,7 +343,7 @@ static void judge(soak *self, const trial *t, int model, const solved *s, double
         if (why == NULL && error > FINE && error > TENTH * s->report.policy_error) {
             why = "an estimate below a tenth of the error";
         }
-        if (why != NULL || (self->solved++ % 100 == 0 && model != BATCH)) {
+        if (why != NULL || (self->solved++ % 1000 == 0 && model != BATCH)) {
             hand_over(self, t, s, why);
         }
         if (why != NULL) {
