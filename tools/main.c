@@ -8,7 +8,9 @@
 
 #include <grpoalign/grpoalign.h>
 
+#include "base/memory.h"
 #include "commands/commands.h"
+#include "input/record.h"
 
 #ifndef COMMAND_VERSION
 #define COMMAND_VERSION "unknown"
@@ -75,6 +77,7 @@ static int dispatch(int argc, char **argv, int *known)
 int main(int argc, char **argv)
 {
     int status = 0, known = 1;
+    record_prepare();
     if (argc < 2) {
         print_usage(stderr);
         return 2;
@@ -94,6 +97,10 @@ int main(int argc, char **argv)
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "grpoalign: cannot write to standard output: %s\n", strerror(errno));
         return 1;
+    }
+    if (memory_refused_to_all() > 0) { /* whatever it was for, something is not whole */
+        fputs("grpoalign: out of memory\n", stderr);
+        status = status == 0 ? 1 : status;
     }
     return status;
 }

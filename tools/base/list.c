@@ -3,11 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 void *list_add(list *self, size_t size)
 {
     if (self->count == self->room) {
         size_t room = self->room > 0 ? 2 * self->room : 16;
-        void *grown = realloc(self->items, room * size);
+        void *grown = memory_realloc(self->items, room * size);
         if (grown == NULL) {
             return NULL;
         }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static int starts_badly(const char *value)
 {
     return *value == '\0' || strchr(" \t\n", *value) != NULL;
@@ -61,7 +63,7 @@ static int parse_range(const char *value, grid *out)
         (out->logarithmic && !(low > 0.0))) {
         return 0;
     }
-    out->values = malloc((size_t)count * sizeof *out->values);
+    out->values = memory_malloc((size_t)count * sizeof *out->values);
     if (out->values == NULL) {
         return 0;
     }
@@ -85,7 +87,7 @@ int parse_grid(const char *value, grid *out)
     for (const char *at = value; *at != '\0'; at++) {
         room += *at == ',';
     }
-    out->values = room <= GRID_MOST ? malloc((size_t)room * sizeof *out->values) : NULL;
+    out->values = room <= GRID_MOST ? memory_malloc((size_t)room * sizeof *out->values) : NULL;
     for (const char *at = value; out->values != NULL && at != NULL;) {
         double *next = &out->values[out->count++];
         const char *rest = number_until(at, ',', next);

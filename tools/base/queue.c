@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 typedef struct slot {
     job job;
     int finished;
@@ -81,7 +83,7 @@ static void *worker(void *user)
 queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job *finished),
                  void (*release)(void *work), void *user)
 {
-    queue *self = calloc(1, sizeof *self);
+    queue *self = memory_calloc(1, sizeof *self);
     if (self == NULL) {
         return NULL;
     }
@@ -91,8 +93,8 @@ queue *queue_new(int threads, int (*run)(job *self), int (*done)(void *user, job
     self->user = user;
     self->threads = threads;
     self->room = threads > 1 ? 4 * (size_t)threads : 1;
-    self->slots = calloc(self->room, sizeof *self->slots);
-    self->workers = calloc((size_t)threads, sizeof *self->workers);
+    self->slots = memory_calloc(self->room, sizeof *self->slots);
+    self->workers = memory_calloc((size_t)threads, sizeof *self->workers);
     if (self->slots == NULL || self->workers == NULL) {
         free(self->slots);
         free(self->workers);

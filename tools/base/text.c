@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static int reserve(text *self, size_t more)
 {
     if (self->failed) {
@@ -19,7 +21,7 @@ static int reserve(text *self, size_t more)
             }
             capacity *= 2;
         }
-        char *bytes = realloc(self->bytes, capacity);
+        char *bytes = memory_realloc(self->bytes, capacity);
         if (bytes == NULL) {
             self->failed = 1;
             return 0;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 int batch_hold(list *self, context *joining, text *place, text *output, int solved)
 {
     held *item = list_add(self, sizeof *item);
@@ -47,6 +49,7 @@ typedef struct call {
     member *members;
     const grpoalign_problem **problems;
     const style *how;
+    int lost; /* memory was short for one that belongs to it */
 } call;
 
 static const char *place_of(const held *item)
@@ -84,6 +87,7 @@ static void join(call *self, held *item)
         item->solved = 0;
         write_library_error(&to, item->context.id, status, error.message);
         problem_close(p);
+        self->lost |= status == GRPOALIGN_ERR_MEMORY;
         return;
     }
     self->members[self->count].item = item;
@@ -187,6 +191,7 @@ void batch_refuse(list *self, const style *how, const char *status, const char *
         if (items[k].joins) {
             const reply to = {.how = how, .place = place_of(&items[k]), .out = &items[k].output};
             items[k].solved = 0;
+            text_free(&items[k].output);
             write_error(&to, items[k].context.id, status, "%s", reason);
         }
     }
@@ -196,8 +201,8 @@ void batch_solve(list *self, const action *what, const style *how, int whole)
 {
     held *items = self->items;
     size_t room = self->count > 0 ? self->count : 1;
-    call all = {.members = malloc(room * sizeof *all.members),
-                .problems = malloc(room * sizeof *all.problems),
+    call all = {.members = memory_malloc(room * sizeof *all.members),
+                .problems = memory_malloc(room * sizeof *all.problems),
                 .how = how};
     int fits = all.members != NULL && all.problems != NULL;
     int64_t joining = 0;
@@ -210,7 +215,10 @@ void batch_solve(list *self, const action *what, const style *how, int whole)
             join(&all, &items[k]);
         }
     }
-    if (all.count > 0 && (all.count == joining || !whole)) {
+    if (all.lost) {
+        batch_refuse(self, how, "memory",
+                     "the batch is not whole: memory was short for one of its contexts");
+    } else if (all.count > 0 && (all.count == joining || !whole)) {
         solve(&all, what);
     }
     for (int64_t k = 0; k < all.count; k++) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/number.h"
 #include "commands/commands.h"
 #include "commands/cost.h"
@@ -54,8 +55,8 @@ static grpoalign_status take_states(const grpoalign_flow *flow, int64_t n, cours
                                     grpoalign_error *error)
 {
     int64_t count = grpoalign_flow_count(flow);
-    out->states = calloc((size_t)count + 1, sizeof *out->states);
-    out->policies = malloc(((size_t)count * (size_t)n + 1) * sizeof *out->policies);
+    out->states = memory_calloc((size_t)count + 1, sizeof *out->states);
+    out->policies = memory_malloc(((size_t)count * (size_t)n + 1) * sizeof *out->policies);
     if (out->states == NULL || out->policies == NULL) {
         return GRPOALIGN_ERR_MEMORY;
     }

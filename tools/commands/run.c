@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/output.h"
 #include "base/queue.h"
 #include "commands/batch.h"
@@ -27,6 +28,7 @@ typedef struct run {
     queue *queue;
     list batch;     /* of the file at hand */
     int cut_short;  /* not all of that could be read */
+    int lost;       /* memory was short for one of its contexts */
     atomic_int bad; /* some record was bad, or could not be read */
     int stopped;    /* not all results went out */
     /* progress */
@@ -45,11 +47,12 @@ typedef struct task {
     const char *status; /* what is wrong already, or NULL */
     text error;
     int joins; /* it is solved with the others of its file */
+    int lost;  /* memory was short for it: who would have been solved with it cannot be */
 } task;
 
 static task *task_new(run *self, const char *name, long line)
 {
-    task *made = calloc(1, sizeof *made);
+    task *made = memory_calloc(1, sizeof *made);
     if (made == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
         self->bad = self->cut_short = 1;
@@ -134,9 +137,8 @@ static int act_on(task *self, const reply *to)
 }
 
 /* Parses, fills up, solves and writes one context. */
-static int do_task(job *under_way)
+static int write_answer(task *self, job *under_way)
 {
-    task *self = under_way->work;
     const reply to = {.how = &self->run->style,
                       .place = self->place.bytes != NULL ? self->place.bytes : "?",
                       .out = &under_way->output,
@@ -155,6 +157,26 @@ static int do_task(job *under_way)
     self->context.seconds = seconds;
     self->context.until = until;
     return act_on(self, &to);
+}
+
+/* The same, but that nothing is told which came out without some of its parts. */
+static int do_task(job *under_way)
+{
+    task *self = under_way->work;
+    const long refused = memory_refused();
+    int solved = write_answer(self, under_way);
+    if (memory_refused() != refused) {
+        const reply to = {.how = &self->run->style,
+                          .place = self->place.bytes != NULL ? self->place.bytes : "?",
+                          .out = &under_way->output,
+                          .aside = &under_way->aside};
+        text_free(&under_way->output);
+        text_free(&under_way->aside);
+        self->joins = solved = 0;
+        self->lost = 1;
+        write_error(&to, self->context.id, "memory", "out of memory");
+    }
+    return solved;
 }
 
 /* ---- results in order ------------------------------------------------------------------------ */
@@ -224,6 +246,7 @@ static int on_done(void *user, job *finished)
     run *self = user;
     task *done = finished->work;
     int more = 1;
+    self->lost |= done->lost || (done->status != NULL && strcmp(done->status, "memory") == 0);
     if (self->action->collect != NULL && !finished->aside.failed) {
         self->action->collect(self->action->user, &finished->aside);
     }
@@ -248,8 +271,15 @@ static int finish_batch(run *self)
     if (self->cut_short) {
         batch_refuse(&self->batch, &self->style, "read",
                      "the batch is not whole: its file could not be read to the end");
+    } else if (self->lost) {
+        batch_refuse(&self->batch, &self->style, "memory",
+                     "the batch is not whole: memory was short for one of its contexts");
     } else {
+        const long refused = memory_refused();
         batch_solve(&self->batch, self->action, &self->style, self->options.strict);
+        if (memory_refused() != refused) {
+            batch_refuse(&self->batch, &self->style, "memory", "out of memory");
+        }
     }
     return deliver_batch(self);
 }
@@ -263,7 +293,9 @@ static int submit_line(run *self, const char *name, long number, int found, text
     if (made == NULL) {
         return 0;
     }
-    if (found == LINE_READ) {
+    if (made->place.failed) {
+        made->status = "memory";
+    } else if (found == LINE_READ) {
         made->line = *line;
         memset(line, 0, sizeof *line);
     } else {
@@ -354,7 +386,7 @@ typedef struct inputs {
 static int open_all(run *self, inputs *in, const char *const *names)
 {
     struct stat about;
-    in->files = calloc((size_t)in->count, sizeof *in->files);
+    in->files = memory_calloc((size_t)in->count, sizeof *in->files);
     if (in->files == NULL) {
         fputs("grpoalign: out of memory\n", stderr);
         return 1;
@@ -389,7 +421,7 @@ static void close_all(inputs *in)
 static int finish_file(run *self, int more)
 {
     more = queue_wait(self->queue) && finish_batch(self) && more;
-    self->cut_short = 0;
+    self->cut_short = self->lost = 0;
     return more;
 }
 
@@ -446,8 +478,11 @@ static int begin(run *self)
     const action *what = self->action;
     text before = {0}, wrong = {0};
     int status = 0;
+    const long refused = memory_refused();
     if (what->begin != NULL && !what->begin(what->user, self->style.format, &before, &wrong)) {
         status = usage_error(what, "%s", wrong.bytes != NULL ? wrong.bytes : "out of memory");
+    } else if (memory_refused() != refused) {
+        status = 1; /* a header in part is worse than none; main says why */
     } else {
         (void)put(self, &before);
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "commands/commands.h"
 #include "commands/cost.h"
 #include "commands/run.h"
@@ -330,11 +331,11 @@ static grpoalign_status train_once(training *self, sim_recipe recipe, double *av
 static int make_room(const simulate_options *options, int64_t outcomes, simulation *self)
 {
     size_t n = (size_t)outcomes, all = n * (size_t)options->repetitions;
-    self->reached = malloc(n * sizeof(double));
-    self->low = malloc(n * sizeof(double));
-    self->high = malloc(n * sizeof(double));
-    self->runs = malloc(all * sizeof(double));
-    self->gaps = options->plain ? NULL : malloc(all * sizeof(double));
+    self->reached = memory_malloc(n * sizeof(double));
+    self->low = memory_malloc(n * sizeof(double));
+    self->high = memory_malloc(n * sizeof(double));
+    self->runs = memory_malloc(all * sizeof(double));
+    self->gaps = options->plain ? NULL : memory_malloc(all * sizeof(double));
     return self->reached && self->low && self->high && self->runs && (options->plain || self->gaps);
 }
 
@@ -396,7 +397,7 @@ static grpoalign_status train(const simulate_options *options, const context *c,
                               .levels = c->levels,
                               .margins = c->margins,
                               .by_comparison = c->settings.model == MODEL_PAIRWISE},
-                     .out = {.last = malloc((size_t)c->outcomes * sizeof(double))},
+                     .out = {.last = memory_malloc((size_t)c->outcomes * sizeof(double))},
                      .whole = self,
                      .repetitions = options->repetitions};
     int fits = make_room(options, c->outcomes, self) && each.out.last != NULL;
@@ -428,7 +429,7 @@ static double time_before_average(const simulate_options *options, const sim_rec
 static double *reference_of(const context *c, grpoalign_status *status, grpoalign_error *error)
 {
     problem p;
-    double *out = malloc((size_t)c->outcomes * sizeof *out);
+    double *out = memory_malloc((size_t)c->outcomes * sizeof *out);
     if (out == NULL) {
         *status = GRPOALIGN_ERR_MEMORY;
         return NULL;

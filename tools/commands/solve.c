@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "commands/commands.h"
 #include "commands/run.h"
 #include "output/table.h"
@@ -42,7 +43,7 @@ static int by_policy(const void *left, const void *right, void *policy)
 /* The outcomes in the order in which a table shows them; NULL when memory is short. */
 static int64_t *rank(const result *r, int64_t n)
 {
-    int64_t *order = malloc((size_t)n * sizeof *order);
+    int64_t *order = memory_malloc((size_t)n * sizeof *order);
     for (int64_t o = 0; order != NULL && o < n; o++) {
         order[o] = o;
     }

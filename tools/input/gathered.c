@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static int take_labels(const gathered *self, context *out)
 {
     size_t n = self->outcomes.keys.count;
-    out->labels = calloc(n > 0 ? n : 1, sizeof *out->labels);
+    out->labels = memory_calloc(n > 0 ? n : 1, sizeof *out->labels);
     out->outcomes = (int64_t)n;
     for (size_t o = 0; out->labels != NULL && o < n; o++) {
-        out->labels[o] = strdup(names_key(&self->outcomes, (int64_t)o));
+        out->labels[o] = memory_strdup(names_key(&self->outcomes, (int64_t)o));
         if (out->labels[o] == NULL) {
             return 0;
         }
@@ -25,8 +27,8 @@ enum { MOST_PLAYERS = 30000 };
 int gathered_battles(gathered *self, long line, context *out)
 {
     size_t n = self->outcomes.keys.count;
-    double *games = n <= MOST_PLAYERS ? calloc(n * n, sizeof(double)) : NULL;
-    out->margins = n <= MOST_PLAYERS ? calloc(n * n, sizeof(double)) : NULL;
+    double *games = n <= MOST_PLAYERS ? memory_calloc(n * n, sizeof(double)) : NULL;
+    out->margins = n <= MOST_PLAYERS ? memory_calloc(n * n, sizeof(double)) : NULL;
     if (games == NULL || out->margins == NULL || !take_labels(self, out)) {
         free(games);
         fault_add(&self->wrong, line, "memory", "no memory for a matrix over %zu outcomes", n);
@@ -55,7 +57,7 @@ static int spread_to_variances(const gathered *self, const double *weight, conte
 {
     size_t n = self->outcomes.keys.count;
     const entry *entries = self->entries.items;
-    out->reward_variances = calloc(n, sizeof(double));
+    out->reward_variances = memory_calloc(n, sizeof(double));
     if (out->reward_variances == NULL) {
         return 0;
     }
@@ -83,7 +85,7 @@ static int spread_to_levels(const gathered *self, const double *weight, context 
 {
     size_t n = self->outcomes.keys.count, all = self->entries.count, count = 0;
     const entry *entries = self->entries.items;
-    double *levels = malloc(all * sizeof *levels);
+    double *levels = memory_malloc(all * sizeof *levels);
     if (levels == NULL) {
         return 0;
     }
@@ -98,7 +100,7 @@ static int spread_to_levels(const gathered *self, const double *weight, context 
     }
     out->support = levels;
     out->levels = (int64_t)count;
-    out->distribution = n <= SIZE_MAX / count ? calloc(n * count, sizeof(double)) : NULL;
+    out->distribution = n <= SIZE_MAX / count ? memory_calloc(n * count, sizeof(double)) : NULL;
     if (out->distribution == NULL) {
         return 0;
     }
@@ -178,10 +180,10 @@ static void conclude(gathered *self, int given, long line, const sums *found, do
 int gathered_rollouts(gathered *self, int given, long line, context *out)
 {
     size_t n = self->outcomes.keys.count;
-    sums found = {.weight = calloc(n, sizeof(double))};
-    int *seen = calloc(n, sizeof *seen);
-    double *reference = calloc(n, sizeof *reference);
-    out->rewards = calloc(n, sizeof(double));
+    sums found = {.weight = memory_calloc(n, sizeof(double))};
+    int *seen = memory_calloc(n, sizeof *seen);
+    double *reference = memory_calloc(n, sizeof *reference);
+    out->rewards = memory_calloc(n, sizeof(double));
     *(given == GIVEN_LOGPROBS ? &out->reference_logprobs : &out->reference) = reference;
     if (found.weight == NULL || seen == NULL || out->rewards == NULL || reference == NULL ||
         !take_labels(self, out)) {

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static uint64_t hash_of(const char *key)
 {
     uint64_t hash = UINT64_C(1469598103934665603);
@@ -31,7 +33,7 @@ static size_t slot_of(const names *self, const char *key)
 static int grow(names *self)
 {
     size_t count = self->slot_count > 0 ? 2 * self->slot_count : 16;
-    size_t *fresh = calloc(count, sizeof *fresh);
+    size_t *fresh = memory_calloc(count, sizeof *fresh);
     if (fresh == NULL) {
         return 0;
     }
@@ -56,7 +58,7 @@ int64_t names_number(names *self, const char *key)
     }
     size_t slot = slot_of(self, key);
     if (self->slots[slot] == 0) {
-        char *copy = strdup(key),
+        char *copy = memory_strdup(key),
              **place = copy != NULL ? list_add(&self->keys, sizeof copy) : NULL;
         if (place == NULL) {
             free(copy);

@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#include "base/memory.h"
+
 typedef struct reader {
     context *context;
     const char **status;
@@ -40,8 +42,9 @@ static const char *kind_of(const json_t *value)
 
 static double *allocate(size_t count)
 {
-    return count <= SIZE_MAX / sizeof(double) ? malloc((count > 0 ? count : 1) * sizeof(double))
-                                              : NULL;
+    return count <= SIZE_MAX / sizeof(double)
+               ? memory_malloc((count > 0 ? count : 1) * sizeof(double))
+               : NULL;
 }
 
 /* An array of numbers into a new vector. */
@@ -428,6 +431,11 @@ static int is_small_enough(reader *r, const text *line)
                     found.bytes >> 20, RECORD_MOST_TREE >> 20);
     }
     return 1;
+}
+
+void record_prepare(void)
+{
+    json_set_alloc_funcs(memory_malloc, free);
 }
 
 int record_parse(const text *line, context *out, const char **status, text *message)

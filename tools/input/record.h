@@ -11,6 +11,9 @@
 #define RECORD_MOST_TREE  ((size_t)512 << 20)
 enum { RECORD_MOST_DEPTH = 64 };
 
+/* Once, before any record is parsed: what the parser cannot have is counted, too. */
+void record_prepare(void);
+
 /*
  * Parses one line into a context. On failure returns 0, with the status name in *status, the reason
  * in `message`, and the id in context->id if it could be read. Free the context in either case.

@@ -7,6 +7,7 @@
 
 #include <csv.h>
 
+#include "base/memory.h"
 #include "input/lines.h"
 
 /* A field longer than this is refused. */
@@ -111,7 +112,7 @@ static void take_piece(rows *self, struct csv_parser *parser, const char *bytes,
 static void take_file(rows *self, struct csv_parser *parser, FILE *file)
 {
     static const size_t PIECE = 1 << 16;
-    char *piece = malloc(PIECE);
+    char *piece = memory_malloc(PIECE);
     size_t length;
     if (piece == NULL) {
         fault_add(&self->fatal, self->line, "memory", "out of memory");
@@ -144,6 +145,7 @@ void rows_read(rows *self, FILE *file)
         fault_add(&self->fatal, self->line, "memory", "out of memory");
         return;
     }
+    csv_set_realloc_func(&parser, memory_realloc);
     take_file(self, &parser, file);
     csv_free(&parser);
     if (!self->have_header) {

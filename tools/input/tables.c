@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "input/gathered.h"
 #include "input/rows.h"
 
@@ -242,6 +243,7 @@ static int hand_on(table *self, size_t at)
     gathered *g = (gathered *)self->contexts.items + at;
     context built = {.settings = *source->defaults};
     text id = {0}, place = {0};
+    const long refused = memory_refused();
     if (self->prompt >= 0) {
         text_quoted(&id, names_key(&self->prompts, (int64_t)at));
         built.id = id.bytes;
@@ -249,8 +251,13 @@ static int hand_on(table *self, size_t at)
     int good = build(self, g, &built);
     const char *wrong_name = g->wrong_name != NULL ? g->wrong_name : self->name;
     text_format(&place, "%s:%ld", good ? g->name : wrong_name, good ? g->line : g->wrong.line);
-    int more = source->sink(source->user, &built, place.bytes, good ? NULL : g->wrong.status,
-                            good ? NULL : g->wrong.message.bytes);
+    const char *status = good ? NULL : g->wrong.status, *why = good ? NULL : g->wrong.message.bytes;
+    if (memory_refused() != refused) {
+        status = "memory";
+        why = "out of memory";
+    }
+    int more = source->sink(source->user, &built, place.bytes != NULL ? place.bytes : g->name,
+                            status, why);
     context_free(&built);
     text_free(&place);
     return more;
@@ -263,12 +270,17 @@ static int read_rows(table *self, const table_file *from)
     rows_free(&self->rows);
     self->name = from->name;
     self->rows = (rows){.on_header = find_columns, .on_row = take_row, .user = self};
+    const long refused = memory_refused();
     rows_read(&self->rows, from->file);
+    if (memory_refused() != refused) {
+        fail_for_memory(self);
+    }
     const fault *fatal = &self->rows.fatal;
     if (fatal->status != NULL) {
         text place = {0};
         text_format(&place, "%s:%ld", from->name, fatal->line);
-        (void)self->source->sink(self->source->user, &nothing, place.bytes, fatal->status,
+        (void)self->source->sink(self->source->user, &nothing,
+                                 place.bytes != NULL ? place.bytes : from->name, fatal->status,
                                  fatal->message.bytes);
         text_free(&place);
     }
@@ -277,7 +289,7 @@ static int read_rows(table *self, const table_file *from)
 
 int read_table(const table_file *files, int count, const table_source *source)
 {
-    table *self = calloc(1, sizeof *self);
+    table *self = memory_calloc(1, sizeof *self);
     context nothing = {.id = NULL};
     int whole = 1;
     if (self == NULL) {

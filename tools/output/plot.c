@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/output.h"
 
 static plot_series *series_at(const plot *self, size_t k)
@@ -26,7 +27,7 @@ plot_series *plot_find(plot *self, const char *name)
             return series_at(self, k);
         }
     }
-    char *copy = strdup(name);
+    char *copy = memory_strdup(name);
     plot_series *made = copy != NULL ? list_add(&self->series, sizeof *made) : NULL;
     if (made == NULL) {
         free(copy);

@@ -6,6 +6,7 @@
 
 #include <grpoalign/experimental.h>
 
+#include "base/memory.h"
 #include "base/number.h"
 
 static const char *expectation_word(int32_t expectation)
@@ -59,7 +60,7 @@ const field CONTEXT_LABEL[] = {
 
 static int make(double **vector, int64_t n)
 {
-    *vector = *vector != NULL ? *vector : malloc((size_t)n * sizeof **vector);
+    *vector = *vector != NULL ? *vector : memory_malloc((size_t)n * sizeof **vector);
     return *vector != NULL;
 }
 

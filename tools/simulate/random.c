@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/memory.h"
+
 static uint64_t next_seed(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
@@ -44,9 +46,9 @@ double next_uniform(generator *g)
 int alias_new(alias *self, int64_t n)
 {
     self->n = n;
-    self->keep = malloc((size_t)n * sizeof *self->keep);
-    self->other = malloc((size_t)n * sizeof *self->other);
-    self->stack = malloc((size_t)n * sizeof *self->stack);
+    self->keep = memory_malloc((size_t)n * sizeof *self->keep);
+    self->other = memory_malloc((size_t)n * sizeof *self->other);
+    self->stack = memory_malloc((size_t)n * sizeof *self->stack);
     return self->keep != NULL && self->other != NULL && self->stack != NULL;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "simulate/advantages.h"
 #include "simulate/random.h"
 
@@ -212,16 +213,16 @@ static int trainer_new(trainer *t, const sim_task *task, const sim_recipe *recip
                           &t->drawn,  &t->gain,   &t->loss,       &t->gains,     &t->losses};
     int good = 1;
     for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++) {
-        *vectors[k] = malloc(n * sizeof(double));
+        *vectors[k] = memory_malloc(n * sizeof(double));
         good = good && *vectors[k] != NULL;
     }
-    t->taken = malloc(size * sizeof *t->taken);
-    t->rewards = malloc(size * sizeof(double));
-    t->advantages = malloc(size * sizeof(double));
+    t->taken = memory_malloc(size * sizeof *t->taken);
+    t->rewards = memory_malloc(size * sizeof(double));
+    t->advantages = memory_malloc(size * sizeof(double));
     good =
         good && t->taken && t->rewards && t->advantages && alias_new(&t->actions, task->outcomes);
     if (good && task->support != NULL) {
-        t->scores = calloc(n, sizeof *t->scores);
+        t->scores = memory_calloc(n, sizeof *t->scores);
         good = t->scores != NULL;
         for (size_t o = 0; good && o < n; o++) {
             good = alias_new(&t->scores[o], task->levels);
