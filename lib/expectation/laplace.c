@@ -43,6 +43,7 @@ int gra_laplace_rules_init(gra_expectation *self)
            most = size * (self->x[self->levels - 1] + self->epsilon);
     double least = size * (self->x[0] + self->epsilon);
     least = least > 0.0 ? least : self->x[1]; /* one member above 0 */
+    least = fmax(least, 1e-300);              /* less divides by nothing that counts */
     double low = exp(-LOG_ROUNDING) / most, high = LOG_ROUNDING / least;
     return build(&self->fine, FINE_STEP, low, high) &&
            build(&self->check, FINE_STEP, CHECK_SHIFT * low, high) &&

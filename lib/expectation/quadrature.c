@@ -126,8 +126,8 @@ int gra_scale_rules_init(gra_expectation *self)
     double size = (double)self->members, largest = 0.5 * (self->x[self->levels - 1] - self->x[0]);
     double smallest = gra_least_std(self), t0, end;
     if (self->divisor == GRA_OVER_STD_INSIDE) {
-        t0 = 1.0 / sqrt(largest * largest + self->epsilon);
-        end = REACH / sqrt(smallest * smallest + self->epsilon);
+        t0 = 1.0 / hypot(largest, sqrt(self->epsilon));
+        end = REACH / hypot(smallest, sqrt(self->epsilon)); /* squares could be no doubles */
     } else {
         t0 = 1.0 / fmax(largest, self->epsilon);
         end = REACH / fmax(smallest, 1e-16 * self->epsilon / sqrt(size));
