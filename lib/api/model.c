@@ -362,7 +362,7 @@ grpoalign_status grpoalign_model_advantage(const grpoalign_model *model, const d
     if (status >= 0) {
         status = model->ops->advantage(model, own, u, &arena, error);
     }
-    if (status >= 0) {
+    if (status >= 0 && u != NULL) {
         memcpy(advantage, u, (size_t)n * sizeof(double));
     }
     gra_arena_free(&arena);

@@ -314,10 +314,10 @@ static grpoalign_status step_on(gra_newton *s, const station *from, int ready, d
 
 grpoalign_status gra_trace_branch(gra_newton *s, double low, double high, gra_visitor *visit)
 {
-    station stations[3];
+    station stations[3] = {{.slope = 0.0}};
     double large = 1.5 * fmax(high, s->game->contraction), step = fmin(FIRST_STEP, visit->longest);
     double accuracy = visit->as_answers ? AS_ANSWER : ON_THE_WAY, way = 0.0, bent = 0.0;
-    int made, at = 0, ready = 0;
+    int made = 0, at = 0, ready = 0;
     for (int k = 0; k < 3; k++) {
         if (!station_take(&stations[k], s->game->classes, s->problem->arena)) {
             return gra_fail_memory(s->problem->error);

@@ -49,7 +49,7 @@ static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
     gra_answer room[DEEPEST + 1], left = *from;
     const gra_answer *right[DEEPEST + 1] = {to};
     gra_problem here = *problem;
-    for (int depth = 0; depth >= 0;) {
+    for (int depth = 0;;) {
         const gra_answer *end = right[depth];
         double middle = sqrt(left.beta) * sqrt(end->beta);
         int divisible = middle < left.beta && middle > end->beta && depth < DEEPEST;
@@ -58,7 +58,9 @@ static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
                          resolution)) {
             GRA_TRY(add_copy(problem, &left, out));
             left = *end;
-            depth--;
+            if (depth-- == 0) {
+                return GRPOALIGN_OK;
+            }
             continue;
         }
         here.beta = middle;
@@ -69,7 +71,6 @@ static grpoalign_status fill(const gra_problem *problem, const gra_answer *from,
         GRA_TRY(problem->solve(&here, &room[depth]));
         right[depth] = &room[depth];
     }
-    return GRPOALIGN_OK;
 }
 
 grpoalign_status gra_curve_single(const gra_problem *problem, double low, double high,

@@ -392,14 +392,13 @@ static int open_all(run *self, inputs *in, const char *const *names)
         return 1;
     }
     for (int i = 0; i < in->count; i++) {
-        FILE *file = open_input(names[i]);
-        if (file == NULL) {
+        in->files[i].file = open_input(names[i]);
+        if (in->files[i].file == NULL) {
             fprintf(stderr, "grpoalign %s: %s: %s\n", self->action->command, names[i],
                     strerror(errno));
             return 2;
         }
-        in->files[i].file = file;
-        in->files[i].name = file == stdin ? "(standard input)" : names[i];
+        in->files[i].name = in->files[i].file == stdin ? "(standard input)" : names[i];
     }
     if (in->count == 1 && fstat(fileno(in->files[0].file), &about) == 0 && S_ISREG(about.st_mode)) {
         self->bytes_all = about.st_size;

@@ -100,7 +100,8 @@ static int spread_to_levels(const gathered *self, const double *weight, context 
     }
     out->support = levels;
     out->levels = (int64_t)count;
-    out->distribution = n <= SIZE_MAX / count ? memory_calloc(n * count, sizeof(double)) : NULL;
+    out->distribution =
+        count > 0 && n <= SIZE_MAX / count ? memory_calloc(n * count, sizeof(double)) : NULL;
     if (out->distribution == NULL) {
         return 0;
     }

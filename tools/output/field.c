@@ -304,6 +304,9 @@ void table_lines(text *out, const char *names, const field *list, const void *fr
     for (size_t length; *names != '\0'; names += length) {
         length = strcspn(names, ",");
         const field *found = field_find(list, names, length);
+        if (found == NULL) {
+            break; /* a name that no list has */
+        }
         text_format(out, "  %-21s", found->title);
         table_cell(out, 0, found, from, 0);
         text_format(out, "%s\n", found->unit != NULL ? found->unit : "");

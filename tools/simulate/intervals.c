@@ -2,6 +2,13 @@
 
 #include <math.h>
 
+/* log Gamma(x), x > 0, without the sign that lgamma leaves to all threads. */
+static double log_gamma(double x)
+{
+    int sign;
+    return lgamma_r(x, &sign);
+}
+
 /* The regularised incomplete beta function by Lentz's continued fraction, for x < (a + 1)/(a + b +
  * 2). */
 static double beta_fraction(double a, double b, double x)
@@ -22,7 +29,7 @@ static double beta_fraction(double a, double b, double x)
             break;
         }
     }
-    return f * exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x)) / a;
+    return f * exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * log(x) + b * log1p(-x)) / a;
 }
 
 /* P(|T| > t) of Student's distribution. */
