@@ -276,7 +276,8 @@ static void add_inverse(sweep *s, double weight, int64_t from, int64_t count, co
         if (!(largest > 0.0) || (rest == 0.0 && s->gradient == NULL)) {
             continue; /* a level without weight yet has its part in the gradient */
         }
-        double log_total = gone != NULL ? log1p(-gone[i]) : log(largest + rest);
+        int by_gone = gone != NULL && gone[i] < 0.5; /* where that is what keeps the digits */
+        double log_total = by_gone ? log1p(-gone[i]) : log(largest + rest);
         s->inverse_divisor += weight * (power_gained(log_total, rest / largest, n) - pure);
         if (s->gradient == NULL) {
             continue;

@@ -18,15 +18,6 @@ gra_centre gra_find_centre(int64_t classes, const double *gap, const double *rew
     return centre;
 }
 
-double gra_mean_gap(int64_t classes, const double *gap, const double *policy)
-{
-    gra_sum sum = {0.0, 0.0};
-    for (int64_t c = 0; c < classes; c++) {
-        gra_sum_add(&sum, policy[c] * gap[c]);
-    }
-    return gra_sum_value(sum);
-}
-
 int gra_affine_inverse(const gra_affine *self, const double *policy, gra_arena *arena,
                        double *inverse)
 {

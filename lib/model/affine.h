@@ -48,8 +48,6 @@ static inline double gra_affine_deviation(const gra_affine *self, gra_centre cen
     return gra_deviation(self->gap, self->reward, centre, c);
 }
 
-double gra_mean_gap(int64_t classes, const double *gap, const double *policy);
-
 /* 1/divisor at a policy, in *inverse. Returns 0 when memory is short. */
 int gra_affine_inverse(const gra_affine *self, const double *policy, gra_arena *arena,
                        double *inverse);

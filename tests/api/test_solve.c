@@ -526,6 +526,33 @@ static void groups_of_many_levels_are_solved(void **state)
     assert_non_null(strstr(s.error.message, "5000"));
 }
 
+/* Many more outcomes than reward levels: the equations are over the levels. */
+static void many_outcomes_share_few_levels(void **state)
+{
+    (void)state;
+    enum { N = 700, K = 4 };
+    static const double SUPPORT[K] = {0.0, 0.3, 0.7, 1.0};
+    static double rows[N * K], logs[N], plain_policy[N];
+    static long double advantage[N];
+    randomness r = random_start(45);
+    for (int64_t o = 0; o < N; o++) {
+        random_policy(&r, K, rows + o * K);
+        logs[o] = -fabs(random_normal(&r));
+    }
+    plain_context c = {.n = N, .k = K, .support = SUPPORT, .distribution = rows, .group_size = 3};
+    for (int p = 0; p < 2; p++) {
+        solved s = solve_context(&c, PENALTIES[p], 0.2, logs);
+        assert_true(s.status == GRPOALIGN_OK || s.status == GRPOALIGN_NOT_UNIQUE);
+        assert_near(s.report.residual, 0.0, 1e-11);
+        memcpy(plain_policy, s.policy, sizeof plain_policy);
+        plain_advantage(&c, plain_policy, advantage);
+        for (int64_t o = 0; o < N; o++) {
+            assert_near(s.advantage[o], advantage[o], 1e-12);
+        }
+        solved_free(&s);
+    }
+}
+
 /* Beside a fold, where the branch from pi_ref has just ended, the answer is where training goes on
  * to. */
 static void past_a_fold_the_answer_is_where_training_goes(void **state)
@@ -667,6 +694,7 @@ int main(void)
         cmocka_unit_test(answers_beyond_doubles_have_their_logarithms),
         cmocka_unit_test(the_host_watches_stops_and_limits_a_solve),
         cmocka_unit_test(groups_of_many_levels_are_solved),
+        cmocka_unit_test(many_outcomes_share_few_levels),
         cmocka_unit_test(groups_take_few_factorisations),
         cmocka_unit_test(past_a_fold_the_answer_is_where_training_goes),
         cmocka_unit_test(nearly_certain_policies_keep_what_is_small),
