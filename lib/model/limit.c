@@ -221,11 +221,13 @@ grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double 
     limit_model *model = (limit_model *)base;
     grpoalign_status status = build(model, rewards, values, varies, inside, &arena, error);
     gra_arena_free(&arena);
+    if (status >= 0 && !keep(&base->values, rewards->values, base->outcomes)) {
+        status = gra_fail_memory(error);
+    }
     if (convention->scale == GRPOALIGN_SCALE_NONE) {
         base->unscaled = factor;
         base->group_size = convention->group_size;
-        if (status >= 0 && (!keep(&base->deviations, rewards->deviations, base->outcomes) ||
-                            !keep(&base->values, rewards->values, base->outcomes))) {
+        if (status >= 0 && !keep(&base->deviations, rewards->deviations, base->outcomes)) {
             status = gra_fail_memory(error);
         }
     }

@@ -469,8 +469,13 @@ grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *ou
             continue;
         }
         if (is_done(s, &self, *change)) {
-            *outcome = NEWTON_DONE;
-            return GRPOALIGN_OK;
+            /* Factors of another point may call a correction small that is not. */
+            if (self.fresh || enough > 0.0 || residual_is_rounding(s)) {
+                *outcome = NEWTON_DONE;
+                return GRPOALIGN_OK;
+            }
+            self.have_step = self.fresh = 0;
+            continue;
         }
         keep_factors(s, &self);
     }

@@ -72,7 +72,6 @@ static const double FARTHEST_ROUNDING = 64.0;
 /*
  * How far a probability moves when slacks are off by a rounding of each, in roundings: of the gap
  * times theta, which may be much more than the slack that is left of it, and of the slack itself.
- * Exponential families are measured from the heaviest class.
  */
 static double moved_by_roundings(const scalar *self, double theta)
 {
@@ -84,11 +83,10 @@ static double moved_by_roundings(const scalar *self, double theta)
     for (int64_t c = 1; c < n; c++) {
         heaviest = path->policy[c] > path->policy[heaviest] ? c : heaviest;
     }
-    double origin = penalty->exponential ? gap[heaviest] : 0.0;
     for (int64_t c = 0; c < n; c++) {
         double p = path->policy[c], slack = path->slack[c];
         double slope = p > 0.0 ? p * penalty->log_slope(penalty, slack) : 0.0;
-        double size = fmax(fabs(slack), theta * fabs(gap[c] - origin));
+        double size = fmax(fabs(slack), theta * fmax(gap[c], gap[heaviest]));
         moved = slope > 0.0 ? fmax(moved, slope * size) : moved;
     }
     return moved;

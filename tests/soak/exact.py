@@ -219,7 +219,12 @@ def main():
         record, policy = item["record"], item["policy"]
         if record["penalty"] in ("none", "total_variation"):
             # Long double has too few digits where a tiny std divides.
-            stationary = record["penalty"] == "total_variation" and steps_balance(record, policy)
+            try:
+                stationary = record["penalty"] == "total_variation" and steps_balance(
+                    record, policy
+                )
+            except ZeroDivisionError:  # no spread
+                stationary = False
             if item["why"] and not stationary:
                 wrong += 1
                 print("%s: %s" % (item["why"], line.strip()))
