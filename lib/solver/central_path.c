@@ -482,7 +482,8 @@ grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallba
     } else {
         GRA_TRY(gra_newton_from_reference(&s, &outcome, &change));
     }
-    if (outcome != NEWTON_DONE) {
+    /* There is one solution and no fold. */
+    if (outcome != NEWTON_DONE || !gra_newton_is_settled(&s)) {
         return fall_back(problem, fallback, end_slack, end_policy, answer);
     }
     return gra_newton_finish(&s, outcome);

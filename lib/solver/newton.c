@@ -321,7 +321,7 @@ static const double EXPLAINED = 1e-12;
  * gets stuck with a residual as large as the distance to the fold. Classes that hold too little to
  * move the others do not count.
  */
-static int residual_is_rounding(const gra_newton *s)
+static int residual_is_within(const gra_newton *s, double roundings)
 {
     double most = 0.0;
     for (int64_t c = 0; c < s->game->classes; c++) {
@@ -329,15 +329,28 @@ static int residual_is_rounding(const gra_newton *s)
     }
     /* The bound of the error is mostly smooth in the policy and moves the fold with it; what is not
      * is far below. */
-    double common = 16.0 * DBL_EPSILON * (1.0 + most / s->beta) + 0.1 * s->game->error / s->beta;
+    double common =
+        roundings * (DBL_EPSILON * (1.0 + most / s->beta) + s->game->error / s->beta / 160.0);
     for (int64_t c = 0; c < s->game->classes; c++) {
-        double counts = s->equations.slope[c] * fabs(s->r[c]);
+        double counts = s->answer->policy[c] *
+                        s->problem->penalty->log_slope(s->problem->penalty, s->answer->slack[c]) *
+                        fabs(s->r[c]);
         if (counts > 0.01 * DBL_EPSILON &&
-            fabs(s->r[c]) > common + 16.0 * DBL_EPSILON * fabs(s->answer->slack[c])) {
+            fabs(s->r[c]) > common + roundings * DBL_EPSILON * fabs(s->answer->slack[c])) {
             return 0;
         }
     }
     return 1;
+}
+
+static int residual_is_rounding(const gra_newton *s)
+{
+    return residual_is_within(s, 16.0);
+}
+
+int gra_newton_is_settled(const gra_newton *s)
+{
+    return residual_is_within(s, 1e5);
 }
 
 /* Where a run stands. The step is the next correction. */

@@ -91,6 +91,10 @@ void gra_newton_restore(gra_newton *s);
 grpoalign_status gra_newton_run(gra_newton *s, int limit, double enough, int *outcome,
                                 double *change);
 
+/* Whether the residual at the iterate is no more than roundings can make it. Away from folds a
+ * solution is not found before it is. */
+int gra_newton_is_settled(const gra_newton *s);
+
 /* Slacks of the response to the advantages at a policy. */
 grpoalign_status gra_newton_respond(gra_newton *s, const double *policy);
 

@@ -58,7 +58,7 @@ static grpoalign_status estimate_error(gra_newton *s, int *valid)
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(s->problem->error);
     }
-    *valid = holds(s);
+    *valid = holds(s) && (game->margins == NULL || gra_newton_is_settled(s));
     memcpy(s->first, s->u, (size_t)n * sizeof(double));
     (void)gra_newton_direction(s, s->r, s->step);
     double worst = 4.0 * gra_newton_measure(s, s->step).change;
