@@ -254,6 +254,9 @@ static double rest_at(const gra_penalty *self, const gra_class_reference *refere
     return gra_sum_value(total);
 }
 
+/* Of the sum before a leap: a class with less does not leap. */
+static const double LEAPING = 1e-3;
+
 /*
  * The parameter is how far the best classes have come from where all slacks are equal to all:
  * log((l - l_even) / (l_most - l)), l = log(pi/pi_ref) of theirs, which resolves both ends. Theirs
@@ -304,30 +307,30 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
         at = next;
     }
     double share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
-    /* Where the slack of one of the others leaps over its end within a rounding, it has what the
-     * rest of them leave. */
-    int64_t leaping = -1;
+    /* Where slacks of the others leap over their end within a rounding, those that leap – they hold
+     * nearly all before it, and are tied if they are several – have what the rest of them leave. */
+    double leaping = INFINITY;
     if (!(total > 0.5 * rest && total < 2.0 * rest)) {
+        double sum = 0.0, left_of_rest = rest;
         at = low; /* before the leap */
-        (void)rest_at(self, reference, gap, exp(at), least, policy, &slope);
+        leaping = LEAPING * rest_at(self, reference, gap, exp(at), least, policy, &slope);
         for (int64_t c = 0; c < n; c++) {
-            leaping = gap[c] > 0.0 && (leaping < 0 || policy[c] > policy[leaping]) ? c : leaping;
+            sum += gap[c] > 0.0 && policy[c] >= leaping ? policy[c] : 0.0;
+            left_of_rest -= gap[c] > 0.0 && policy[c] < leaping ? policy[c] : 0.0;
         }
-        share = 1.0;
+        share = sum > 0.0 ? fmax(0.0, left_of_rest) / sum : 0.0;
     }
-    double theta = exp(at), left_of_rest = rest;
+    double theta = exp(at);
     for (int64_t c = 0; c < n; c++) {
+        int leaps = gap[c] > 0.0 && policy[c] >= leaping;
         policy[c] = gap[c] == 0.0 ? exp(-left) * (exp(reference->log_mass[c] - top) / best)
-                                  : share * policy[c];
-        left_of_rest -= gap[c] > 0.0 && c != leaping ? policy[c] : 0.0;
+                    : leaps || isinf(leaping) ? share * policy[c]
+                                              : policy[c];
         if (slack != NULL) {
-            slack[c] = gap[c] > 0.0 ? theta * gap[c] + least : least;
-        }
-    }
-    if (leaping >= 0) {
-        policy[leaping] = fmax(0.0, left_of_rest);
-        if (slack != NULL && policy[leaping] > 0.0) {
-            slack[leaping] = self->slack(self, log(policy[leaping]) - reference->log_mass[leaping]);
+            slack[c] = gap[c] == 0.0 ? least
+                       : leaps && policy[c] > 0.0
+                           ? self->slack(self, log(policy[c]) - reference->log_mass[c])
+                           : theta * gap[c] + least;
         }
     }
     return theta;
