@@ -309,16 +309,20 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
     double share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
     /* Where slacks of the others leap over their end within a rounding, those that leap – they hold
      * nearly all before it, and are tied if they are several – have what the rest of them leave. */
-    double leaping = INFINITY;
+    double leaping = INFINITY, alone = NAN;
     if (!(total > 0.5 * rest && total < 2.0 * rest)) {
         double sum = 0.0, left_of_rest = rest;
-        at = low; /* before the leap */
-        leaping = LEAPING * rest_at(self, reference, gap, exp(at), least, policy, &slope);
+        int64_t tied = 0;
+        /* before the leap */
+        leaping = LEAPING * rest_at(self, reference, gap, exp(low), least, policy, &slope);
         for (int64_t c = 0; c < n; c++) {
+            tied += gap[c] > 0.0 && policy[c] >= leaping;
             sum += gap[c] > 0.0 && policy[c] >= leaping ? policy[c] : 0.0;
             left_of_rest -= gap[c] > 0.0 && policy[c] < leaping ? policy[c] : 0.0;
         }
-        share = sum > 0.0 ? fmax(0.0, left_of_rest) / sum : 0.0;
+        left_of_rest = fmax(0.0, left_of_rest);
+        share = sum > 0.0 ? left_of_rest / sum : 0.0;
+        alone = tied == 1 ? left_of_rest : NAN; /* without a rounding */
     }
     double theta = exp(at);
     for (int64_t c = 0; c < n; c++) {
@@ -326,6 +330,7 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
         policy[c] = gap[c] == 0.0 ? exp(-left) * (exp(reference->log_mass[c] - top) / best)
                     : leaps || isinf(leaping) ? share * policy[c]
                                               : policy[c];
+        policy[c] = leaps && !isnan(alone) ? alone : policy[c];
         if (slack != NULL) {
             slack[c] = gap[c] == 0.0 ? least
                        : leaps && policy[c] > 0.0

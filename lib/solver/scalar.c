@@ -83,10 +83,13 @@ static double moved_by_roundings(const scalar *self, double theta)
     for (int64_t c = 1; c < n; c++) {
         heaviest = path->policy[c] > path->policy[heaviest] ? c : heaviest;
     }
+    /* Above a pole slacks have their digits from the least on; elsewhere all are relative to the
+     * class that holds most. */
+    double shared = gra_penalty_has_pole(penalty) ? 0.0 : gap[heaviest];
     for (int64_t c = 0; c < n; c++) {
         double p = path->policy[c], slack = path->slack[c];
         double slope = p > 0.0 ? p * penalty->log_slope(penalty, slack) : 0.0;
-        double size = fmax(fabs(slack), theta * fmax(gap[c], gap[heaviest]));
+        double size = fmax(fabs(slack), theta * fmax(gap[c], shared));
         moved = slope > 0.0 ? fmax(moved, slope * size) : moved;
     }
     return moved;

@@ -24,25 +24,7 @@ static void check_true(int holds, const char *what, const trial *t)
 /* One of the conventions that belong together; rewards are made >= 0 where a mean divides. */
 static void random_convention(randomness *r, plain_context *c, double *rewards, int64_t count)
 {
-    int groups = !c->limit;
-    switch (random_below(r, 6)) {
-    case 0:
-        c->unscaled = 1;
-        c->leave_one_out = (int)random_below(r, 2);
-        break;
-    case 1:
-        c->over_others = c->leave_one_out = 1;
-        break;
-    case 2:
-        c->over_mean = 1;
-        for (int64_t i = 0; i < count; i++) {
-            rewards[i] = fabs(rewards[i]) + (random_below(r, 4) == 0 ? 0.5 : 0.0);
-        }
-        break;
-    default:
-        c->ddof = groups ? (int)random_below(r, 2) : 0;
-        c->leave_one_out = (int)random_below(r, 2);
-    }
+    random_scale(r, c, rewards, count);
     if (!c->unscaled && random_below(r, 2)) {
         c->epsilon = random_below(r, 2) ? 1e-4 : random_uniform(r);
         c->inside = !c->over_others && !c->over_mean && random_below(r, 3) == 0;

@@ -113,24 +113,7 @@ static void draw_blocks(randomness *r, int64_t n, double *margins)
 static void draw_convention(randomness *r, plain_context *c, double *rewards, int64_t count)
 {
     static const double EPSILONS[] = {1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e3};
-    switch (random_below(r, 6)) {
-    case 0:
-        c->unscaled = 1;
-        c->leave_one_out = (int)random_below(r, 2);
-        break;
-    case 1:
-        c->over_others = c->leave_one_out = 1;
-        break;
-    case 2:
-        c->over_mean = 1;
-        for (int64_t i = 0; i < count; i++) {
-            rewards[i] = fabs(rewards[i]);
-        }
-        break;
-    default:
-        c->ddof = c->limit ? 0 : (int)random_below(r, 2);
-        c->leave_one_out = (int)random_below(r, 2);
-    }
+    random_scale(r, c, rewards, count);
     if (!c->unscaled && random_below(r, 2)) {
         c->epsilon = EPSILONS[random_below(r, 6)];
         c->inside = !c->over_others && !c->over_mean && random_below(r, 3) == 0;

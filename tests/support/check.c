@@ -94,6 +94,28 @@ int64_t random_below(randomness *self, int64_t n)
     return (int64_t)(random_bits(self) % (uint64_t)n);
 }
 
+void random_scale(randomness *self, plain_context *c, double *rewards, int64_t count)
+{
+    switch (random_below(self, 6)) {
+    case 0:
+        c->unscaled = 1;
+        c->leave_one_out = (int)random_below(self, 2);
+        break;
+    case 1:
+        c->over_others = c->leave_one_out = 1;
+        break;
+    case 2:
+        c->over_mean = 1;
+        for (int64_t i = 0; i < count; i++) {
+            rewards[i] = fabs(rewards[i]) + (random_below(self, 4) == 0 ? 0.5 : 0.0);
+        }
+        break;
+    default:
+        c->ddof = c->limit ? 0 : (int)random_below(self, 2);
+        c->leave_one_out = (int)random_below(self, 2);
+    }
+}
+
 void random_reference(randomness *self, int kind, int64_t n, double *log_probabilities)
 {
     for (int64_t o = 0; o < n; o++) {

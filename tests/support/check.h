@@ -72,6 +72,10 @@ enum {
 };
 void random_rewards(randomness *self, int kind, int64_t n, double *rewards);
 
+/* A scale and a baseline that belong together, epsilon left out; rewards are made >= 0 where a mean
+ * divides. */
+void random_scale(randomness *self, plain_context *c, double *rewards, int64_t count);
+
 /* ---- the library in one call ---- */
 
 typedef struct solved {
