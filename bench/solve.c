@@ -314,7 +314,7 @@ static void run_penalties(void)
     }
 }
 
-/* ---- slow corners: 64 outcomes, beside what they should take ---------------------------------- */
+/* ---- slow corners: 64 outcomes, beside what they should take --------------------------------- */
 
 typedef struct corner {
     int64_t n, group_size; /* group_size 0: the limit */

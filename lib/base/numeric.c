@@ -181,13 +181,13 @@ double gra_root(gra_function f, void *context, double low, double f_low, double 
     return b;
 }
 
-/* The least value between low and high, one minimum being there. */
-static double golden_sections(gra_function f, void *context, double low, double high)
+double gra_golden_sections(gra_function f, void *context, double low, double high, double enough,
+                           double *at)
 {
     const double golden = 0.61803398874989484820, finest = 1e-8;
     double a = high - golden * (high - low), b = low + golden * (high - low);
     double at_a = f(context, a), at_b = f(context, b);
-    while (high - low > finest) {
+    while (high - low > finest && at_a > enough && at_b > enough) {
         if (at_a < at_b) {
             high = b;
             b = a;
@@ -202,13 +202,14 @@ static double golden_sections(gra_function f, void *context, double low, double 
             at_b = f(context, b);
         }
     }
+    *at = at_a < at_b ? a : b;
     return fmin(at_a, at_b);
 }
 
 double gra_least(gra_function f, int (*is_over)(void *context), void *context, double from,
                  double end, double stride)
 {
-    double x = from, before = INFINITY, here = f(context, x), least = here,
+    double x = from, before = INFINITY, here = f(context, x), least = here, at,
            step = from < end ? stride : -stride;
     /* The last minimum may lie between the point where all is over and the one before it: it shows
      * at one more stride. */
@@ -221,7 +222,8 @@ double gra_least(gra_function f, int (*is_over)(void *context), void *context, d
         last = over;
         over = over || (is_over != NULL && is_over(context));
         if (here <= before && here <= next) {
-            least = fmin(least, golden_sections(f, context, x - stride, x + stride));
+            least = fmin(least,
+                         gra_golden_sections(f, context, x - stride, x + stride, -INFINITY, &at));
         }
         least = fmin(least, next);
         before = here;

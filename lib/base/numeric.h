@@ -85,6 +85,11 @@ double gra_wright_omega(double x);
  * may be called up to about 120 times; usually ten.
  */
 typedef double (*gra_function)(void *context, double x);
+/* The least value between low and high, one minimum being there, to a width that it is good to the
+ * square of, or until one is as little as `enough`; *at is where. */
+double gra_golden_sections(gra_function f, void *context, double low, double high, double enough,
+                           double *at);
+
 /* The least value of f from `from` on, in strides to `end` or until it is NaN or is_over (asked
  * after each stride; or NULL). Each minimum that strides show is refined by golden sections, to a
  * width that its value is good to the square of. */

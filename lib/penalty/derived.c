@@ -307,8 +307,8 @@ double gra_penalty_path(const gra_penalty *self, const gra_class_reference *refe
         at = next;
     }
     double share = total > 0.0 ? rest / total : 1.0; /* 1 but for the rounding of theta */
-    /* Where slacks of the others leap over their end within a rounding, those that leap – they hold
-     * nearly all before it, and are tied if they are several – have what the rest of them leave. */
+    /* Where slacks of the others leap over their end within a rounding, those that leap have what
+     * the rest of them leave. They hold nearly all before it, and are tied if they are several. */
     double leaping = INFINITY, alone = NAN;
     if (!(total > 0.5 * rest && total < 2.0 * rest)) {
         double sum = 0.0, left_of_rest = rest;

@@ -21,8 +21,8 @@
 static const double AT_THE_END = 1e-9;
 
 /*
- * What is left of a problem, as a problem of its own. Its classes are not those of the whole: two of
- * margins may become one, and levels that nobody has are gone.
+ * What is left of a problem, as a problem of its own. Its classes are not those of the whole: two
+ * of margins may become one, and levels that nobody has are gone.
  */
 typedef struct rest {
     const gra_problem *whole;

@@ -297,7 +297,8 @@ static grpoalign_status set_out(gra_newton *s, double beta, station *out, int *m
     return *made < 0 ? gra_fail_memory(s->problem->error) : GRPOALIGN_OK;
 }
 
-/* A step further on; `ready` as above. *bent is how far the tangent turns; *made is 0 where no station was found. */
+/* A step further on; `ready` as above. *bent is how far the tangent turns; *made is 0 where no
+ * station was found. */
 static grpoalign_status step_on(gra_newton *s, const station *from, int ready, double step,
                                 double accuracy, station *to, int *made, double *bent)
 {

@@ -434,8 +434,8 @@ static double largest_advantage(gra_newton *s)
 }
 
 /*
- * Another way, where Newton fails at the end of the path. If that fails, too, the end of the path is
- * the best there is: where preferences leave several policies equal, reference probabilities too
+ * Another way, where Newton fails at the end of the path. If that fails, too, the end of the path
+ * is the best there is: where preferences leave several policies equal, reference probabilities too
  * small for the equations decide between them.
  */
 static grpoalign_status fall_back(const gra_problem *problem, gra_solver fallback,

@@ -274,7 +274,8 @@ static void share_what_is_left(follower *f)
 }
 
 /* Which outcomes are lost: below the end of the slack, where nothing holds them, and falling. Those
- * of one class need not be lost together, because a rare one moves more slowly. Returns how many. */
+ * of one class need not be lost together, because a rare one moves more slowly. Returns how
+ * many. */
 static int64_t find_lost(follower *f)
 {
     const gra_penalty *penalty = f->problem->penalty;

@@ -200,8 +200,17 @@ static int is_lost_beyond(const scalar *self)
                                : slack[worst] > FAR_BEYOND * penalty->slack_most;
 }
 
-/* A turn is looked at so closely: what is left of a stride after golden sections. */
-static const double CLOSEST = 1e-8;
+/* How far log beta is from the wanted one; context: a search, and the side it is on. */
+typedef struct side {
+    gra_search *search;
+    double sign;
+} side;
+
+static double distance_on_side(void *context, double x)
+{
+    const side *self = context;
+    return self->sign * gra_search_equation(self->search, x);
+}
 
 /*
  * Log beta less the wanted one has the same sign at three strides and comes nearest to 0 at the
@@ -209,27 +218,8 @@ static const double CLOSEST = 1e-8;
  */
 static int crosses_twice(scalar *self, double low, double high, double sign, double *at)
 {
-    const double golden = 0.61803398874989484820;
-    double a = high - golden * (high - low), b = low + golden * (high - low);
-    double at_a = sign * gra_search_equation(&self->search, a),
-           at_b = sign * gra_search_equation(&self->search, b);
-    while (high - low > CLOSEST && at_a > 0.0 && at_b > 0.0) {
-        if (at_a < at_b) {
-            high = b;
-            b = a;
-            at_b = at_a;
-            a = high - golden * (high - low);
-            at_a = sign * gra_search_equation(&self->search, a);
-        } else {
-            low = a;
-            a = b;
-            at_a = at_b;
-            b = low + golden * (high - low);
-            at_b = sign * gra_search_equation(&self->search, b);
-        }
-    }
-    *at = at_a < at_b ? a : b;
-    return fmin(at_a, at_b) < 0.0;
+    side on = {&self->search, sign};
+    return gra_golden_sections(distance_on_side, &on, low, high, 0.0, at) < 0.0;
 }
 
 /*

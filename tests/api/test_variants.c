@@ -323,8 +323,8 @@ static double beta_of_two(int model, double reference, double l)
 
 /*
  * The branch of two outcomes, followed step by step: the first log ratio at which beta has come
- * down to the wanted one, or -INFINITY where no step leads there. *nearly tells that the fold is too
- * near to decide.
+ * down to the wanted one, or -INFINITY where no step leads there. *nearly tells that the fold is
+ * too near to decide.
  */
 static double follow_two(int model, double reference, double beta, int *nearly)
 {

@@ -59,9 +59,9 @@ plain_balance plain_put_back(const plain_context *context, int32_t penalty, doub
                              double beta, const double *log_reference, const double *policy,
                              const double *log_policy);
 
-/* How far the nearest stationary policy with the same support is, by Newton in long double: what the
- * probabilities are off by. NaN where that cannot be told: Newton does not converge, or the penalty
- * has no slopes. Up to 15 outcomes. */
+/* How far the nearest stationary policy with the same support is, by Newton in long double: what
+ * the probabilities are off by. NaN where that cannot be told: Newton does not converge, or the
+ * penalty has no slopes. Up to 15 outcomes. */
 double plain_error(const plain_context *context, int32_t penalty, double alpha, double beta,
                    const double *log_reference, const double *policy, const double *log_policy);
 

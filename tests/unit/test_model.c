@@ -119,26 +119,9 @@ static void random_input(randomness *r, int kind, input *in)
     }
     c->support = kind == RANDOM ? in->support : NULL;
     c->distribution = kind == RANDOM ? in->distribution : NULL;
-    switch (random_below(r, 5)) {
-    case 0:
-        c->unscaled = 1;
-        c->leave_one_out = (int)random_below(r, 2);
-        break;
-    case 1:
-        c->over_others = c->leave_one_out = 1;
-        break;
-    case 2:
-        c->over_mean = 1;
-        for (int64_t o = 0; o < c->n; o++) {
-            in->rewards[o] = fabs(in->rewards[o]);
-        }
-        for (int64_t l = 0; l < LEVELS; l++) {
-            in->support[l] = fabs(in->support[l]);
-        }
-        break;
-    default:
-        c->ddof = c->limit ? 0 : (int)random_below(r, 2);
-        c->leave_one_out = (int)random_below(r, 2);
+    random_scale(r, c, in->rewards, c->n);
+    for (int64_t l = 0; c->over_mean && l < LEVELS; l++) {
+        in->support[l] = fabs(in->support[l]);
     }
     if (!c->unscaled && random_below(r, 2)) {
         c->epsilon = 0.5 * random_uniform(r);

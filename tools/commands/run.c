@@ -136,13 +136,19 @@ static int act_on(task *self, const reply *to)
     return self->joins;
 }
 
+/* Where a context's answer goes. */
+static reply reply_to(const task *self, job *under_way)
+{
+    return (reply){.how = &self->run->style,
+                   .place = self->place.bytes != NULL ? self->place.bytes : "?",
+                   .out = &under_way->output,
+                   .aside = &under_way->aside};
+}
+
 /* Parses, fills up, solves and writes one context. */
 static int write_answer(task *self, job *under_way)
 {
-    const reply to = {.how = &self->run->style,
-                      .place = self->place.bytes != NULL ? self->place.bytes : "?",
-                      .out = &under_way->output,
-                      .aside = &under_way->aside};
+    const reply to = reply_to(self, under_way);
     const double seconds = self->run->options.timeout;
     const deadline until = deadline_in(seconds);
     if (self->line.length > 0 && self->status == NULL &&
@@ -166,10 +172,7 @@ static int do_task(job *under_way)
     const long refused = memory_refused();
     int solved = write_answer(self, under_way);
     if (memory_refused() != refused) {
-        const reply to = {.how = &self->run->style,
-                          .place = self->place.bytes != NULL ? self->place.bytes : "?",
-                          .out = &under_way->output,
-                          .aside = &under_way->aside};
+        const reply to = reply_to(self, under_way);
         text_free(&under_way->output);
         text_free(&under_way->aside);
         self->joins = solved = 0;
