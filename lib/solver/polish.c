@@ -45,6 +45,36 @@ static int holds(const gra_newton *s)
     return 1;
 }
 
+/* What is left of the advantages' error where they are products with margins, rounded once: that of
+ * a slack, relative to the slack itself, as often as it is rounded. */
+static const double ROUNDED_SLACK = 2.0 * DBL_EPSILON;
+
+/* Puts the error of the residuals, as far as it is that of the advantages, in the place of the
+ * residuals. 0 on short memory. */
+static int put_errors(gra_newton *s)
+{
+    const gra_game *game = s->game;
+    int64_t n = game->classes;
+    if (game->margins != NULL) {
+        for (int64_t c = 0; c < n; c++) {
+            s->r[c] = ((c & 1) != 0 ? ROUNDED_SLACK : -ROUNDED_SLACK) * s->answer->slack[c];
+        }
+        return 1;
+    }
+    memcpy(s->first, s->u, (size_t)n * sizeof(double));
+    gra_game_to_levels(game, s->answer->policy, s->w);
+    int checked =
+        game->check != NULL ? game->check(game, s->w, s->lambda, s->a, s->problem->arena) : -1;
+    if (checked > 0) {
+        gra_game_to_classes(game, s->a, s->u);
+    }
+    for (int64_t c = 0; c < n; c++) {
+        double bound = (c & 1) != 0 ? game->error : -game->error;
+        s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
+    }
+    return checked != 0;
+}
+
 /*
  * The policy error has two parts: what is left to correct, by fresh residuals, and what the error
  * of the advantages does to the policy. The advantages are computed a second way to measure their
@@ -52,33 +82,18 @@ static int holds(const gra_newton *s)
  */
 static grpoalign_status estimate_error(gra_newton *s, int *valid)
 {
-    const gra_game *game = s->game;
-    int64_t n = game->classes;
     gra_newton_save(s);
     if (!gra_newton_evaluate(s)) {
         return gra_fail_memory(s->problem->error);
     }
-    *valid = holds(s) && (game->margins == NULL || gra_newton_is_settled(s));
-    memcpy(s->first, s->u, (size_t)n * sizeof(double));
+    *valid = holds(s) && (s->game->margins == NULL || gra_newton_is_settled(s));
     (void)gra_newton_direction(s, s->r, s->step);
     double worst = 4.0 * gra_newton_measure(s, s->step).change;
-    if (game->margins == NULL) {
-        gra_game_to_levels(game, s->answer->policy, s->w);
-        int checked =
-            game->check != NULL ? game->check(game, s->w, s->lambda, s->a, s->problem->arena) : -1;
-        if (checked == 0) {
-            return gra_fail_memory(s->problem->error);
-        }
-        if (checked > 0) {
-            gra_game_to_classes(game, s->a, s->u);
-        }
-        for (int64_t c = 0; c < n; c++) {
-            double bound = (c & 1) != 0 ? game->error : -game->error;
-            s->r[c] = (checked > 0 ? s->u[c] - s->first[c] : bound) / s->beta;
-        }
-        (void)gra_newton_direction(s, s->r, s->step);
-        worst += gra_newton_measure(s, s->step).change;
+    if (!put_errors(s)) {
+        return gra_fail_memory(s->problem->error);
     }
+    (void)gra_newton_direction(s, s->r, s->step);
+    worst += gra_newton_measure(s, s->step).change;
     s->answer->policy_error = fmin(1.0, worst + 2.0 * DBL_EPSILON);
     return GRPOALIGN_OK;
 }
