@@ -544,7 +544,7 @@ static double pair_margin(const gra_expectation *e, double a, double b)
 {
     double d = 0.5 * (a - b);
     double divisor = e->divisor == GRA_OVER_MEAN         ? 0.5 * (a + b) + e->epsilon
-                     : e->divisor == GRA_OVER_STD_INSIDE ? sqrt(d * d + e->epsilon)
+                     : e->divisor == GRA_OVER_STD_INSIDE ? hypot(d, sqrt(e->epsilon))
                                                          : fabs(d) + e->epsilon;
     return d != 0.0 ? e->factor * d / divisor : 0.0;
 }

@@ -249,10 +249,11 @@ trial_fault trial_check_collapsed(const trial *t, const double *policy, const do
 {
     const plain_context *c = &t->context;
     trial_fault fault = {0};
-    double best = -INFINITY, shift = NAN;
+    double best = -INFINITY, shift = NAN, rarest = 0.0;
     check_probabilities(&fault, c->n, policy, log_policy);
     for (int64_t o = 0; o < c->n; o++) {
         best = t->logs[o] > -INFINITY ? fmax(best, t->rewards[o]) : best;
+        rarest = t->logs[o] > -INFINITY ? fmax(rarest, fabs(t->logs[o])) : rarest;
     }
     for (int64_t o = 0; o < c->n; o++) {
         int is_best = t->logs[o] > -INFINITY && t->rewards[o] == best;
@@ -261,7 +262,8 @@ trial_fault trial_check_collapsed(const trial *t, const double *policy, const do
         need_small(&fault, holds ? 0.0 : 1.0, 0.0, "outcomes beside the best that hold something");
         if (is_best) {
             shift = isnan(shift) ? log_policy[o] - t->logs[o] : shift;
-            need_small(&fault, fabs(log_policy[o] - t->logs[o] - shift), 1e-12,
+            need_small(&fault, fabs(log_policy[o] - t->logs[o] - shift),
+                       1e-12 + 4.0 * DBL_EPSILON * rarest,
                        "the distance from the ratio of the reference");
         }
     }
