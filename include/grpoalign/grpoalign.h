@@ -12,8 +12,9 @@
  *   reference.h  the reference policy            points.h  all stationary policies, folds, paths
  *   model.h      rewards or preferences          flow.h    the way of training to its end
  *   penalty.h    what holds the policy back      batch.h   contexts that share one std
- *   problem.h    the three together              preset.h  the conventions of trainers
- *   solve.h      its stationary policy           status.h  codes and the error record
+ *   compose.h    sums of them, tokens, weights   preset.h  the conventions of trainers
+ *   problem.h    the three together              status.h  codes and the error record
+ *   solve.h      its stationary policy
  *
  * experimental.h is not stable, and not included here.
  *
@@ -32,6 +33,7 @@
 #define GRPOALIGN_GRPOALIGN_H
 
 #include <grpoalign/batch.h>
+#include <grpoalign/compose.h>
 #include <grpoalign/export.h>
 #include <grpoalign/flow.h>
 #include <grpoalign/model.h>

@@ -83,7 +83,8 @@ typedef enum grpoalign_penalty_code {
     GRPOALIGN_PENALTY_JENSEN_SHANNON = 8,
     GRPOALIGN_PENALTY_ALPHA = 9, /* needs grpoalign_penalty_options.alpha */
     GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED = 10,
-    GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED = 11
+    GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED = 11,
+    GRPOALIGN_PENALTY_SUM = 12 /* of grpoalign_penalty_new_sum alone (compose.h) */
 } grpoalign_penalty_code;
 
 /** Options of grpoalign_penalty_new. Start from GRPOALIGN_PENALTY_OPTIONS_INIT. It only grows at

@@ -90,7 +90,11 @@ static grpoalign_status check_context(const grpoalign_problem *problem,
                                       const grpoalign_problem *first, grpoalign_error *error)
 {
     const gra_penalty *law = &problem->penalty->law, *same = &first->penalty->law;
-    if (law->kind != same->kind || law->parameter != same->parameter) {
+    if (law->completions != NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, PROBLEMS, -1,
+                        "penalties per token are not solved in batches");
+    }
+    if (law->kind != same->kind || law->parameter != same->parameter || law->parts != same->parts) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, PROBLEMS, -1,
                         "all problems must have the penalty of the first, %s (got %s)",
                         gra_penalty_row_of(same->kind)->name, gra_penalty_row_of(law->kind)->name);

@@ -150,6 +150,11 @@ static grpoalign_status check_size(const gra_call *call, const grpoalign_flow *f
                             : "the KL inside a reward that is then normalised, which has no "
                               "gradient of its own");
     }
+    if (call->at.tree != NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "the flow is not followed with a penalty per token or weights of "
+                        "completions");
+    }
     if (flow->outcomes > GRA_DENSE_LIMIT) {
         return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 1, -1,
                         "the flow needs a dense matrix over %lld outcomes, the limit is %lld",

@@ -20,6 +20,7 @@ SIZE(grpoalign_report, 112);
 SIZE(grpoalign_flow_options, 56);
 SIZE(grpoalign_flow_state, 56);
 SIZE(grpoalign_batch_options, 32);
+SIZE(grpoalign_completions, 56);
 SIZE(grpoalign_convention, 96);
 
 AT(grpoalign_error, message, 16);
@@ -36,6 +37,8 @@ AT(grpoalign_batch_options, weight_count, 24);
 AT(grpoalign_report, residual, 32);
 AT(grpoalign_report, rate, 104);
 AT(grpoalign_flow_state, time, 8);
+AT(grpoalign_completions, offsets, 16);
+AT(grpoalign_completions, weights, 40);
 AT(grpoalign_convention, name, 48);
 AT(grpoalign_convention, estimator, 80);
 AT(grpoalign_convention, clamp, 88);

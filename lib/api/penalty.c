@@ -5,6 +5,7 @@
 
 #include "api/handles.h"
 #include "base/numeric.h"
+#include "penalty/tree.h"
 
 static const grpoalign_penalty_options PENALTY_DEFAULTS = {
     .struct_size = sizeof(grpoalign_penalty_options), .alpha = 0.0};
@@ -48,7 +49,7 @@ grpoalign_status grpoalign_penalty_new(int32_t kind, const grpoalign_penalty_opt
     GRA_TRY(gra_check_pointer(out, "out", 3, error));
     *out = NULL;
     const gra_penalty_row *row = gra_penalty_row_of(kind);
-    if (row == NULL) {
+    if (row == NULL || kind == GRPOALIGN_PENALTY_SUM) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, -1,
                         "kind must be 1 (reverse KL), 2 (direct KL) or another of "
                         "GRPOALIGN_PENALTY_* (got %d)",
@@ -185,6 +186,55 @@ static grpoalign_status respond_as_to_rewards(const grpoalign_penalty *penalty,
     return status;
 }
 
+static grpoalign_status check_completions(const gra_penalty *law, int64_t n, int32_t position,
+                                          grpoalign_error *error)
+{
+    return law->completions == NULL || law->completions->count == n
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_DIMENSION, position, -1,
+                          "the penalty has %lld completions, the reference has %lld outcomes",
+                          (long long)law->completions->count, (long long)n);
+}
+
+/* Per token: from the leaves of the tree up. */
+static grpoalign_status respond_per_token(const gra_penalty *law,
+                                          const grpoalign_reference *reference, double beta,
+                                          const double *advantage, double *policy,
+                                          double *normaliser, grpoalign_error *error)
+{
+    gra_arena arena = GRA_ARENA_INIT;
+    gra_tree tree;
+    gra_tree_response response;
+    int64_t kept = reference->supported, next = 0, *at = gra_arena_take(&arena, kept, sizeof *at);
+    double *log_mass = gra_arena_doubles(&arena, kept), *u = gra_arena_doubles(&arena, kept);
+    for (int64_t o = 0; at != NULL && log_mass != NULL && o < reference->outcomes; o++) {
+        if (reference->support[o]) {
+            log_mass[next] = reference->logarithm[o];
+            at[next++] = o;
+        }
+    }
+    if (at == NULL || log_mass == NULL || u == NULL ||
+        !gra_tree_build(law->completions, kept, at, log_mass, &tree, &arena) ||
+        !gra_tree_response_take(&response, &tree, law, &arena)) {
+        gra_arena_free(&arena);
+        return gra_fail_memory(error);
+    }
+    for (int64_t i = 0; i < kept; i++) {
+        u[i] = advantage[at[tree.leaf[i]]];
+    }
+    response.beta = beta;
+    gra_tree_respond(&response, u);
+    memset(policy, 0, (size_t)reference->outcomes * sizeof(double));
+    for (int64_t i = 0; i < kept; i++) {
+        policy[at[tree.leaf[i]]] = exp(response.log_policy[i]);
+    }
+    if (normaliser != NULL) {
+        *normaliser = tree.nodes > 0 ? response.level[0] / beta : 0.0;
+    }
+    gra_arena_free(&arena);
+    return GRPOALIGN_OK;
+}
+
 grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
                                            const grpoalign_reference *reference, double beta,
                                            const double *advantage, int64_t n, double *policy,
@@ -200,6 +250,11 @@ grpoalign_status grpoalign_penalty_respond(const grpoalign_penalty *penalty,
     GRA_TRY(gra_check_outcomes(n, reference->outcomes, 5, error));
     GRA_TRY(gra_check_pointer(policy, "policy", 6, error));
     GRA_TRY(gra_check_finite(advantage, n, "advantage", 4, error));
+    GRA_TRY(check_completions(&penalty->law, n, 2, error));
+    if (penalty->law.completions != NULL) {
+        return respond_per_token(&penalty->law, reference, beta, advantage, policy, normaliser,
+                                 error);
+    }
     if (penalty->law.turns_back) {
         return respond_as_to_rewards(penalty, reference, beta, advantage, policy, normaliser,
                                      error);
@@ -246,6 +301,10 @@ grpoalign_status grpoalign_penalty_divergence(const grpoalign_penalty *penalty,
     GRA_TRY(gra_check_pointer(divergence, "divergence", 5, error));
     GRA_TRY(gra_check_distribution(policy, n, 0, GRA_SUM_TOLERANCE, "policy", 3, error));
     const gra_penalty *law = &penalty->law;
+    if (law->completions != NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "a penalty per token is the gradient of no divergence");
+    }
     double total = gra_total(policy, n);
     gra_sum sum = {0.0, 0.0};
     if (law->form == GRA_ABSENT) {

@@ -29,6 +29,12 @@ grpoalign_status grpoalign_problem_new(const grpoalign_model *model,
                         "reference has %lld outcomes, the model has %lld",
                         (long long)reference->outcomes, (long long)model->outcomes);
     }
+    const gra_completions *completions = penalty->law.completions;
+    if (completions != NULL && completions->count != model->outcomes) {
+        return gra_fail(error, GRPOALIGN_ERR_DIMENSION, 2, -1,
+                        "the penalty has %lld completions, the model has %lld outcomes",
+                        (long long)completions->count, (long long)model->outcomes);
+    }
     return gra_problem_new(model, penalty, reference, &loaded, out, error);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/numeric.h"
 #include "base/status.h"
 #include "linalg/linalg.h"
 
@@ -64,8 +65,9 @@ void gra_game_from_margins(gra_game *game, const double *margins, int64_t classe
     game->advantage = game_advantage;
     game->jacobian = game_jacobian;
     game->margins = margins;
-    game->error = 1.2e-16; /* one rounding of a number below 1 */
-    game->contraction = 1.0;
+    double largest = gra_max(margins, classes * classes);
+    game->error = 1.2e-16 * fmax(1.0, largest); /* one rounding of a number below it */
+    game->contraction = largest;
 }
 
 grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_structure *out,
@@ -105,6 +107,30 @@ grpoalign_status gra_margins_structure(const double *margins, int64_t n, gra_str
     out->kind = GRA_GAME;
     gra_game_from_margins(&out->game, matrix, classes);
     return GRPOALIGN_OK;
+}
+
+int gra_game_of(const gra_structure *structure, gra_game *own, const gra_game **game,
+                gra_arena *arena)
+{
+    int64_t n = structure->classes;
+    *game = own;
+    if (structure->kind == GRA_GAME) {
+        *game = &structure->game;
+    } else if (structure->kind == GRA_AFFINE) {
+        gra_game_from_affine(own, &structure->affine);
+    } else { /* ranked: classes ascend */
+        double *margins = gra_arena_doubles(arena, n * n);
+        for (int64_t i = 0; margins != NULL && i < n * n; i++) {
+            int64_t row = i / n, column = i % n;
+            margins[i] = structure->ranked_scale * (double)((row > column) - (row < column));
+        }
+        *own = (gra_game){0};
+        if (margins != NULL) {
+            gra_game_from_margins(own, margins, n);
+        }
+        return margins != NULL;
+    }
+    return 1;
 }
 
 static grpoalign_status margins_structure(const grpoalign_model *self,

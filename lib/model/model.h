@@ -158,6 +158,11 @@ double *gra_scale_rewards(const double *rewards, int64_t n, int exponent, gra_ar
 /* Makes a game of affine advantages (borrowed), for who needs a game. */
 void gra_game_from_affine(gra_game *game, const gra_affine *affine);
 
+/* A structure that is not flat as a game: *game may be `own`, whose arrays the arena keeps. 0 on
+ * short memory. */
+int gra_game_of(const gra_structure *structure, gra_game *own, const gra_game **game,
+                gra_arena *arena);
+
 /* Makes a game of an antisymmetric matrix (borrowed, classes x classes). */
 void gra_game_from_margins(gra_game *game, const double *margins, int64_t classes);
 
@@ -196,6 +201,10 @@ grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double 
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
                                const gra_convention *convention, grpoalign_model **out,
                                grpoalign_error *error);
+
+/* u = sum weights[k] u^(k), over models of the same outcomes; it takes a share of each. */
+grpoalign_status gra_sum_new(const grpoalign_model *const *models, const double *weights,
+                             int64_t count, grpoalign_model **out, grpoalign_error *error);
 
 /* distribution: NULL for one reward per outcome (then k == n), else n x k rows that sum to 1. */
 grpoalign_status gra_group_new(const double *rewards, int64_t k, const double *distribution,

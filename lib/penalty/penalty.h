@@ -43,6 +43,7 @@
 #include <stdint.h>
 
 #include <grpoalign/penalty.h>
+#include <grpoalign/status.h>
 
 #include "base/handle.h"
 
@@ -70,10 +71,19 @@ enum {
     GRA_INSIDE_REWARD /* the KL is part of the reward: no std and no group size has an effect */
 };
 
+struct gra_completions;
+
 typedef struct gra_penalty gra_penalty;
 struct gra_penalty {
     int32_t kind;     /* GRPOALIGN_PENALTY_* */
     double parameter; /* of a family */
+    /* Of a sum: its parts, which are no sums, and their coefficients > 0; the penalty owns both. */
+    const gra_penalty *parts;
+    const double *coefficients;
+    int64_t part_count;
+    /* Of a penalty per token, or with weights: the completions, which the penalty owns. The law is
+     * then that of one choice (tree.h). */
+    const struct gra_completions *completions;
 
     /* ---- the law ---- */
 
@@ -194,6 +204,11 @@ extern const gra_penalty gra_reverse_kl, gra_direct_kl, gra_no_penalty, gra_kl_i
 
 /* alpha in [0, 2]. */
 gra_penalty gra_alpha_law(double alpha);
+
+/* The sum of laws that hold every outcome and are no sums, sum_i coefficients[i] g_i; some
+ * coefficient is > 0. gra_penalty_free releases what it takes. */
+grpoalign_status gra_penalty_sum(const gra_penalty *const *parts, const double *coefficients,
+                                 int64_t count, gra_penalty *out, grpoalign_error *error);
 
 /* ---- questions to any law ---- */
 

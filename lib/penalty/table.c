@@ -1,6 +1,8 @@
 /* All penalties: a new one is a file with its law and a row here. */
 #include "penalty/penalty.h"
 
+#include "penalty/tree.h"
+
 #include "base/alloc.h"
 
 #include <stddef.h>
@@ -30,9 +32,16 @@ const gra_penalty_row *gra_penalty_row_at(int64_t k)
     return k >= 0 && k < (int64_t)(sizeof TABLE / sizeof *TABLE) ? &TABLE[k] : NULL;
 }
 
+/* A sum has a name, and is made of others. */
+static const gra_penalty_row SUM_ROW = {GRPOALIGN_PENALTY_SUM, "sum", "a sum of penalties", NULL,
+                                        NULL};
+
 const gra_penalty_row *gra_penalty_row_of(int32_t kind)
 {
     const gra_penalty_row *row = NULL;
+    if (kind == GRPOALIGN_PENALTY_SUM) {
+        return &SUM_ROW;
+    }
     for (int64_t k = 0; (row = gra_penalty_row_at(k)) != NULL && row->kind != kind; k++) {
     }
     return row;
@@ -41,6 +50,16 @@ const gra_penalty_row *gra_penalty_row_of(int32_t kind)
 void gra_penalty_free(grpoalign_penalty *penalty)
 {
     if (penalty != NULL && gra_handle_release(&penalty->handle)) {
+        gra_completions *of = (gra_completions *)(uintptr_t)penalty->law.completions;
+        if (of != NULL) {
+            gra_release(of->offsets);
+            gra_release(of->tokens);
+            gra_release(of->weights);
+            gra_release(of->order);
+            gra_release(of);
+        }
+        gra_release((void *)(uintptr_t)penalty->law.parts);
+        gra_release((void *)(uintptr_t)penalty->law.coefficients);
         gra_release(penalty);
     }
 }

@@ -148,6 +148,45 @@ gra_measures gra_measure(const grpoalign_problem *problem, const double *policy,
         .entropy = fmax(0.0, gra_sum_value(entropy))};
 }
 
+/* Divergences, entropy and rewards. */
+static grpoalign_status fill_measures(const gra_call *self, grpoalign_solution *solution)
+{
+    const grpoalign_reference *reference = self->problem->reference;
+    grpoalign_report *report = &solution->report;
+    gra_measures after = gra_measure(self->problem, solution->policy, solution->log_policy);
+    report->kl_ref_policy = after.kl_ref_policy;
+    report->kl_policy_ref = after.kl_policy_ref;
+    report->entropy = after.entropy;
+    report->expected_reward = after.expected_reward;
+    report->expected_reward_reference =
+        gra_measure(self->problem, reference->probability, reference->logarithm).expected_reward;
+    return GRPOALIGN_OK;
+}
+
+/* Residual and normaliser of a penalty per token. */
+static grpoalign_status balance_tokens(const gra_problem *at, double beta,
+                                       grpoalign_solution *solution, gra_arena *arena,
+                                       grpoalign_error *error)
+{
+    int64_t n = at->outcomes.count;
+    gra_tree_response observed;
+    double *policy = gra_arena_doubles(arena, n), *advantage = gra_arena_doubles(arena, n);
+    if (policy == NULL || advantage == NULL ||
+        !gra_tree_response_take(&observed, at->tree, at->penalty, arena)) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t o = at->outcomes.at[at->tree->leaf[i]];
+        policy[i] = solution->policy[o];
+        advantage[i] = solution->advantage[o];
+    }
+    observed.beta = beta;
+    gra_tree_observe(&observed, policy, advantage);
+    solution->report.residual = gra_tree_residual(&observed);
+    solution->report.normaliser = at->tree->nodes > 0 ? observed.level[0] / beta : 0.0;
+    return GRPOALIGN_OK;
+}
+
 /* Everything that follows from policy and advantage, from the outcomes' own data. */
 static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign_solution *solution,
                                     gra_arena *arena, grpoalign_error *error)
@@ -181,6 +220,10 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
             }
         }
     }
+    if (self->at.tree != NULL) {
+        GRA_TRY(balance_tokens(&self->at, beta, solution, arena, error));
+        return fill_measures(self, solution);
+    }
     gra_class_reference over_classes = {kept, NULL, self->at.outcomes.log_mass};
     double residual = 0.0,
            normaliser = penalty->normaliser(penalty, &over_classes, scaled,
@@ -197,16 +240,9 @@ static grpoalign_status fill_report(const gra_call *self, double beta, grpoalign
             residual = isnan(r) || r > residual ? r : residual;
         }
     }
-    gra_measures after = gra_measure(self->problem, solution->policy, solution->log_policy);
     report->residual = isnan(residual) ? INFINITY : residual; /* advantages beyond the doubles */
     report->normaliser = normaliser;
-    report->kl_ref_policy = after.kl_ref_policy;
-    report->kl_policy_ref = after.kl_policy_ref;
-    report->entropy = after.entropy;
-    report->expected_reward = after.expected_reward;
-    report->expected_reward_reference =
-        gra_measure(self->problem, reference->probability, reference->logarithm).expected_reward;
-    return GRPOALIGN_OK;
+    return fill_measures(self, solution);
 }
 
 static grpoalign_status fill_solution(gra_call *self, const gra_answer *answer,

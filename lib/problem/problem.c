@@ -33,6 +33,11 @@ static grpoalign_status build(grpoalign_problem *self, const grpoalign_problem_o
 {
     const gra_penalty *law = &self->penalty->law;
     GRA_TRY(tell(options, 1.0, error));
+    if (law->completions != NULL && self->model->filtered > 0) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
+                        "groups without spread are dropped with their penalty, which is not known "
+                        "for a penalty per token or weights of completions");
+    }
     if (law->form == GRA_INSIDE_REWARD) {
         GRA_TRY(gra_surrogate_of_rewards(self->model, &self->surrogate, error));
     } else if (self->model->filtered > 0 && law->form != GRA_ABSENT) {
@@ -123,6 +128,7 @@ grpoalign_status gra_call_open(gra_call *self, const grpoalign_problem *problem,
     self->at = (gra_problem){.structure = &self->reduction->structure,
                              .outcomes = self->reduction->outcomes,
                              .penalty = law,
+                             .tree = self->reduction->tree,
                              .reference = self->reduction->reference,
                              .beta = beta,
                              .tolerance = options->tolerance,

@@ -15,6 +15,7 @@
 #include "base/handle.h"
 #include "model/model.h"
 #include "penalty/penalty.h"
+#include "penalty/tree.h"
 
 /* ---- the parts ------------------------------------------------------------------------------ */
 
@@ -45,6 +46,7 @@ typedef struct gra_reduction {
     gra_outcomes outcomes;
     const double *log_mass; /* of the classes, exact */
     double *share;          /* of every outcome of the model in its class */
+    const gra_tree *tree;   /* of a penalty per token: then every outcome is a class; or NULL */
 } gra_reduction;
 
 struct grpoalign_problem {
@@ -84,6 +86,7 @@ typedef struct gra_problem {
     const gra_structure *structure;
     gra_outcomes outcomes;
     const gra_penalty *penalty;
+    const gra_tree *tree; /* of a penalty per token, or NULL */
     gra_class_reference reference;
     double beta;
     double tolerance;

@@ -112,12 +112,38 @@ static int raise_logarithms(const gra_penalty *law, gra_class_reference *referen
     return raised != NULL;
 }
 
+/* A penalty per token sees every outcome by itself. */
+static grpoalign_status part_all(const grpoalign_reference *reference, gra_reduction *out,
+                                 gra_arena *arena, grpoalign_error *error)
+{
+    int64_t n = reference->outcomes, next = 0,
+            *class_of = gra_arena_take(arena, n, sizeof *class_of);
+    if (class_of == NULL) {
+        return gra_fail_memory(error);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        class_of[o] = reference->support[o] ? next++ : -1;
+    }
+    out->structure = (gra_structure){.kind = GRA_GAME, .classes = next, .class_of = class_of};
+    return GRPOALIGN_OK;
+}
+
+static int grow_tree(const gra_penalty *law, gra_reduction *out, gra_arena *arena)
+{
+    gra_tree *tree = gra_arena_take(arena, 1, sizeof *tree);
+    out->tree = tree;
+    return tree != NULL && gra_tree_build(law->completions, out->outcomes.count, out->outcomes.at,
+                                          out->outcomes.log_mass, tree, arena);
+}
+
 grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_reference *reference,
                             const gra_penalty *law, gra_reduction *out, gra_arena *arena,
                             grpoalign_error *error)
 {
     memset(out, 0, sizeof *out);
-    GRA_TRY(model->ops->structure(model, reference->support, &out->structure, arena, error));
+    GRA_TRY(law->completions != NULL
+                ? part_all(reference, out, arena, error)
+                : model->ops->structure(model, reference->support, &out->structure, arena, error));
     out->share = gra_arena_doubles(arena, model->outcomes);
     if (out->share == NULL ||
         !gra_reference_of_classes(reference, &out->structure, &out->reference, out->share, arena) ||
@@ -125,7 +151,8 @@ grpoalign_status gra_reduce(const grpoalign_model *model, const grpoalign_refere
         return gra_fail_memory(error);
     }
     out->log_mass = out->reference.log_mass;
-    if (!raise_logarithms(law, &out->reference, arena)) {
+    if (!raise_logarithms(law, &out->reference, arena) ||
+        (law->completions != NULL && !grow_tree(law, out, arena))) {
         return gra_fail_memory(error);
     }
     return GRPOALIGN_OK;

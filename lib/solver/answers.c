@@ -138,24 +138,5 @@ grpoalign_status gra_report_progress(const gra_problem *problem, const gra_answe
 
 int gra_as_game(const gra_problem *problem, gra_game *own, const gra_game **game)
 {
-    const gra_structure *structure = problem->structure;
-    int64_t n = problem->reference.classes;
-    *game = own;
-    if (structure->kind == GRA_GAME) {
-        *game = &structure->game;
-    } else if (structure->kind == GRA_AFFINE) {
-        gra_game_from_affine(own, &structure->affine);
-    } else { /* ranked: classes ascend */
-        double *margins = gra_arena_doubles(problem->arena, n * n);
-        for (int64_t i = 0; margins != NULL && i < n * n; i++) {
-            int64_t row = i / n, column = i % n;
-            margins[i] = structure->ranked_scale * (double)((row > column) - (row < column));
-        }
-        *own = (gra_game){0};
-        if (margins != NULL) {
-            gra_game_from_margins(own, margins, n);
-        }
-        return margins != NULL;
-    }
-    return 1;
+    return gra_game_of(problem->structure, own, game, problem->arena);
 }

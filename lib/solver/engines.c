@@ -30,6 +30,11 @@ typedef struct engine {
     grpoalign_status (*near)(const gra_problem *problem, const double *policy, gra_answer *answer);
 } engine;
 
+static int is_per_token(const gra_problem *problem)
+{
+    return problem->tree != NULL;
+}
+
 static int is_unpenalised(const gra_problem *problem)
 {
     return problem->penalty->form == GRA_ABSENT;
@@ -79,6 +84,8 @@ static grpoalign_status solve_margins(const gra_problem *problem, gra_answer *an
 
 /* clang-format off */
 static const engine ENGINES[] = {
+    {"per token",       is_per_token,     gra_solve_per_token,       0,
+        NULL, NULL, NULL, NULL, NULL},
     {"unpenalised",     is_unpenalised,   gra_solve_unpenalised,     1,
         NULL, NULL, NULL, NULL, NULL},
     {"active set",      lets_outcomes_go, gra_solve_active_set,      0,

@@ -132,6 +132,7 @@ grpoalign_status gra_abscissa_of(const gra_problem *problem, const gra_answer *a
 
 /* ---- the engines, which engines.c alone calls ------------------------------------------------ */
 
+grpoalign_status gra_solve_per_token(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_active_set(const gra_problem *problem, gra_answer *answer);
 /* What the active set asks before it takes out a class that is beyond the end of its slack, where

@@ -244,6 +244,10 @@ static int has_flow(const gra_penalty *penalty)
 
 grpoalign_status gra_assess(const gra_problem *problem, gra_answer *answer, int32_t stability)
 {
+    if (problem->tree != NULL) { /* its engine knows */
+        answer->stable = stability == GRPOALIGN_STABILITY_SKIP ? -1 : answer->stable;
+        return GRPOALIGN_OK;
+    }
     answer->rate = NAN;
     if (stability == GRPOALIGN_STABILITY_SKIP) {
         answer->stable = -1;

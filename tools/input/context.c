@@ -5,15 +5,20 @@
 
 void context_free(context *self)
 {
-    double *arrays[] = {self->reference,   self->reference_logprobs, self->margins,
-                        self->rewards,     self->reward_variances,   self->support,
-                        self->distribution};
+    double *arrays[] = {self->reference,        self->reference_logprobs,
+                        self->margins,          self->rewards,
+                        self->reward_variances, self->support,
+                        self->distribution,     self->reward_lists,
+                        self->reward_weights,   self->weights,
+                        self->lengths};
     for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
         free(self->labels[o]);
     }
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) {
         free(arrays[k]);
     }
+    free(self->token_offsets);
+    free(self->tokens);
     free(self->labels);
     free(self->id);
     memset(self, 0, sizeof *self);
@@ -44,6 +49,25 @@ static const char *data_clash(const context *c)
     }
     if (model != MODEL_GROUP && c->support != NULL) {
         return "support and distribution belong to the group model";
+    }
+    if (model == MODEL_PAIRWISE && c->reward_lists != NULL && c->reward_count > 1) {
+        return "several rewards belong to the group and limit models: add them up first";
+    }
+    if (c->reward_weights != NULL && c->reward_lists == NULL) {
+        return "reward_weights belong to several rewards: expected rewards to be a list of lists";
+    }
+    if (c->reward_lists != NULL && c->reward_variances != NULL) {
+        return "reward_variances belong to one reward: expected none beside several";
+    }
+    if (c->settings.aggregation == NORMALIZE_THEN_SUM && is_in_batch(&c->settings)) {
+        return "aggregation normalize_then_sum normalises every reward by its group: expected "
+               "scale std, std_of_others, mean or none";
+    }
+    if (c->weighs_by_length && c->lengths == NULL) {
+        return "weights per_sequence are 1/length: lengths are missing";
+    }
+    if (c->tokens != NULL && c->settings.decisions > 1.0) {
+        return "decisions and tokens contradict each other: expected one of them";
     }
     if (model != MODEL_LIMIT && c->reward_variances != NULL) {
         return "reward_variances belong to the limit model";

@@ -21,6 +21,12 @@ typedef struct context {
     double *rewards, *reward_variances; /* outcomes */
     double *support, *distribution;     /* levels; outcomes x levels */
     int64_t levels;
+    /* Several rewards: reward_count lists of numbers; `rewards` is then their weighted sum. */
+    double *reward_lists, *reward_weights;
+    int64_t reward_count;
+    double *weights, *lengths;       /* of completions in the loss; outcomes */
+    int weighs_by_length;            /* weights are 1/length */
+    int64_t *token_offsets, *tokens; /* completions as sequences, as the library takes them */
 } context;
 
 void context_free(context *self);

@@ -217,6 +217,152 @@ static void margins_from_wins(double *wins, const double *ties, int64_t n)
     }
 }
 
+/* ---- several rewards, sums of penalties, tokens ---------------------------------------------- */
+
+/* rewards as a list of lists: one list of numbers for each. */
+static int read_rewards(reader *r, const json_t *value)
+{
+    context *c = r->context;
+    int64_t outcomes;
+    return read_matrix(r, "rewards", value, &c->reward_lists, &c->reward_count, &outcomes) &&
+           (outcomes > 0 ||
+            FAIL(r, "shape", "rewards[0] is empty: expected at least one number")) &&
+           (c->rewards = allocate((size_t)outcomes), c->outcomes = outcomes,
+            c->rewards != NULL || FAIL(r, "memory", "out of memory"));
+}
+
+static int read_reward_weights(reader *r, const json_t *value)
+{
+    int64_t count;
+    context *c = r->context;
+    if (!read_vector(r, "reward_weights", value, &c->reward_weights, &count)) {
+        return 0;
+    }
+    return count == c->reward_count
+               ? 1
+               : FAIL(r, "shape", "reward_weights has %lld numbers: expected %lld, one per reward",
+                      (long long)count, (long long)c->reward_count);
+}
+
+/* Their weighted sum, which is what is told of rewards. */
+static void add_rewards(context *c)
+{
+    for (int64_t o = 0; c->reward_lists != NULL && o < c->outcomes; o++) {
+        c->rewards[o] = 0.0;
+        for (int64_t k = 0; k < c->reward_count; k++) {
+            c->rewards[o] += (c->reward_weights != NULL ? c->reward_weights[k] : 1.0) *
+                             c->reward_lists[k * c->outcomes + o];
+        }
+    }
+}
+
+/* A penalty as an object, in the words of the option. */
+static int read_mixture(reader *r, json_t *value)
+{
+    text words = {0}, expected = {0};
+    const char *name;
+    json_t *item;
+    int good = 1;
+    json_object_foreach(value, name, item)
+    {
+        if (good && !json_is_number(item)) {
+            good =
+                FAIL(r, "value", "penalty.%.60s is %s: expected a number > 0", name, kind_of(item));
+        }
+        text_format(&words, "%s%.60s=", words.length > 0 ? "," : "", name);
+        text_number(&words, json_number_value(item));
+    }
+    if (good && !setting_read(&r->context->settings, SETTING_PENALTY,
+                              words.bytes != NULL ? words.bytes : "=", &expected)) {
+        good = FAIL(r, "value", "penalty is {%.120s}: expected %s",
+                    words.bytes != NULL ? words.bytes : "",
+                    expected.bytes != NULL ? expected.bytes : "an object of numbers");
+    }
+    text_free(&words);
+    text_free(&expected);
+    return good;
+}
+
+/* The number of a token: its own, or for strings that of the first one alike. */
+static int64_t token_number(const json_t *token, json_t *known, text *key)
+{
+    text_clear(key);
+    if (json_is_string(token)) {
+        text_format(key, "s%s", json_string_value(token));
+    } else {
+        text_format(key, "n%" JSON_INTEGER_FORMAT, json_integer_value(token));
+    }
+    if (key->bytes == NULL || key->failed) {
+        return -1;
+    }
+    const json_t *before = json_object_get(known, key->bytes);
+    if (before != NULL) {
+        return json_integer_value(before);
+    }
+    int64_t number = (int64_t)json_object_size(known);
+    return json_object_set_new(known, key->bytes, json_integer(number)) == 0 ? number : -1;
+}
+
+static int read_sequence(reader *r, size_t o, const json_t *sequence, json_t *known, text *key)
+{
+    context *c = r->context;
+    int64_t next = c->token_offsets[o];
+    if (!json_is_array(sequence)) {
+        return FAIL(r, "shape", "tokens[%zu] is %s: expected a list of tokens", o,
+                    kind_of(sequence));
+    }
+    for (size_t i = 0; i < json_array_size(sequence); i++) {
+        const json_t *token = json_array_get(sequence, i);
+        if (!json_is_string(token) && !json_is_integer(token)) {
+            return FAIL(r, "shape", "tokens[%zu][%zu] is %s: expected an integer or a string", o, i,
+                        kind_of(token));
+        }
+        c->tokens[next] = token_number(token, known, key);
+        if (c->tokens[next++] < 0) {
+            return FAIL(r, "memory", "out of memory");
+        }
+    }
+    c->token_offsets[o + 1] = next;
+    return 1;
+}
+
+static int read_tokens(reader *r, const json_t *value)
+{
+    context *c = r->context;
+    size_t n = json_array_size(value), all = 0;
+    if (!json_is_array(value) || n == 0) {
+        return FAIL(r, "shape", "tokens is %s: expected a list of tokens for every outcome",
+                    json_is_array(value) ? "empty" : kind_of(value));
+    }
+    if (c->outcomes > 0 && (int64_t)n != c->outcomes) {
+        return FAIL(r, "shape",
+                    "tokens has %zu lists: expected %lld, as many as there are outcomes", n,
+                    (long long)c->outcomes);
+    }
+    for (size_t o = 0; o < n; o++) {
+        all += json_array_size(json_array_get(value, o));
+    }
+    c->token_offsets = memory_malloc((n + 1) * sizeof *c->token_offsets);
+    c->tokens = memory_malloc((all > 0 ? all : 1) * sizeof *c->tokens);
+    json_t *known = json_object();
+    text key = {0};
+    int good = c->token_offsets != NULL && c->tokens != NULL && known != NULL
+                   ? 1
+                   : FAIL(r, "memory", "out of memory");
+    for (size_t o = 0; good && o < n; o++) {
+        c->token_offsets[0] = 0;
+        good = read_sequence(r, o, json_array_get(value, o), known, &key);
+    }
+    text_free(&key);
+    json_decref(known);
+    return good;
+}
+
+static int is_list_of_lists(const json_t *value)
+{
+    return json_is_array(value) && json_is_array(json_array_get(value, 0));
+}
+
 /* ---- data ------------------------------------------------------------------------------------ */
 
 enum { OUTCOMES_LONG = 1, SQUARE, LEVELS_LONG, OUTCOMES_X_LEVELS };
@@ -233,6 +379,8 @@ static const struct {
             {"rewards", OUTCOMES_LONG, offsetof(context, rewards)},
             {"distribution", OUTCOMES_X_LEVELS, offsetof(context, distribution)},
             {"reward_variances", OUTCOMES_LONG, offsetof(context, reward_variances)},
+            {"weights", OUTCOMES_LONG, offsetof(context, weights)},
+            {"lengths", OUTCOMES_LONG, offsetof(context, lengths)},
             {"reference", OUTCOMES_LONG, offsetof(context, reference)},
             {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)}};
 enum {
@@ -351,6 +499,12 @@ static int is_passed_over(const char *key)
 
 static int read_key(reader *r, const char *key, const json_t *value, datum *data)
 {
+    if (strcmp(key, "weights") == 0 && json_is_string(value)) {
+        r->context->weighs_by_length = strcmp(json_string_value(value), "per_sequence") == 0;
+        return r->context->weighs_by_length ||
+               FAIL(r, "value", "weights is \"%.60s\": expected numbers or per_sequence",
+                    json_string_value(value));
+    }
     for (int k = 0; k < DATA_COUNT; k++) {
         if (strcmp(key, DATA[k].key) == 0) {
             datum *d = &data[k];
@@ -359,9 +513,32 @@ static int read_key(reader *r, const char *key, const json_t *value, datum *data
                        : read_vector(r, key, value, &d->numbers, &d->rows);
         }
     }
+    if (strcmp(key, "penalty") == 0 && json_is_object(value)) {
+        return read_mixture(r, (json_t *)(uintptr_t)value);
+    }
     setting_id id = strchr(key, '-') == NULL ? setting_find(key) : SETTINGS;
     return id < SETTINGS ? read_setting(r, id, key, value)
                          : FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
+}
+
+/* Lengths are > 0, and weights per sequence are one over them. */
+static int take_lengths(reader *r)
+{
+    context *c = r->context;
+    for (int64_t o = 0; c->lengths != NULL && o < c->outcomes; o++) {
+        if (!(c->lengths[o] > 0.0)) {
+            return FAIL(r, "value", "lengths[%lld] is %g: expected a number > 0", (long long)o,
+                        c->lengths[o]);
+        }
+    }
+    if (c->weighs_by_length && c->lengths != NULL) {
+        c->weights = allocate((size_t)c->outcomes);
+        for (int64_t o = 0; c->weights != NULL && o < c->outcomes; o++) {
+            c->weights[o] = 1.0 / c->lengths[o];
+        }
+        return c->weights != NULL || FAIL(r, "memory", "out of memory");
+    }
+    return 1;
 }
 
 static int read_object(reader *r, json_t *object)
@@ -370,12 +547,28 @@ static int read_object(reader *r, json_t *object)
     const char *key;
     json_t *value;
     const json_t *id = json_object_get(object, "id");
-    int good = id == NULL || read_id(r, id);
+    const json_t *rewards = json_object_get(object, "rewards"),
+                 *weights = json_object_get(object, "reward_weights"),
+                 *tokens = json_object_get(object, "tokens");
+    int good = id == NULL || read_id(r, id), several = is_list_of_lists(rewards);
+    good = good && (!several || read_rewards(r, rewards));
+    if (good && weights != NULL && !several) {
+        good = FAIL(r, "contradiction",
+                    "reward_weights belong to several rewards: expected rewards to be a list of "
+                    "lists");
+    }
+    good = good && (weights == NULL || read_reward_weights(r, weights));
     json_object_foreach(object, key, value)
     {
-        good = good && (is_passed_over(key) || read_key(r, key, value, data));
+        int is_read = is_passed_over(key) || value == weights || value == tokens ||
+                      (several && value == rewards);
+        good = good && (is_read || read_key(r, key, value, data));
     }
-    good = good && take_data(r, data);
+    good =
+        good && take_data(r, data) && (tokens == NULL || read_tokens(r, tokens)) && take_lengths(r);
+    if (good) {
+        add_rewards(r->context);
+    }
     for (int k = 0; k < DATA_COUNT; k++) {
         free(data[k].numbers);
     }

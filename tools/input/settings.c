@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/number.h"
+
 /* ---- values ---------------------------------------------------------------------------------- */
 
 static const choice MODELS[] = {
@@ -25,8 +27,70 @@ static const choice PLACES[] = {
 static const choice ZERO_VARIANCES[] = {
     {"keep", GRPOALIGN_ZERO_VARIANCE_KEEP}, {"drop", GRPOALIGN_ZERO_VARIANCE_DROP}, {NULL, 0}};
 
+static const choice AGGREGATIONS[] = {{"sum_then_normalize", SUM_THEN_NORMALIZE},
+                                      {"normalize_then_sum", NORMALIZE_THEN_SUM},
+                                      {NULL, 0}};
+
+static int read_penalty_name(const char *value, int32_t *into, text *expected);
+
+/* One part of a sum, NAME=NUMBER. */
+static int read_part(const char *part, size_t length, mixture *into, int *penalties)
+{
+    char name[64], number[64];
+    const char *equals = memchr(part, '=', length);
+    size_t before = equals != NULL ? (size_t)(equals - part) : 0,
+           after = equals != NULL ? length - before - 1 : 0;
+    text ignored = {0};
+    double coefficient;
+    int32_t kind = 0;
+    if (before == 0 || before >= sizeof name || after == 0 || after >= sizeof number) {
+        return 0;
+    }
+    memcpy(name, part, before);
+    memcpy(number, equals + 1, after);
+    name[before] = number[after] = '\0';
+    int is_entropy = same_name(name, "entropy");
+    int good = parse_number(number, &coefficient) && coefficient > 0.0 && isfinite(coefficient) &&
+               (is_entropy || read_penalty_name(name, &kind, &ignored));
+    text_free(&ignored);
+    double *at = is_entropy ? &into->entropy : &into->coefficients[good ? kind : 0];
+    if (!good || kind >= PENALTY_KINDS || *at != 0.0) {
+        return 0;
+    }
+    *at = coefficient;
+    *penalties += !is_entropy;
+    return 1;
+}
+
+/* A sum, NAME=NUMBER,NAME=NUMBER...: the penalties and the bonus on the entropy. */
+static int read_sum(const char *value, settings *into, text *expected)
+{
+    mixture parts = {{0.0}, 0.0};
+    int penalties = 0;
+    text_clear(expected);
+    text_string(expected,
+                "penalties that hold every outcome, each once and with a coefficient > 0, "
+                "and perhaps entropy beside them");
+    for (const char *part = value, *end; *part != '\0'; part = *end != '\0' ? end + 1 : end) {
+        end = strchr(part, ',') != NULL ? strchr(part, ',') : part + strlen(part);
+        if (!read_part(part, (size_t)(end - part), &parts, &penalties)) {
+            return 0;
+        }
+    }
+    into->penalty = GRPOALIGN_PENALTY_SUM;
+    into->parts = parts;
+    return penalties > 0;
+}
+
 /* The penalties and their words are the library's. */
 static int read_penalty(void *into, const char *value, text *expected)
+{
+    settings *self = (settings *)((char *)into - offsetof(settings, penalty));
+    return strchr(value, '=') != NULL ? read_sum(value, self, expected)
+                                      : read_penalty_name(value, into, expected);
+}
+
+static int read_penalty_name(const char *value, int32_t *into, text *expected)
 {
     enum { MOST = 63 };
     choice words[MOST + 1] = {{NULL, 0}};
@@ -93,6 +157,8 @@ enum {
     MEAN = 1 << GRPOALIGN_SCALE_MEAN,
     BATCH = 3 << SCALE_BATCH,
     NO_PENALTY = 1 << GRPOALIGN_PENALTY_NONE,
+    REVERSE = 1 << GRPOALIGN_PENALTY_REVERSE_KL,
+    SUM = 1 << GRPOALIGN_PENALTY_SUM,
     ALPHA = 1 << GRPOALIGN_PENALTY_ALPHA
 };
 
@@ -151,15 +217,25 @@ static const setting TABLE[SETTINGS] = {
 [SETTING_PENALTY] = {
     {"penalty", SET_OTHER, FIELD(penalty), .read = read_penalty},
     .one_in_batch = 1, IN_PRESET(penalty),
-    .value = "NAME", .help = "" /* the library's names are filled in */},
+    .value = "NAME|NAME=B,...", .help = "" /* the library's names are filled in */},
 [SETTING_ALPHA] = {
     {"alpha", SET_NUMBER, FIELD(alpha), .high = 2.0, .expected = "a number from 0 to 2"},
     .penalties = ALPHA, .one_in_batch = 1},
 [SETTING_BETA] = {
     {"beta", SET_NUMBER, FIELD(beta), .low = ABOVE_ZERO, .high = INFINITY,
      .expected = "a number > 0 (for none, the penalty none)"},
-    .penalties = ~NO_PENALTY, .one_in_batch = 1, IN_PRESET(beta), .goes = has_beta,
+    .penalties = ~(NO_PENALTY | SUM), .one_in_batch = 1, IN_PRESET(beta), .goes = has_beta,
     .value = "B", .help = "regularisation constant, > 0"},
+[SETTING_AGGREGATION] = {
+    {"aggregation", SET_WORD, FIELD(aggregation), .choices = AGGREGATIONS},
+    .models = GROUPS | LIMITS,
+    .value = "sum-then-normalize|normalize-then-sum",
+    .help = "of several rewards (default the first)"},
+[SETTING_DECISIONS] = {
+    {"decisions", SET_NUMBER, FIELD(decisions), .low = 1.0, .high = INFINITY,
+     .expected = "a number >= 1"},
+    .penalties = REVERSE, .one_in_batch = 1,
+    .value = "T", .help = "equal decisions in which a completion reveals its value (reverse-kl)"},
 [SETTING_PRESET] = {
     {"preset", SET_OTHER, FIELD(preset), .read = read_preset,
      .expected = "the name of a preset (grpoalign presets lists them)"},
@@ -324,7 +400,10 @@ void settings_fill(settings *self, const settings *other)
         self->given |= BIT(id);
         if (id == SETTING_PRESET) {
             self->preset = other->preset;
+        } else if (id == SETTING_BETA && self->penalty == GRPOALIGN_PENALTY_SUM) {
+            self->given &= ~BIT(id); /* the record's sum has its own */
         } else {
+            self->parts = id == SETTING_PENALTY ? other->parts : self->parts;
             put(self, id, setting_value(other, id));
         }
     }
@@ -454,12 +533,16 @@ const char *settings_lack(const settings *self)
         {BIT(SETTING_PENALTY), MISSING,
          .message = "penalty is missing: expected reverse_kl, direct_kl or another in the record "
                     "or as --penalty"},
-        {BIT(SETTING_BETA), MISSING, .penalties = ~NO_PENALTY,
+        {BIT(SETTING_BETA), GIVEN, .penalties = SUM,
+         .message = "a sum of penalties has their coefficients: expected no beta beside it"},
+        {BIT(SETTING_BETA), MISSING, .penalties = ~(NO_PENALTY | SUM),
          .message = "beta is missing: expected a number > 0 in the record or as --beta"},
         {BIT(SETTING_ALPHA), GIVEN, .penalties = ~ALPHA,
          .message = "alpha belongs to the penalty alpha: expected none here"},
         {BIT(SETTING_ALPHA), MISSING, .penalties = ALPHA,
          .message = "alpha is missing: the penalty alpha expects a number from 0 to 2"},
+        {BIT(SETTING_DECISIONS), CHANGED, .penalties = ~REVERSE,
+         .message = "decisions belong to the penalty reverse_kl: expected none here"},
         {.message = NULL}};
     return first_that_holds(rules, self);
 }
@@ -479,6 +562,8 @@ const char *settings_clash(const settings *self)
          GIVEN, .models = PAIRS,
          .message = "scale, epsilon, ddof, baseline, epsilon_place and zero_variance do not belong "
                     "to the pairwise model: expected none of them"},
+        {BIT(SETTING_AGGREGATION), GIVEN, .models = PAIRS,
+         .message = "aggregation does not belong to the pairwise model: expected none"},
         {BIT(SETTING_DDOF), CHANGED, .models = LIMITS,
          .message = "ddof has no meaning in the limit of large groups: expected none"},
         {BIT(SETTING_ZERO_VARIANCE), CHANGED, .models = LIMITS,

@@ -30,17 +30,31 @@ typedef enum setting_id {
     SETTING_PENALTY,
     SETTING_ALPHA,
     SETTING_BETA,
+    SETTING_AGGREGATION,
+    SETTING_DECISIONS,
     SETTING_PRESET,
     SETTINGS
 } setting_id;
+
+/* A penalty that is a sum: its parts by their kinds, and the bonus on the entropy. */
+enum { PENALTY_KINDS = 16 };
+
+typedef struct mixture {
+    double coefficients[PENALTY_KINDS]; /* 0: no part of it */
+    double entropy;
+} mixture;
+
+/* Of several rewards. */
+enum { SUM_THEN_NORMALIZE, NORMALIZE_THEN_SUM };
 
 /* All zeros: nothing is given. What is not given has its default, which is 0 for every setting that
  * has one. */
 typedef struct settings {
     unsigned given; /* a bit per setting */
-    int32_t model, scale, baseline, epsilon_place, zero_variance, penalty;
+    int32_t model, scale, baseline, epsilon_place, zero_variance, penalty, aggregation;
     int64_t group_size, ddof;
-    double epsilon, alpha, beta;
+    double epsilon, alpha, beta, decisions;
+    mixture parts; /* of the penalty SUM */
     grpoalign_convention preset;
 } settings;
 
