@@ -14,7 +14,7 @@
  *   penalty.h    what holds the policy back      batch.h   contexts that share one std
  *   compose.h    sums of them, tokens, weights   preset.h  the conventions of trainers
  *   problem.h    the three together              status.h  codes and the error record
- *   solve.h      its stationary policy
+ *   solve.h      its stationary policy           sensitivity.h  its derivatives
  *
  * experimental.h is not stable, and not included here.
  *
@@ -43,6 +43,7 @@
 #include <grpoalign/problem.h>
 #include <grpoalign/progress.h>
 #include <grpoalign/reference.h>
+#include <grpoalign/sensitivity.h>
 #include <grpoalign/solve.h>
 #include <grpoalign/status.h>
 #include <grpoalign/version.h>

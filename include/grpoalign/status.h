@@ -52,6 +52,8 @@ typedef enum grpoalign_status_code {
     GRPOALIGN_ERR_TOO_LARGE = -42, /* the problem needs more memory than a method may take */
     /* no method is known for this combination of model and penalty */
     GRPOALIGN_ERR_UNSUPPORTED = -43,
+    /* no derivative: two stationary policies meet here, in a fold */
+    GRPOALIGN_ERR_SINGULAR = -44,
 
     GRPOALIGN_ERR_INTERNAL = -99 /* a fault of the library: please report it */
 } grpoalign_status_code;

@@ -21,6 +21,7 @@ SIZE(grpoalign_flow_options, 56);
 SIZE(grpoalign_flow_state, 56);
 SIZE(grpoalign_batch_options, 32);
 SIZE(grpoalign_completions, 56);
+SIZE(grpoalign_gradient, 48);
 SIZE(grpoalign_convention, 96);
 
 AT(grpoalign_error, message, 16);
@@ -39,6 +40,7 @@ AT(grpoalign_report, rate, 104);
 AT(grpoalign_flow_state, time, 8);
 AT(grpoalign_completions, offsets, 16);
 AT(grpoalign_completions, weights, 40);
+AT(grpoalign_gradient, rewards, 16);
 AT(grpoalign_convention, name, 48);
 AT(grpoalign_convention, estimator, 80);
 AT(grpoalign_convention, clamp, 88);

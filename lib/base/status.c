@@ -40,6 +40,8 @@ const char *grpoalign_status_name(grpoalign_status status)
         return "memory";
     case GRPOALIGN_ERR_UNSUPPORTED:
         return "unsupported";
+    case GRPOALIGN_ERR_SINGULAR:
+        return "singular";
     case GRPOALIGN_ERR_CANCELLED:
         return "cancelled";
     case GRPOALIGN_ERR_TOO_LARGE:

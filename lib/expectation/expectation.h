@@ -80,6 +80,21 @@ grpoalign_status gra_expectation_init(gra_expectation *self, const double *x, in
                                       grpoalign_error *error);
 void gra_expectation_free(gra_expectation *self);
 
+/* The value of one reward that changes: an outcome that holds `own` of the weight of a level. */
+typedef struct gra_level_change {
+    const gra_group_rule *rule;
+    const double *x, *w; /* the levels, ascending, and their weights */
+    int64_t levels, level;
+    double own;
+    int alone;       /* no other outcome has that reward */
+    double distance; /* to the next value at which advantages are not smooth */
+} gra_level_change;
+
+/* d a/d x of that reward: for every level, and last for the outcome itself (by_value.c). */
+grpoalign_status gra_expectation_by_value(const gra_level_change *change, double *out,
+                                          gra_arena *arena, grpoalign_error *error);
+
+
 /* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE.
  * Returns 0 when memory is short. */
 int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,

@@ -25,6 +25,13 @@ void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_
                               (lapack_int)stride, pivots, b, (lapack_int)n);
 }
 
+void gra_lu_solve_transposed(int64_t n, const double *factors, int64_t stride,
+                             const int32_t *pivots, int64_t columns, double *b)
+{
+    (void)LAPACKE_dgetrs_work(LAPACK_COL_MAJOR, 'N', (lapack_int)n, (lapack_int)columns, factors,
+                              (lapack_int)stride, pivots, b, (lapack_int)n);
+}
+
 int gra_lu_sign(int64_t n, const double *factors, int64_t stride, const int32_t *pivots)
 {
     int sign = 1;

@@ -40,6 +40,10 @@ int64_t gra_lu_factor(int64_t n, double *a, int64_t stride, int32_t *pivots);
 void gra_lu_solve(int64_t n, const double *factors, int64_t stride, const int32_t *pivots,
                   int64_t columns, double *b);
 
+/* The same for A^T X = B. */
+void gra_lu_solve_transposed(int64_t n, const double *factors, int64_t stride,
+                             const int32_t *pivots, int64_t columns, double *b);
+
 /* The sign of the determinant from the factors: -1, 0 or 1. */
 int gra_lu_sign(int64_t n, const double *factors, int64_t stride, const int32_t *pivots);
 

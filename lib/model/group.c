@@ -160,6 +160,55 @@ typedef struct part {
     double *rest;         /* what rounding took from it */
 } part;
 
+/* How far a reward may go before an advantage is no longer smooth, in the scale; 0 where it is not
+ * smooth at all, because it ties and no epsilon smooths that. */
+static double distance_of(const group_model *model, int64_t level, int alone)
+{
+    const double *x = model->x;
+    double epsilon = is_inside(&model->convention) ? sqrt(model->epsilon) : model->epsilon,
+           distance = 1.0;
+    distance = level > 0 ? fmin(distance, x[level] - x[level - 1]) : distance;
+    distance = level + 1 < model->levels ? fmin(distance, x[level + 1] - x[level]) : distance;
+    return alone ? distance : fmin(distance, epsilon);
+}
+
+static grpoalign_status group_by_rewards(const grpoalign_model *self, const double *policy,
+                                         double *slopes, gra_arena *arena, grpoalign_error *error)
+{
+    const group_model *model = (const group_model *)self;
+    int64_t n = self->outcomes, levels = model->levels;
+    if (model->level_of == NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 0, -1,
+                        "outcomes with random rewards have no rewards to be changed one by one");
+    }
+    double *w = level_weights(model, policy, arena), *by = gra_arena_doubles(arena, levels + 1);
+    if (w == NULL || by == NULL) {
+        return gra_fail_memory(error);
+    }
+    gra_group_rule rule = rule_of(model);
+    for (int64_t j = 0; j < n; j++) {
+        int64_t level = model->level_of[j], same = 0;
+        for (int64_t o = 0; o < n; o++) {
+            same += model->level_of[o] == level;
+        }
+        gra_level_change change = {
+            &rule, model->x,  w,         levels,
+            level, policy[j], same == 1, distance_of(model, level, same == 1)};
+        gra_arena_mark_t mark = gra_arena_mark(arena);
+        memset(by, 0, (size_t)(levels + 1) * sizeof(double));
+        if (change.distance > 0.0 && n > 1) {
+            GRA_TRY(gra_expectation_by_value(&change, by, arena, error));
+        }
+        gra_arena_rewind(arena, mark);
+        for (int64_t o = 0; o < n; o++) {
+            slopes[o * n + j] = !(change.distance > 0.0) ? NAN
+                                : o == j                 ? by[levels] / model->unit
+                                                         : by[model->level_of[o]] / model->unit;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
 /* One reward per outcome: the classes are the levels. */
 static int take_levels(const group_model *model, const unsigned char *supported, gra_structure *out,
                        part *self, gra_arena *arena)
@@ -634,8 +683,11 @@ static grpoalign_status group_structure(const grpoalign_model *self, const unsig
     return game_structure(model, &own, out, arena, error);
 }
 
-static const gra_model_ops GROUP_OPS = {group_release, group_advantage, group_jacobian,
-                                        group_structure};
+static const gra_model_ops GROUP_OPS = {.release = group_release,
+                                        .advantage = group_advantage,
+                                        .jacobian = group_jacobian,
+                                        .by_rewards = group_by_rewards,
+                                        .structure = group_structure};
 
 /* ---- construction --------------------------------------------------------------------------- */
 

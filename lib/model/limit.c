@@ -134,6 +134,39 @@ static grpoalign_status limit_jacobian(const grpoalign_model *self, const double
     return GRPOALIGN_OK;
 }
 
+/* u_o = (r_o - m)/D: what a reward does by itself, through the mean, and through the divisor, which
+ * feels pi_j (r_j - m)/D of it as a std with epsilon inside its root, over sigma as one with epsilon
+ * outside, and pi_j as a mean. */
+static grpoalign_status limit_by_rewards(const grpoalign_model *self, const double *policy,
+                                         double *slopes, gra_arena *arena, grpoalign_error *error)
+{
+    const limit_model *model = (const limit_model *)self;
+    int64_t n = self->outcomes;
+    gra_affine affine;
+    gra_moments of;
+    double *mass, inverse;
+    if (!all_levels(model, policy, &affine, &mass, arena) ||
+        !gra_affine_inverse(&affine, mass, arena, &inverse) ||
+        !affine.divisor.kind->moments(&affine.divisor, 0, mass, 0, arena, &of)) {
+        return gra_fail_memory(error);
+    }
+    gra_centre centre = gra_affine_centre(&affine, mass);
+    double sigma =
+        model->scale == GRPOALIGN_SCALE_STD ? gra_sigma_value(&affine.divisor, &of) : 1.0;
+    for (int64_t j = 0; j < n; j++) {
+        double d = -gra_affine_deviation(&affine, centre, model->level_of[j]), p = policy[j];
+        double widens = model->scale == GRPOALIGN_SCALE_NONE   ? 0.0
+                        : model->scale == GRPOALIGN_SCALE_MEAN ? p
+                        : sigma > 0.0                          ? p * d / sigma
+                                                               : 0.0; /* nothing spreads */
+        for (int64_t o = 0; o < n; o++) {
+            double own = -gra_affine_deviation(&affine, centre, model->level_of[o]);
+            slopes[o * n + j] = ((o == j) - p - own * inverse * widens) * inverse / model->unit;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
 static grpoalign_status limit_structure(const grpoalign_model *self, const unsigned char *supported,
                                         gra_structure *out, gra_arena *arena,
                                         grpoalign_error *error)
@@ -160,8 +193,11 @@ static grpoalign_status limit_structure(const grpoalign_model *self, const unsig
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops LIMIT_OPS = {limit_release, limit_advantage, limit_jacobian,
-                                        limit_structure};
+static const gra_model_ops LIMIT_OPS = {.release = limit_release,
+                                        .advantage = limit_advantage,
+                                        .jacobian = limit_jacobian,
+                                        .by_rewards = limit_by_rewards,
+                                        .structure = limit_structure};
 
 /* The distinct rewards, with their variances where those count. */
 static grpoalign_status build(limit_model *model, const gra_affine_rewards *rewards,

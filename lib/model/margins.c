@@ -173,8 +173,11 @@ static grpoalign_status margins_structure(const grpoalign_model *self,
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops MARGINS_OPS = {margins_release, margins_advantage, margins_jacobian,
-                                          margins_structure};
+static const gra_model_ops MARGINS_OPS = {.release = margins_release,
+                                          .advantage = margins_advantage,
+                                          .jacobian = margins_jacobian,
+                                          .structure = margins_structure,
+                                          .has_margins = 1};
 
 grpoalign_status gra_margins_new(const double *margins, int64_t n, int64_t stride,
                                  grpoalign_model **out, grpoalign_error *error)

@@ -80,10 +80,15 @@ typedef struct gra_model_ops {
     grpoalign_status (*jacobian)(const grpoalign_model *self, const double *policy,
                                  double *jacobian, int64_t stride, gra_arena *arena,
                                  grpoalign_error *error);
+    /* d u_o / d r_j, outcomes x outcomes; a column of NaN where it does not exist, because the reward
+     * ties with another. NULL: the model has no rewards of its own to change. */
+    grpoalign_status (*by_rewards)(const grpoalign_model *self, const double *policy, double *slopes,
+                                   gra_arena *arena, grpoalign_error *error);
     /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the
      * arena; call gra_structure_release afterwards, also on failure. */
     grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported,
                                   gra_structure *out, gra_arena *arena, grpoalign_error *error);
+    int has_margins; /* u = margins * policy, with numbers of the caller's */
 } gra_model_ops;
 
 struct grpoalign_model {

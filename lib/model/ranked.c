@@ -2,6 +2,7 @@
  * formed. */
 #include "model/model.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/numeric.h"
@@ -64,6 +65,25 @@ static grpoalign_status ranked_jacobian(const grpoalign_model *self, const doubl
     return GRPOALIGN_OK;
 }
 
+/* Signs of differences do not change, but where rewards tie. */
+static grpoalign_status ranked_by_rewards(const grpoalign_model *self, const double *policy,
+                                          double *slopes, gra_arena *arena, grpoalign_error *error)
+{
+    const int64_t *level = ((const ranked_model *)self)->level_of;
+    int64_t n = self->outcomes;
+    (void)policy, (void)arena, (void)error;
+    for (int64_t j = 0; j < n; j++) {
+        int ties = 0;
+        for (int64_t o = 0; o < n; o++) {
+            ties = ties || (o != j && level[o] == level[j]);
+        }
+        for (int64_t o = 0; o < n; o++) {
+            slopes[o * n + j] = ties ? NAN : 0.0;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
 static grpoalign_status ranked_structure(const grpoalign_model *self,
                                          const unsigned char *supported, gra_structure *out,
                                          gra_arena *arena, grpoalign_error *error)
@@ -78,8 +98,11 @@ static grpoalign_status ranked_structure(const grpoalign_model *self,
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops RANKED_OPS = {ranked_release, ranked_advantage, ranked_jacobian,
-                                         ranked_structure};
+static const gra_model_ops RANKED_OPS = {.release = ranked_release,
+                                         .advantage = ranked_advantage,
+                                         .jacobian = ranked_jacobian,
+                                         .by_rewards = ranked_by_rewards,
+                                         .structure = ranked_structure};
 
 grpoalign_status gra_ranked_new(const double *rewards, int64_t n, double scale,
                                 grpoalign_model **out, grpoalign_error *error)

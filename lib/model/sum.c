@@ -435,7 +435,10 @@ static grpoalign_status sum_structure(const grpoalign_model *self, const unsigne
     return status;
 }
 
-static const gra_model_ops SUM_OPS = {sum_release, sum_advantage, sum_jacobian, sum_structure};
+static const gra_model_ops SUM_OPS = {.release = sum_release,
+                                      .advantage = sum_advantage,
+                                      .jacobian = sum_jacobian,
+                                      .structure = sum_structure};
 
 /* ---- constructors --------------------------------------------------------------------------- */
 

@@ -419,113 +419,151 @@ void gra_tree_respond(gra_tree_response *self, const double *advantage)
     multiply_down(self);
 }
 
-/* ---- its slopes ----------------------------------------------------------------------------- */
+/* ---- its changes ---------------------------------------------------------------------------- */
 
-/* Derivatives by the advantages of all leaves: rows of `leaves` numbers, of which those below the
- * prefix alone are not 0. */
-typedef struct slopes {
-    const gra_tree_response *of;
-    double *value, *weight, *ratio; /* per edge */
-} slopes;
-
-static double *row(const slopes *self, double *of, int64_t edge)
-{
-    return of + edge * self->of->tree->leaves;
-}
-
-/* dV and dW of an edge: those of the node that it leads to, or its leaf's. */
-static void edge_slopes(slopes *self, int64_t edge)
-{
-    const gra_tree *tree = self->of->tree;
-    const gra_edge *e = &tree->edge[edge];
-    double *value = row(self, self->value, edge), *weight = row(self, self->weight, edge);
-    if (e->node < 0) {
-        value[e->first] = tree->weight[e->first];
-        return;
-    }
-    const gra_node *node = &tree->node[e->node];
-    for (int64_t b = node->first; b < node->first + node->count; b++) {
-        const double *by_ratio = row(self, self->ratio, b), *by_value = row(self, self->value, b),
-                     *by_weight = row(self, self->weight, b);
-        double p = self->of->policy[b];
-        for (int64_t j = e->first; p > 0.0 && j < e->last; j++) {
-            value[j] += p * (by_value[j] + by_ratio[j] * self->of->value[b]);
-            weight[j] += p * (by_weight[j] + by_ratio[j] * self->of->weight[b]);
-        }
-    }
-}
-
-/* How much an edge gives way, 1/(beta W g' + alpha); 0 for what is masked. */
+/* How much an edge gives way, 1/(beta W g' + alpha); 0 for what is masked, or holds nothing. */
 static double compliance(const gra_tree_response *of, int64_t e, double *g)
 {
     double slope = 0.0;
     *g = is_masked(of, e) ? 0.0 : force(of->law, of->ratio[e], &slope);
     if (is_masked(of, e) || !(of->policy[e] > 0.0)) {
+        *g = 0.0;
         return 0.0;
     }
     double stiff = of->beta * of->weight[e] * slope + alpha_of(of);
     return stiff > 0.0 ? 1.0 / stiff : 0.0;
 }
 
-/* d l of the edges of a node. */
-static void node_slopes(slopes *self, int64_t at)
+/* What changes at the edges: V, W, log pi_ref(a|s) and log pi(a|s). */
+typedef struct moving {
+    double *value, *weight, *mass, *step;
+} moving;
+
+/* dV and dW of an edge from those of the node that it leads to, or from its leaf. */
+static void move_edge(const gra_tree_response *self, const gra_tree_change *by, int64_t e,
+                      const moving *m)
 {
-    const gra_tree_response *of = self->of;
-    const gra_node *node = &of->tree->node[at];
-    int64_t end = node->first + node->count, first = of->tree->edge[node->first].first,
-            last = of->tree->edge[end - 1].last;
-    double give = 0.0, masked = 0.0;
-    for (int64_t e = node->first; e < end; e++) {
-        double g;
-        give += of->policy[e] * compliance(of, e, &g);
-        masked += is_masked(of, e) ? of->policy[e] : 0.0;
+    const gra_tree *tree = self->tree;
+    const gra_edge *edge = &tree->edge[e];
+    m->value[e] = m->weight[e] = 0.0;
+    if (edge->node < 0) {
+        int64_t leaf = edge->first;
+        m->weight[e] = by->weight != NULL ? by->weight[leaf] : 0.0;
+        m->value[e] = (by->advantage != NULL ? tree->weight[leaf] * by->advantage[leaf] : 0.0) +
+                      (by->weight != NULL ? by->weight[leaf] * by->at[leaf] : 0.0);
+        return;
     }
-    for (int64_t j = first; j < last; j++) {
-        double moved = 0.0;
-        for (int64_t e = node->first; e < end; e++) {
-            double g, h = compliance(of, e, &g), dv = row(self, self->value, e)[j];
-            double pull = dv - of->beta * g * row(self, self->weight, e)[j];
-            row(self, self->ratio, e)[j] = h * pull;
-            moved += of->policy[e] * h * pull;
-        }
-        double level = masked > 0.0 || !(give > 0.0) ? 0.0 : moved / give;
-        for (int64_t e = node->first; e < end; e++) {
-            double g, h = compliance(of, e, &g);
-            row(self, self->ratio, e)[j] -= h * level;
-            if (is_masked(of, e) && masked > 0.0) {
-                row(self, self->ratio, e)[j] = -moved / masked;
-            }
+    const gra_node *below = &tree->node[edge->node];
+    for (int64_t b = below->first; b < below->first + below->count; b++) {
+        double p = self->policy[b];
+        if (p > 0.0) {
+            m->value[e] += p * (m->value[b] + m->step[b] * self->value[b]);
+            m->weight[e] += p * (m->weight[b] + m->step[b] * self->weight[b]);
         }
     }
 }
 
-int gra_tree_slopes(const gra_tree_response *self, double *out, gra_arena *arena)
+/* d log pi_ref(a|s), from that of the leaves. */
+static void move_masses(const gra_tree *tree, const gra_node *node, const double *log_reference,
+                        const double *leaf_mass, double *mass)
+{
+    double all = 0.0;
+    for (int64_t e = node->first; e < node->first + node->count; e++) {
+        const gra_edge *edge = &tree->edge[e];
+        double sum = 0.0, held = 0.0;
+        for (int64_t i = edge->first; i < edge->last; i++) {
+            double share = exp(leaf_mass[i] - leaf_mass[edge->first]);
+            held += share;
+            sum += share * log_reference[i];
+        }
+        mass[e] = sum / held;
+        all += exp(edge->log_mass) * mass[e];
+    }
+    for (int64_t e = node->first; e < node->first + node->count; e++) {
+        mass[e] -= all;
+    }
+}
+
+/* d log pi of the edges of a node: all of them move by what they give way to, but for the change of
+ * c, which keeps their sum. What is masked has what the others leave. */
+static void move_node(const gra_tree_response *self, const gra_tree_change *by, int64_t at,
+                      const moving *m)
+{
+    const gra_node *node = &self->tree->node[at];
+    double give = 0.0, moved = 0.0, masked = 0.0, masked_mass = 0.0;
+    for (int64_t e = node->first; e < node->first + node->count; e++) {
+        double g, h = compliance(self, e, &g), mass = m->mass[e], p = self->policy[e];
+        double pull = m->value[e] - self->beta * g * m->weight[e] - alpha_of(self) * mass +
+                      (by->pull != NULL ? by->pull[e] : 0.0);
+        int is_free = is_masked(self, e);
+        m->step[e] = is_free ? 0.0 : mass + h * pull;
+        give += p * h;
+        moved += p > 0.0 && !is_free ? p * m->step[e] : 0.0;
+        masked += is_free ? p : 0.0;
+        masked_mass += is_free ? p * mass : 0.0;
+    }
+    double level = masked > 0.0 || !(give > 0.0) ? 0.0 : moved / give;
+    for (int64_t e = node->first; e < node->first + node->count; e++) {
+        double g, h = compliance(self, e, &g);
+        m->step[e] = is_masked(self, e)
+                         ? (masked > 0.0 ? m->mass[e] - (moved + masked_mass) / masked : 0.0)
+                         : m->step[e] - h * level;
+    }
+}
+
+int gra_tree_move(const gra_tree_response *self, const gra_tree_change *by, double *policy,
+                  gra_arena *arena)
 {
     const gra_tree *tree = self->tree;
-    int64_t n = tree->leaves, size = tree->edges * n;
     gra_arena_mark_t mark = gra_arena_mark(arena);
-    slopes by = {self, gra_arena_doubles(arena, size), gra_arena_doubles(arena, size),
-                 gra_arena_doubles(arena, size)};
-    int done = by.value != NULL && by.weight != NULL && by.ratio != NULL;
-    if (done) {
-        memset(by.value, 0, (size_t)size * sizeof(double));
-        memset(by.weight, 0, (size_t)size * sizeof(double));
-        memset(by.ratio, 0, (size_t)size * sizeof(double));
-        memset(out, 0, (size_t)(n * n) * sizeof(double));
+    double *all = gra_arena_doubles(arena, 4 * tree->edges);
+    if (all == NULL) {
+        return 0;
     }
-    for (int64_t at = tree->nodes - 1; done && at >= 0; at--) {
-        for (int64_t e = tree->node[at].first; e < tree->node[at].first + tree->node[at].count;
-             e++) {
-            edge_slopes(&by, e);
+    const moving m = {all, all + tree->edges, all + 2 * tree->edges, all + 3 * tree->edges};
+    memset(all, 0, (size_t)(4 * tree->edges) * sizeof(double));
+    for (int64_t at = tree->nodes - 1; at >= 0; at--) {
+        const gra_node *node = &tree->node[at];
+        for (int64_t e = node->first; e < node->first + node->count; e++) {
+            move_edge(self, by, e, &m);
         }
-        node_slopes(&by, at);
+        if (by->log_reference != NULL) {
+            move_masses(tree, node, by->log_reference, by->log_mass, m.mass);
+        }
+        move_node(self, by, at, &m);
     }
-    for (int64_t e = 0; done && e < tree->edges; e++) {
+    for (int64_t i = 0; i < tree->leaves; i++) {
+        policy[i] = 0.0;
+    }
+    for (int64_t e = 0; e < tree->edges; e++) {
         for (int64_t i = tree->edge[e].first; i < tree->edge[e].last; i++) {
-            for (int64_t j = 0; j < n; j++) {
-                out[i * n + j] += exp(self->log_policy[i]) * row(&by, by.ratio, e)[j];
-            }
+            policy[i] += m.step[e];
         }
+    }
+    for (int64_t i = 0; i < tree->leaves; i++) {
+        policy[i] *= exp(self->log_policy[i]);
+    }
+    gra_arena_rewind(arena, mark);
+    return 1;
+}
+
+int gra_tree_slopes(const gra_tree_response *self, double *out, gra_arena *arena)
+{
+    int64_t n = self->tree->leaves;
+    gra_arena_mark_t mark = gra_arena_mark(arena);
+    double *unit = gra_arena_doubles(arena, n), *column = gra_arena_doubles(arena, n);
+    int done = unit != NULL && column != NULL;
+    const gra_tree_change by = {.advantage = unit};
+    for (int64_t j = 0; done && j < n; j++) {
+        unit[j] = 0.0;
+    }
+    for (int64_t j = 0; done && j < n; j++) {
+        unit[j] = 1.0;
+        done = gra_tree_move(self, &by, column, arena);
+        for (int64_t i = 0; done && i < n; i++) {
+            out[i * n + j] = column[i];
+        }
+        unit[j] = 0.0;
     }
     gra_arena_rewind(arena, mark);
     return done;
@@ -553,10 +591,11 @@ void gra_tree_observe(gra_tree_response *self, const double *policy, const doubl
         look_down(self, at, advantage);
         gra_sum level = {0.0, 0.0};
         for (int64_t e = node->first; e < end; e++) {
-            double slope = 0.0, g = is_masked(self, e) ? 0.0 : force(self->law, self->ratio[e], &slope),
-                          bonus = self->ratio[e] + tree->edge[e].log_mass,
-                          term = self->value[e] - self->beta * self->weight[e] * g -
-                                 (alpha_of(self) > 0.0 ? alpha_of(self) * bonus : 0.0);
+            double slope = 0.0,
+                   g = is_masked(self, e) ? 0.0 : force(self->law, self->ratio[e], &slope),
+                   bonus = self->ratio[e] + tree->edge[e].log_mass,
+                   term = self->value[e] - self->beta * self->weight[e] * g -
+                          (alpha_of(self) > 0.0 ? alpha_of(self) * bonus : 0.0);
             gra_sum_add_product(&level, self->policy[e], self->policy[e] > 0.0 ? term : 0.0);
         }
         self->level[at] = gra_sum_value(level);
@@ -585,4 +624,14 @@ double gra_tree_residual(const gra_tree_response *self)
         }
     }
     return worst;
+}
+
+double gra_tree_pull(const gra_tree_response *self, const gra_penalty *law, int64_t edge)
+{
+    double slope = 0.0;
+    if (is_masked(self, edge) || !(self->policy[edge] > 0.0)) {
+        return 0.0;
+    }
+    return law != NULL ? -self->weight[edge] * force(law, self->ratio[edge], &slope)
+                       : -(self->ratio[edge] + self->tree->edge[edge].log_mass);
 }

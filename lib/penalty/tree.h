@@ -75,6 +75,22 @@ int gra_tree_response_take(gra_tree_response *out, const gra_tree *tree, const g
 /* The response to advantages of the leaves. */
 void gra_tree_respond(gra_tree_response *self, const double *advantage);
 
+/* What may change: each per leaf, or NULL. */
+typedef struct gra_tree_change {
+    const double *advantage;
+    const double *weight, *at;              /* and the advantages that are weighted */
+    const double *log_reference, *log_mass; /* and the logarithms themselves */
+    const double *pull;                     /* per edge: added to what an edge is worth */
+} gra_tree_change;
+
+/* The change of the leaves' probabilities at the response. 0 on short memory. */
+int gra_tree_move(const gra_tree_response *self, const gra_tree_change *by, double *policy,
+                  gra_arena *arena);
+
+/* What one more of a law's coefficient pulls at an edge, -W g; of the bonus on the entropy, where
+ * the law is NULL. */
+double gra_tree_pull(const gra_tree_response *self, const gra_penalty *law, int64_t edge);
+
 /* d pi_i/d u_j at the response, leaves x leaves. 0 on short memory. */
 int gra_tree_slopes(const gra_tree_response *self, double *slopes, gra_arena *arena);
 

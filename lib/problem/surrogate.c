@@ -204,8 +204,10 @@ static grpoalign_status filter_structure(const grpoalign_model *model,
     return GRPOALIGN_OK;
 }
 
-static const gra_model_ops FILTER_OPS = {filter_release, filter_advantage, filter_jacobian,
-                                         filter_structure};
+static const gra_model_ops FILTER_OPS = {.release = filter_release,
+                                         .advantage = filter_advantage,
+                                         .jacobian = filter_jacobian,
+                                         .structure = filter_structure};
 
 grpoalign_status gra_surrogate_of_filter(const grpoalign_model *inner, const gra_penalty *law,
                                          const grpoalign_reference *reference, double beta,

@@ -386,6 +386,10 @@ static void flow_column(fixed_point *self, int64_t at, int64_t moved_edge, doubl
         }
     }
     for (int64_t e = 0; e < tree->edges; e++) {
+        if (!(r->policy[e] > 0.0)) { /* nothing there moves */
+            force[e] = 0.0;
+            continue;
+        }
         double slope, slack = r->law->score(r->law, r->ratio[e], &slope);
         double g = (gra_penalty_has_pole(r->law) ? r->law->pole : 0.0) - slack;
         force[e] = value[e] - r->beta * (g * weight[e] - slope * r->weight[e] * ratio[e]) -
@@ -436,6 +440,10 @@ static int fill_flow(fixed_point *self, double *matrix, int64_t order, gra_arena
     return 1;
 }
 
+/* Eigenvalues are good to about this part of the largest entry, and those of what holds nothing are
+ * 0. */
+static const double SPECTRUM_ROUNDING = 1e-12;
+
 static grpoalign_status assess(fixed_point *self)
 {
     int64_t order = self->tree->edges - self->tree->nodes;
@@ -446,14 +454,21 @@ static grpoalign_status assess(fixed_point *self)
         return GRPOALIGN_OK;
     }
     gra_arena_mark_t mark = gra_arena_mark(arena);
-    double *matrix = gra_arena_doubles(arena, order * order), abscissa;
-    if (matrix == NULL || !fill_flow(self, matrix, order, arena) ||
-        !gra_spectral_abscissa(order, matrix, order, arena, &abscissa)) {
+    double *matrix = gra_arena_doubles(arena, order * order), abscissa = NAN, size = 0.0;
+    int finite = 1;
+    if (matrix == NULL || !fill_flow(self, matrix, order, arena)) {
+        return gra_fail_memory(self->problem->error);
+    }
+    for (int64_t i = 0; i < order * order; i++) {
+        size = fmax(size, fabs(matrix[i]));
+        finite = finite && isfinite(matrix[i]);
+    }
+    if (finite && !gra_spectral_abscissa(order, matrix, order, arena, &abscissa)) {
         return gra_fail_memory(self->problem->error);
     }
     gra_arena_rewind(arena, mark);
     self->answer->rate = abscissa;
-    self->answer->stable = isnan(abscissa) ? -1 : abscissa < 0.0;
+    self->answer->stable = isnan(abscissa) ? -1 : abscissa <= SPECTRUM_ROUNDING * size;
     return GRPOALIGN_OK;
 }
 

@@ -1,5 +1,6 @@
 /* grpoalign solve */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -7,24 +8,29 @@
 #include "commands/run.h"
 #include "output/table.h"
 
-static const char HELP[] = "usage: grpoalign solve [options] [FILE...]\n"
-                           "\n"
-                           "Reads one context per line (JSON Lines) from each FILE, or from "
-                           "standard input (also as -), and writes one\n"
-                           "result per line. Keys of a record: id; reference or reference_logprobs "
-                           "(else uniform); model; rewards, or\n"
-                           "margins or wins (pairwise), or support and distribution (group); "
-                           "reward_variances (limit); and settings by the\n"
-                           "names of the options below, with _ for -. With the std of a batch as "
-                           "scale all contexts of a FILE are solved\n"
-                           "together.\n"
-                           "\n";
+static const char HELP[] =
+    "usage: grpoalign solve [options] [FILE...]\n"
+    "\n"
+    "Reads one context per line (JSON Lines) from each FILE, or from "
+    "standard input (also as -), and writes one\n"
+    "result per line. Keys of a record: id; reference or reference_logprobs "
+    "(else uniform); model; rewards, or\n"
+    "margins or wins (pairwise), or support and distribution (group); "
+    "reward_variances (limit); and settings by the\n"
+    "names of the options below, with _ for -. With the std of a batch as "
+    "scale all contexts of a FILE are solved\n"
+    "together.\n"
+    "\n"
+    "  --derivatives                     how the policy moves: dpolicy_dbeta, "
+    "dpolicy_drewards,\n"
+    "                                    dpolicy_dlogreference (JSON)\n";
 
 static void write_json(const context *c, const result *r, text *out)
 {
     json_start(out, c->id, grpoalign_status_name(r->report.status));
     json_fields(out, CONTEXT_LABELS, c, c->outcomes);
     json_result(out, r, c->outcomes);
+    json_derivatives(out, &r->derivatives);
     text_string(out, "}\n");
 }
 
@@ -129,8 +135,25 @@ static void answer(const context *c, const result *r, const reply *to)
     (to->how->format == FORMAT_TABLE ? write_table : write_json)(c, r, to->out);
 }
 
+typedef struct solving {
+    int derivatives;
+} solving;
+
+static void prepare(void *user, settings *self)
+{
+    self->derivatives = ((const solving *)user)->derivatives;
+}
+
 int command_solve(int argc, char **argv)
 {
-    static const action solve_action = {.command = "solve", .help = HELP, .answer = answer};
+    static const parameter options[] = {
+        {"derivatives", SET_FLAG, .field = offsetof(solving, derivatives)}, {.name = NULL}};
+    solving user = {0};
+    const action solve_action = {.command = "solve",
+                                 .help = HELP,
+                                 .options = options,
+                                 .prepare = prepare,
+                                 .answer = answer,
+                                 .user = &user};
     return run_contexts(&solve_action, argc, argv);
 }

@@ -55,6 +55,7 @@ typedef struct settings {
     int64_t group_size, ddof;
     double epsilon, alpha, beta, decisions;
     mixture parts; /* of the penalty SUM */
+    int derivatives; /* they are asked for, by an option of the command */
     grpoalign_convention preset;
 } settings;
 

@@ -98,6 +98,10 @@ grpoalign_status result_solve(result *self, const context *c, grpoalign_error *e
     if (status >= 0) {
         status = result_take(self, &p, solution, error);
     }
+    self->derivatives.wanted = c->settings.derivatives;
+    if (status >= 0 && c->settings.derivatives) {
+        status = derivatives_take(&self->derivatives, c, p.handle, solution, error);
+    }
     grpoalign_solution_free(solution);
     problem_close(&p);
     return status;
@@ -108,6 +112,7 @@ void result_free(result *self)
     free(self->policy);
     free(self->advantage);
     free(self->reference);
+    derivatives_free(&self->derivatives);
     memset(self, 0, sizeof *self);
 }
 

@@ -6,6 +6,7 @@
 
 #include "input/context.h"
 #include "input/problem.h"
+#include "output/derivatives.h"
 #include "output/field.h"
 
 /* All zeros: none yet. */
@@ -15,6 +16,7 @@ typedef struct result {
     int64_t contexts; /* that share a std; 0: none do */
     double std,
         beta; /* theirs, and the beta of each as if unscaled; NaN where they have no effect */
+    derivatives derivatives;
 } result;
 
 extern const field RESULT_FIELDS[];
