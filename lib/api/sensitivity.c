@@ -183,11 +183,11 @@ static grpoalign_status fill_by_rewards(const gra_linearised *at, double *column
 {
     const grpoalign_model *model = at->model;
     int64_t n = at->n, all = model->outcomes;
-    double *slopes = gra_arena_doubles(arena, all * all);
     if (model->ops->by_rewards == NULL) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
                         "the model has no rewards of its own to be changed one by one");
     }
+    double *slopes = gra_arena_doubles(arena, all * all);
     if (slopes == NULL) {
         return gra_fail_memory(error);
     }
@@ -313,47 +313,87 @@ static void gather_margins(const gra_linearised *at, const double *by_u, double 
     }
 }
 
+/* d loss by all that may be asked for, before anything is written. */
+typedef struct pulled {
+    double beta, *rewards, *log_reference, *weights, *margins;
+} pulled;
+
+/* The product with what one input changes, in a vector of its own. */
+static grpoalign_status pull_input(const gra_linearised *at, int32_t input, const double *y,
+                                   double *columns, double **out, gra_arena *arena,
+                                   grpoalign_error *error)
+{
+    *out = gra_arena_doubles(arena, at->problem->model->outcomes);
+    if (*out == NULL) {
+        return gra_fail_memory(error);
+    }
+    GRA_TRY(input == GRPOALIGN_INPUT_REWARDS ? fill_by_rewards(at, columns, arena, error)
+                                             : fill_by_response(at, input, columns, arena, error));
+    gather(at, y, columns, *out);
+    return GRPOALIGN_OK;
+}
+
+static grpoalign_status pull_beta(const gra_linearised *at, const double *by_r, double *beta,
+                                  gra_arena *arena, grpoalign_error *error)
+{
+    double *pull = gra_arena_doubles(arena, at->own.edges + 1),
+           *moved = gra_arena_doubles(arena, at->n);
+    const gra_tree_change by_beta = {.pull = pull};
+    if (pull == NULL || moved == NULL) {
+        return gra_fail_memory(error);
+    }
+    fill_pull(at, -1, pull);
+    if (!gra_tree_move(&at->response, &by_beta, moved, arena)) {
+        return gra_fail_memory(error);
+    }
+    gra_sum sum = {0.0, 0.0};
+    for (int64_t i = 0; i < at->n; i++) {
+        gra_sum_add_product(&sum, by_r[i], moved[i]);
+    }
+    *beta = gra_sum_value(sum);
+    return GRPOALIGN_OK;
+}
+
 static grpoalign_status pull_back(const gra_linearised *at, const double *cotangent,
-                                  grpoalign_gradient *wanted, gra_arena *arena,
+                                  const grpoalign_gradient *wanted, pulled *found, gra_arena *arena,
                                   grpoalign_error *error)
 {
-    int64_t n = at->n;
+    int64_t n = at->n, all = at->problem->model->outcomes;
     double *packed = gra_arena_doubles(arena, n), *by_r = gra_arena_doubles(arena, n),
-           *by_u = gra_arena_doubles(arena, n), *columns = gra_arena_doubles(arena, n * n),
-           *pull = gra_arena_doubles(arena, at->own.edges + 1);
-    if (packed == NULL || by_r == NULL || by_u == NULL || columns == NULL || pull == NULL) {
+           *by_u = gra_arena_doubles(arena, n), *columns = gra_arena_doubles(arena, n * n);
+    found->margins = wanted->margins != NULL ? gra_arena_doubles(arena, all * all) : NULL;
+    if (packed == NULL || by_r == NULL || by_u == NULL || columns == NULL ||
+        (wanted->margins != NULL && found->margins == NULL)) {
         return gra_fail_memory(error);
     }
     for (int64_t i = 0; i < n; i++) {
         packed[i] = cotangent[at->at[i]];
     }
     gra_linearised_pull_back(at, packed, by_r, by_u);
-    fill_pull(at, -1, pull);
-    const gra_tree_change by_beta = {.pull = pull};
-    if (!gra_tree_move(&at->response, &by_beta, packed, arena)) {
-        return gra_fail_memory(error);
-    }
-    gra_sum beta = {0.0, 0.0};
-    for (int64_t i = 0; i < n; i++) {
-        gra_sum_add_product(&beta, by_r[i], packed[i]);
-    }
-    wanted->beta = gra_sum_value(beta);
+    GRA_TRY(pull_beta(at, by_r, &found->beta, arena, error));
     if (wanted->rewards != NULL) {
-        GRA_TRY(fill_by_rewards(at, columns, arena, error));
-        gather(at, by_u, columns, wanted->rewards);
+        GRA_TRY(
+            pull_input(at, GRPOALIGN_INPUT_REWARDS, by_u, columns, &found->rewards, arena, error));
     }
     if (wanted->log_reference != NULL) {
-        GRA_TRY(fill_by_response(at, GRPOALIGN_INPUT_LOG_REFERENCE, columns, arena, error));
-        gather(at, by_r, columns, wanted->log_reference);
+        GRA_TRY(pull_input(at, GRPOALIGN_INPUT_LOG_REFERENCE, by_r, columns, &found->log_reference,
+                           arena, error));
     }
     if (wanted->weights != NULL) {
-        GRA_TRY(fill_by_response(at, GRPOALIGN_INPUT_WEIGHTS, columns, arena, error));
-        gather(at, by_r, columns, wanted->weights);
+        GRA_TRY(
+            pull_input(at, GRPOALIGN_INPUT_WEIGHTS, by_r, columns, &found->weights, arena, error));
     }
     if (wanted->margins != NULL) {
-        gather_margins(at, by_u, wanted->margins);
+        gather_margins(at, by_u, found->margins);
     }
     return GRPOALIGN_OK;
+}
+
+static void hand_over(double *to, const double *from, int64_t count)
+{
+    if (to != NULL) {
+        memcpy(to, from, (size_t)count * sizeof(double));
+    }
 }
 
 grpoalign_status grpoalign_sensitivity_vjp(const grpoalign_sensitivity *sensitivity,
@@ -371,10 +411,16 @@ grpoalign_status grpoalign_sensitivity_vjp(const grpoalign_sensitivity *sensitiv
                         "gradient.margins belongs to a model of margins");
     }
     gra_arena arena = GRA_ARENA_INIT;
-    grpoalign_status status = pull_back(&sensitivity->at, cotangent, &wanted, &arena, error);
-    gra_arena_free(&arena);
+    pulled found = {0};
+    grpoalign_status status =
+        pull_back(&sensitivity->at, cotangent, &wanted, &found, &arena, error);
     if (status >= 0) {
-        gradient->beta = wanted.beta;
+        gradient->beta = found.beta;
+        hand_over(wanted.rewards, found.rewards, n);
+        hand_over(wanted.log_reference, found.log_reference, n);
+        hand_over(wanted.weights, found.weights, n);
+        hand_over(wanted.margins, found.margins, n * n);
     }
+    gra_arena_free(&arena);
     return status;
 }

@@ -61,21 +61,21 @@ static grpoalign_status sum_jacobian(const grpoalign_model *self, const double *
 {
     const sum_model *sum = (const sum_model *)self;
     int64_t n = self->outcomes, elements;
-    double *slopes =
-        __builtin_mul_overflow(n, n, &elements) ? NULL : gra_arena_doubles(arena, elements);
-    if (slopes == NULL) {
+    int fits = !__builtin_mul_overflow(n, n, &elements);
+    double *slopes = fits ? gra_arena_doubles(arena, elements) : NULL,
+           *sums = fits ? gra_arena_doubles(arena, elements) : NULL;
+    if (slopes == NULL || sums == NULL) {
         return gra_fail_memory(error);
     }
-    for (int64_t i = 0; i < n; i++) {
-        memset(jacobian + i * stride, 0, (size_t)n * sizeof(double));
-    }
+    memset(sums, 0, (size_t)elements * sizeof(double));
     for (int64_t k = 0; k < sum->terms; k++) {
         GRA_TRY(sum->models[k]->ops->jacobian(sum->models[k], policy, slopes, n, arena, error));
-        for (int64_t i = 0; i < n; i++) {
-            for (int64_t j = 0; j < n; j++) {
-                jacobian[i * stride + j] += sum->weights[k] * slopes[i * n + j];
-            }
+        for (int64_t i = 0; i < elements; i++) {
+            sums[i] += sum->weights[k] * slopes[i];
         }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(jacobian + i * stride, sums + i * n, (size_t)n * sizeof(double));
     }
     return GRPOALIGN_OK;
 }

@@ -101,6 +101,8 @@ typedef struct scene {
     const char *name;
     plain_context context;
     int32_t ddof, expectation;
+    int added;     /* to the model: unscaled rewards, the values */
+    int per_token; /* the penalty, with weights */
     int32_t penalty;
     grpoalign_reward_options reward_options;
     grpoalign_penalty_options penalty_options;
@@ -153,11 +155,86 @@ static grpoalign_status new_model(const scene *s, grpoalign_model **out, grpoali
                : grpoalign_model_new_ranked(c->rewards, c->n, NULL, out, error);
 }
 
+/* The sum of the scene's model and another. */
+static grpoalign_status new_sum(const scene *s, grpoalign_model **out, grpoalign_error *error)
+{
+    static const double weights[] = {1.0, 0.3};
+    grpoalign_reward_options unscaled = GRPOALIGN_REWARD_OPTIONS_INIT;
+    grpoalign_model *parts[2] = {NULL, NULL};
+    unscaled.scale = GRPOALIGN_SCALE_NONE;
+    *out = NULL;
+    grpoalign_status status = new_model(s, &parts[0], error);
+    if (status >= 0) {
+        status =
+            grpoalign_model_new_limit(s->values, NULL, s->context.n, &unscaled, &parts[1], error);
+    }
+    if (status >= 0) {
+        status =
+            grpoalign_model_new_sum((const grpoalign_model *const *)parts, weights, 2, out, error);
+    }
+    grpoalign_model_free(parts[0]);
+    grpoalign_model_free(parts[1]);
+    return status;
+}
+
+static grpoalign_status new_any_model(const scene *s, grpoalign_model **out, grpoalign_error *error)
+{
+    return s->added ? new_sum(s, out, error) : new_model(s, out, error);
+}
+
+static grpoalign_status new_base(const scene *s, grpoalign_penalty **out, grpoalign_error *error)
+{
+    static const double coefficients[] = {0.4, 0.6};
+    grpoalign_penalty *parts[2] = {NULL, NULL};
+    if (s->penalty != GRPOALIGN_PENALTY_SUM) {
+        return grpoalign_penalty_new(s->penalty, &s->penalty_options, out, error);
+    }
+    *out = NULL;
+    grpoalign_status status =
+        grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &parts[0], error);
+    if (status >= 0) {
+        status = grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &parts[1], error);
+    }
+    if (status >= 0) {
+        status = grpoalign_penalty_new_sum((const grpoalign_penalty *const *)parts, coefficients, 2,
+                                           out, error);
+    }
+    grpoalign_penalty_free(parts[0]);
+    grpoalign_penalty_free(parts[1]);
+    return status;
+}
+
+static grpoalign_status new_penalty(const scene *s, grpoalign_penalty **out, grpoalign_error *error)
+{
+    static const int64_t offsets[] = {0, 1, 3, 5, 6}, tokens[] = {0, 0, 1, 1, 0, 1};
+    static const double weights[] = {0.5, 1.0, 0.25, 0.5};
+    grpoalign_penalty *base = NULL;
+    grpoalign_completions completions = GRPOALIGN_COMPLETIONS_INIT;
+    *out = NULL;
+    grpoalign_status status = new_base(s, s->per_token ? &base : out, error);
+    if (status < 0 || !s->per_token) {
+        return status;
+    }
+    completions.count = 4;
+    completions.offsets = offsets;
+    completions.tokens = tokens;
+    completions.token_count = 6;
+    completions.weights = weights;
+    status = grpoalign_penalty_new_per_token(base, &completions, out, error);
+    grpoalign_penalty_free(base);
+    return status;
+}
+
 /* The handles; 0 where the library has no method for them together. */
 static int open_scene(const scene *s, opened *h)
 {
-    CHECK_OK(new_model(s, &h->model, NULL));
-    CHECK_OK(grpoalign_penalty_new(s->penalty, &s->penalty_options, &h->penalty, NULL));
+    CHECK_OK(new_any_model(s, &h->model, NULL));
+    grpoalign_status made = new_penalty(s, &h->penalty, NULL);
+    if (made == GRPOALIGN_ERR_UNSUPPORTED) { /* per token */
+        CHECK_OK(new_base(s, &h->penalty, NULL));
+        return 0;
+    }
+    CHECK_OK(made);
     CHECK_OK(
         grpoalign_reference_new_log(s->log_reference, s->context.n, NULL, &h->reference, NULL));
     grpoalign_status status =
@@ -267,15 +344,14 @@ FREES(problem)
     }
 
 #define N s->context.n
-HANDLE_CALL(make_model_, grpoalign_model, new_model(s, &made, error))
+HANDLE_CALL(make_model_, grpoalign_model, new_any_model(s, &made, error))
 HANDLE_CALL(make_reference, grpoalign_reference,
             grpoalign_reference_new(s->policy, N, NULL, &made, error))
 HANDLE_CALL(make_reference_log, grpoalign_reference,
             grpoalign_reference_new_log(s->log_reference, N, NULL, &made, error))
 HANDLE_CALL(make_reference_uniform, grpoalign_reference,
             grpoalign_reference_new_uniform(N, NULL, &made, error))
-HANDLE_CALL(make_penalty, grpoalign_penalty,
-            grpoalign_penalty_new(s->penalty, &s->penalty_options, &made, error))
+HANDLE_CALL(make_penalty, grpoalign_penalty, new_penalty(s, &made, error))
 HANDLE_CALL(make_problem, grpoalign_problem,
             grpoalign_problem_new(h->model, h->penalty, h->reference, NULL, &made, error))
 HANDLE_CALL(solve, grpoalign_solution,
@@ -332,6 +408,43 @@ static void batch(const scene *s, const opened *h, given *out)
     out->made = made;
 }
 
+/* All derivatives of a solution, with what solves before. */
+static void sensitivity(const scene *s, const opened *h, given *out)
+{
+    grpoalign_solution *solution = NULL;
+    grpoalign_sensitivity *made = NULL;
+    grpoalign_gradient gradient = GRPOALIGN_GRADIENT_INIT;
+    double matrix[MOST_OUTCOMES * MOST_OUTCOMES], vector[MOST_OUTCOMES], pulled[MOST_OUTCOMES];
+    gradient.log_reference = pulled;
+    out->status = grpoalign_solve(h->problem, s->betas[1], NULL, &solution, &out->error);
+    if (out->status >= 0) {
+        out->status = grpoalign_sensitivity_new(h->problem, solution, &made, &out->error);
+    }
+    if (out->status >= 0) {
+        out->status =
+            grpoalign_sensitivity_vector(made, GRPOALIGN_INPUT_BETA, 0, vector, N, &out->error);
+    }
+    if (out->status >= 0) {
+        out->status = grpoalign_sensitivity_matrix(made, GRPOALIGN_INPUT_LOG_REFERENCE, matrix, N,
+                                                   N, &out->error);
+    }
+    if (out->status >= 0) {
+        out->status = grpoalign_sensitivity_vjp(made, s->values, N, &gradient, &out->error);
+    }
+    if (out->status >= 0) {
+        memcpy(out->numbers, matrix, (size_t)(N * N) * sizeof *matrix);
+        out->status =
+            grpoalign_sensitivity_matrix(made, GRPOALIGN_INPUT_REWARDS, matrix, N, N, &out->error);
+        if (out->status == GRPOALIGN_ERR_MEMORY) {
+            for (int64_t i = 0; i < N * N; i++) {
+                out->numbers[i] = UNTOUCHED;
+            }
+        }
+    }
+    grpoalign_sensitivity_free(made);
+    grpoalign_solution_free(solution);
+}
+
 static void critical_beta(const scene *s, const opened *h, given *out)
 {
     out->status = grpoalign_critical_beta(h->problem, &s->solve_options, out->numbers, &out->error);
@@ -386,6 +499,7 @@ static const struct {
     {"flow from a start", flow_from, read_flow, 1},
     {"batch", batch, read_points, 1},
     {"critical_beta", critical_beta, NULL, 1},
+    {"sensitivity", sensitivity, NULL, 1},
 };
 enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
 
@@ -520,6 +634,11 @@ static const scene SCENES[] = {
     {.name = "random rewards",
      .context = {.n = 4, .support = SUPPORT, .distribution = DISTRIBUTION, .k = 3,
                  .group_size = 5}},
+    {.name = "a sum of groups and rewards", .added = 1,
+     .context = {.n = 4, .rewards = REWARDS, .group_size = 4, .epsilon = 1e-3}},
+    {.name = "a sum of margins and rewards", .added = 1, .context = {.n = 4, .margins = MARGINS}},
+    {.name = "tokens", .per_token = 1,
+     .context = {.n = 4, .rewards = REWARDS, .group_size = 4, .epsilon = 1e-3}},
 };
 /* clang-format on */
 enum { SCENE_COUNT = sizeof SCENES / sizeof *SCENES };
@@ -567,7 +686,7 @@ static scene complete(int which, int32_t penalty)
  * the others in each scene under one penalty, by the seed. */
 static int is_swept(int which, int scene_number, int32_t penalty, int64_t turn)
 {
-    enum { PENALTIES = 11 };
+    enum { PENALTIES = 12 };
     return is_whole() || !CALLS[which].needs_problem || CALLS[which].ask == solve ||
            (which + scene_number + penalty + turn) % PENALTIES == 0;
 }
@@ -612,6 +731,7 @@ FOR_PENALTY(jensen_shannon, JENSEN_SHANNON)
 FOR_PENALTY(alpha, ALPHA)
 FOR_PENALTY(reverse_kl_clamped, REVERSE_KL_CLAMPED)
 FOR_PENALTY(direct_kl_clamped, DIRECT_KL_CLAMPED)
+FOR_PENALTY(sum, SUM)
 
 int main(void)
 {
@@ -627,6 +747,7 @@ int main(void)
         cmocka_unit_test(refused_under_alpha),
         cmocka_unit_test(refused_under_reverse_kl_clamped),
         cmocka_unit_test(refused_under_direct_kl_clamped),
+        cmocka_unit_test(refused_under_sum),
     };
     return run_chosen(tests);
 }
