@@ -13,6 +13,7 @@
 static long double advantage_of_first(const plain_context *c, const double *members, int64_t size)
 {
     long double first = members[0], mean = 0.0L, others = 0.0L, squares = 0.0L, spread = 0.0L;
+    long double apart = 0.0L;
     int equal = 1, equal_others = 1;
     for (int64_t i = 0; i < size; i++) {
         mean += ((long double)members[i] - first) / (long double)size;
@@ -26,8 +27,11 @@ static long double advantage_of_first(const plain_context *c, const double *memb
         long double d = (long double)members[i] - first - mean;
         squares += d * d;
     }
+    for (int64_t i = 1; i < size; i++) { /* from one of them, which may be far from the first */
+        apart += ((long double)members[i] - members[1]) / (long double)(size - 1);
+    }
     for (int64_t i = 1; i < size; i++) {
-        long double d = (long double)members[i] - first - others;
+        long double d = (long double)members[i] - members[1] - apart;
         spread += d * d;
     }
     if (equal) {
@@ -89,12 +93,16 @@ static long double advantage_of_counts(const plain_context *c, const double *lev
                                        const int64_t *counts, int64_t own)
 {
     long double size = (long double)c->group_size, first = levels[own], sum = 0.0L;
-    long double squares = 0.0L, spread = 0.0L, epsilon = c->epsilon;
+    long double squares = 0.0L, spread = 0.0L, epsilon = c->epsilon, near = first, apart = 0.0L;
     int equal = 1, kinds = 0;
     for (int64_t l = 0; l < k; l++) {
         sum += (long double)counts[l] * ((long double)levels[l] - first);
         equal = equal && (counts[l] == 0 || levels[l] == levels[own]);
+        near = counts[l] > 0 ? levels[l] : near;
         kinds += counts[l] > 0;
+    }
+    for (int64_t l = 0; l < k; l++) { /* from one of the others, which may be far from the first */
+        apart += (long double)counts[l] * ((long double)levels[l] - near) / (size - 1.0L);
     }
     if (equal) {
         return 0.0L;
@@ -104,7 +112,8 @@ static long double advantage_of_counts(const plain_context *c, const double *lev
     for (int64_t l = 0; l < k; l++) {
         long double d = (long double)levels[l] - first;
         squares += (long double)counts[l] * (d - mean) * (d - mean);
-        spread += (long double)counts[l] * (d - others) * (d - others);
+        long double e = (long double)levels[l] - near - apart;
+        spread += (long double)counts[l] * e * e;
     }
     long double over = c->leave_one_out ? -others : -mean;
     if (c->unscaled) {
