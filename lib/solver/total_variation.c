@@ -61,13 +61,13 @@ static double excess(ladder *self, int64_t j)
     return difference / problem->beta - 2.0;
 }
 
-/* The excess when this part of the class that is being emptied is left. */
-static double excess_at(void *context, double left)
+/* The excess when so much of the class that is being emptied has moved. What moves keeps its digits,
+ * because the best class may have next to nothing before. */
+static double excess_at(void *context, double moved)
 {
     ladder *self = context;
-    double full = self->problem->reference.mass[self->emptying];
-    self->answer->policy[self->emptying] = left * full;
-    self->answer->policy[self->best] = self->base + (1.0 - left) * full;
+    self->answer->policy[self->emptying] = self->problem->reference.mass[self->emptying] - moved;
+    self->answer->policy[self->best] = self->base + moved;
     return excess(self, self->emptying);
 }
 
@@ -97,22 +97,22 @@ enum { PARTS = 32 };
  * excess left. */
 static int descend(ladder *self)
 {
-    double above = 1.0, f_above = excess_at(self, above);
+    double full = self->problem->reference.mass[self->emptying];
+    double before = 0.0, f_before = excess_at(self, before);
     for (int part = 1; part <= PARTS; part++) {
-        double below = 1.0 - (double)part / PARTS, f_below = excess_at(self, below);
-        if (f_below <= 0.0) {
-            double left = gra_root(excess_at, self, below, f_below, above, f_above);
-            double step = 1e-6 * fmax(left, 1e-3), here = excess_at(self, left);
-            double slope = (excess_at(self, fmin(1.0, left + step)) - here) / step;
+        double after = part < PARTS ? full * (double)part / PARTS : full,
+               f_after = excess_at(self, after);
+        if (f_after <= 0.0) {
+            double moved = gra_root(excess_at, self, before, f_before, after, f_after);
+            double step = 1e-6 * fmax(moved, 1e-3 * full), here = excess_at(self, moved);
+            double slope = (excess_at(self, fmin(full, moved + step)) - here) / step;
             double noise = 64.0 * DBL_EPSILON * (2.0 + 1.0 / self->problem->beta);
-            (void)excess_at(self, left);
-            self->answer->policy_error = fmin(1.0, self->problem->reference.mass[self->emptying] *
-                                                           noise / fmax(fabs(slope), 1e-300) +
-                                                       DBL_EPSILON);
+            (void)excess_at(self, moved);
+            self->answer->policy_error = fmin(1.0, noise / fmax(fabs(slope), 1e-300) + DBL_EPSILON);
             return 1;
         }
-        above = below;
-        f_above = f_below;
+        before = after;
+        f_before = f_after;
     }
     return 0;
 }
