@@ -13,7 +13,8 @@
  *   model.h      rewards or preferences          flow.h    the way of training to its end
  *   penalty.h    what holds the policy back      batch.h   contexts that share one std
  *   problem.h    the three together              preset.h  the conventions of trainers
- *   solve.h      its stationary policy           status.h  codes and the error record
+ *   solve.h      its stationary policy           inverse.h the beta that does what is wanted
+ *                                                status.h  codes and the error record
  *
  * experimental.h is not stable, and not included here.
  *
@@ -34,6 +35,7 @@
 #include <grpoalign/batch.h>
 #include <grpoalign/export.h>
 #include <grpoalign/flow.h>
+#include <grpoalign/inverse.h>
 #include <grpoalign/model.h>
 #include <grpoalign/penalty.h>
 #include <grpoalign/points.h>

@@ -21,6 +21,8 @@ SIZE(grpoalign_flow_options, 56);
 SIZE(grpoalign_flow_state, 56);
 SIZE(grpoalign_batch_options, 32);
 SIZE(grpoalign_convention, 96);
+SIZE(grpoalign_inverse_options, 56);
+SIZE(grpoalign_fit_report, 56);
 
 AT(grpoalign_error, message, 16);
 AT(grpoalign_reward_options, epsilon, 16);
@@ -39,3 +41,7 @@ AT(grpoalign_flow_state, time, 8);
 AT(grpoalign_convention, name, 48);
 AT(grpoalign_convention, estimator, 80);
 AT(grpoalign_convention, clamp, 88);
+AT(grpoalign_inverse_options, progress, 32);
+AT(grpoalign_inverse_options, stability, 48);
+AT(grpoalign_fit_report, beta, 8);
+AT(grpoalign_fit_report, observations, 48);
