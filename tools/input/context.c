@@ -5,15 +5,17 @@
 
 void context_free(context *self)
 {
-    double *arrays[] = {self->reference,   self->reference_logprobs, self->margins,
-                        self->rewards,     self->reward_variances,   self->support,
-                        self->distribution};
+    double *arrays[] = {self->reference,        self->reference_logprobs,
+                        self->margins,          self->rewards,
+                        self->reward_variances, self->support,
+                        self->distribution,     self->observed};
     for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
         free(self->labels[o]);
     }
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) {
         free(arrays[k]);
     }
+    metrics_free(&self->metrics);
     free(self->labels);
     free(self->id);
     memset(self, 0, sizeof *self);

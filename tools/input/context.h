@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/deadline.h"
+#include "input/metrics.h"
 #include "input/settings.h"
 
 typedef struct context {
@@ -21,6 +22,8 @@ typedef struct context {
     double *rewards, *reward_variances; /* outcomes */
     double *support, *distribution;     /* levels; outcomes x levels */
     int64_t levels;
+    double *observed; /* outcomes: how often a trained policy gave each; or NULL */
+    metrics metrics;
 } context;
 
 void context_free(context *self);
