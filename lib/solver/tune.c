@@ -80,7 +80,7 @@ static double off_target(const tuning *self, const gra_sample *at, double *size)
     for (int64_t o = 0; o < at->solution->outcomes; o++) {
         double added = part(self, at->solution, o);
         gra_sum_add(&sum, added);
-        *size += fabs(added);
+        *size = fmin(DBL_MAX, *size + fabs(added));
     }
     double value = gra_sum_value(sum);
     return isfinite(value) ? value : DBL_MAX;
@@ -208,6 +208,25 @@ static grpoalign_status find_touch(tuning *self, const place *above, const place
     return GRPOALIGN_OK;
 }
 
+static int is_hit(const tuning *self, const gra_sample *at)
+{
+    double size, off = off_target(self, at, &size);
+    return at->there && fabs(off) <= ROUNDING * size;
+}
+
+/* The largest beta of those at which f is 0: `below` is one of them, `above` is not. */
+static grpoalign_status find_edge(tuning *self, const gra_sample *above, const gra_sample *below)
+{
+    double high = above->beta, low = below->beta, middle = sqrt(low) * sqrt(high);
+    while (middle > low && middle < high) {
+        GRA_TRY(gra_sampling_look(&self->sampling, middle, above, &self->here));
+        *(is_hit(self, &self->here) ? &low : &high) = middle;
+        middle = sqrt(low) * sqrt(high);
+    }
+    self->found = low;
+    return GRPOALIGN_OK;
+}
+
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 /* Whether f may do more in a stretch than its ends tell. */
@@ -220,10 +239,12 @@ static int is_bent(const tuning *self, const gra_sample *above, const gra_sample
 }
 
 /* A stretch that is not halved any more. */
-static grpoalign_status settle(tuning *self, const gra_sample *above, const place *from,
-                               const place *to)
+static grpoalign_status settle(tuning *self, const gra_sample *above, const gra_sample *below,
+                               const place *from, const place *to)
 {
-    if ((from->off > 0.0) != (to->off > 0.0)) {
+    if (is_hit(self, below)) {
+        GRA_TRY(find_edge(self, above, below));
+    } else if ((from->off > 0.0) != (to->off > 0.0)) {
         GRA_TRY(find_root(self, above, from, to));
     } else if (self->before.beta > 0.0 && may_touch(&self->before, from, to)) {
         GRA_TRY(find_touch(self, &self->before, to));
@@ -242,7 +263,7 @@ static grpoalign_status judge(void *client, const gra_sample *above, const gra_s
     note(self, above, from.off);
     note(self, below, to.off);
     *verdict = GRA_STOP;
-    if (above->there && fabs(from.off) <= ROUNDING * size && self->left) {
+    if (self->left && is_hit(self, above)) {
         self->found = above->beta;
         return GRPOALIGN_OK;
     }
@@ -257,7 +278,7 @@ static grpoalign_status judge(void *client, const gra_sample *above, const gra_s
         self->before.beta = 0.0;
         return GRPOALIGN_OK;
     }
-    GRA_TRY(settle(self, above, &from, &to));
+    GRA_TRY(settle(self, above, below, &from, &to));
     *verdict = self->found > 0.0 ? GRA_STOP : GRA_GO_ON;
     return GRPOALIGN_OK;
 }
@@ -332,7 +353,7 @@ static grpoalign_status tune(tuning *self, const gra_search_range *range)
     }
     double off = off_target(self, last, &size);
     note(self, last, off);
-    if (self->found == 0.0 && last->there && self->left && fabs(off) <= ROUNDING * size) {
+    if (self->found == 0.0 && self->left && is_hit(self, last)) {
         self->found = last->beta;
     }
     return GRPOALIGN_OK;

@@ -300,6 +300,21 @@ static void a_branch_that_jumps_or_ends_is_not_guessed_across(void **state)
     grpoalign_problem_free(problem);
 }
 
+/* Where a quantity stays at its target the upper end counts; one that grows beyond the doubles is met
+ * before. */
+static void a_target_that_lasts_is_met_at_its_upper_end(void **state)
+{
+    (void)state;
+    grpoalign_problem *problem = three(8, GRPOALIGN_PENALTY_CHI_SQUARED);
+    double value, beta = tuned(problem, 4, NULL, 1.0, &value);
+    assert_near(value, 1.0, 0.0);
+    assert_true(quantity_at(problem, beta * (1.0 + 1e-9), 4, NULL) < 1.0);
+    assert_true(quantity_at(problem, 0.5 * beta, 4, NULL) == 1.0);
+    assert_true(tuned(problem, 2, NULL, 3.0, &value) > beta);
+    assert_near(value, 3.0, 1e-9);
+    grpoalign_problem_free(problem);
+}
+
 static void the_range_bounds_the_search(void **state)
 {
     (void)state;
@@ -615,6 +630,7 @@ int main(void)
         cmocka_unit_test(metrics_agree_with_a_dense_scan),
         cmocka_unit_test(targets_beyond_the_branch_are_unreachable),
         cmocka_unit_test(a_branch_that_jumps_or_ends_is_not_guessed_across),
+        cmocka_unit_test(a_target_that_lasts_is_met_at_its_upper_end),
         cmocka_unit_test(the_range_bounds_the_search),
         cmocka_unit_test(observing_the_policy_itself_gives_its_beta),
         cmocka_unit_test(the_standard_error_is_that_of_the_information),
