@@ -462,6 +462,30 @@ static void a_likelihood_that_is_largest_at_an_end_says_so(void **state)
     grpoalign_problem_free(problem);
 }
 
+/* What lies between the two sides of a jump is explained by one of its edges, which has no
+ * curvature. */
+static void a_fit_across_a_jump_is_at_its_edge(void **state)
+{
+    (void)state;
+    const double rewards[2] = {0.0, 1.0}, logs[2] = {log(0.9), log(0.1)};
+    const plain_context group = {.n = 2, .rewards = rewards, .group_size = 32};
+    grpoalign_problem *problem = problem_of(&group, GRPOALIGN_PENALTY_DIRECT_KL, logs);
+    grpoalign_points *folds = NULL;
+    grpoalign_status status;
+    CHECK_OK(grpoalign_points_new_folds(problem, 0.3, 2.0, NULL, &folds, NULL));
+    double fold = report_of(grpoalign_points_solution(folds, 0)).beta;
+    grpoalign_points_free(folds);
+    double after = quantity_at(problem, fold * (1.0 - 1e-9), 4, NULL);
+    for (double p = 0.9; p < after; p += 0.02) {
+        const double observed[2] = {1000.0 * (1.0 - p), 1000.0 * p};
+        grpoalign_fit_report fit = fitted(problem, observed, &status);
+        assert_true(status >= 0 && status != GRPOALIGN_UNREACHABLE);
+        assert_near(fit.beta / fold, 1.0, 1e-6);
+        assert_true(isnan(fit.beta_se) && fit.log_likelihood < fit.log_likelihood_most);
+    }
+    grpoalign_problem_free(problem);
+}
+
 /* ---- what a policy implies ------------------------------------------------------------------- */
 
 static void a_stationary_policy_implies_its_advantages(void **state)
@@ -636,6 +660,7 @@ int main(void)
         cmocka_unit_test(the_standard_error_is_that_of_the_information),
         cmocka_unit_test(draws_scatter_as_the_standard_error_says),
         cmocka_unit_test(a_likelihood_that_is_largest_at_an_end_says_so),
+        cmocka_unit_test(a_fit_across_a_jump_is_at_its_edge),
         cmocka_unit_test(a_stationary_policy_implies_its_advantages),
         cmocka_unit_test(nothing_is_implied_where_there_is_nothing),
         cmocka_unit_test(faults_are_named),

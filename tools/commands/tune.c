@@ -106,6 +106,9 @@ static const char *lack(const tuning *self, const context *c)
 static double value_of(const tuning *self, const result *r, const double *metric, int64_t n)
 {
     double sum = 0.0;
+    for (int64_t o = 0; metric != NULL && o < n; o++) {
+        sum += r->policy[o] * metric[o];
+    }
     switch (self->target.quantity) {
     case GRPOALIGN_QUANTITY_KL_POLICY_REF:
         return r->report.kl_policy_ref;
@@ -116,9 +119,6 @@ static double value_of(const tuning *self, const result *r, const double *metric
     case GRPOALIGN_QUANTITY_EXPECTED_REWARD:
         return r->report.expected_reward;
     default:
-        for (int64_t o = 0; o < n; o++) {
-            sum += r->policy[o] * metric[o];
-        }
         return sum;
     }
 }
