@@ -13,8 +13,9 @@
  *   model.h      rewards or preferences          flow.h    the way of training to its end
  *   penalty.h    what holds the policy back      batch.h   contexts that share one std
  *   compose.h    sums of them, tokens, weights   preset.h  the conventions of trainers
- *   problem.h    the three together              status.h  codes and the error record
+ *   problem.h    the three together              inverse.h the beta that does what is wanted
  *   solve.h      its stationary policy           sensitivity.h  its derivatives
+ *   status.h     codes and the error record
  *
  * experimental.h is not stable, and not included here.
  *
@@ -36,6 +37,7 @@
 #include <grpoalign/compose.h>
 #include <grpoalign/export.h>
 #include <grpoalign/flow.h>
+#include <grpoalign/inverse.h>
 #include <grpoalign/model.h>
 #include <grpoalign/penalty.h>
 #include <grpoalign/points.h>

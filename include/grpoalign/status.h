@@ -35,6 +35,7 @@ typedef enum grpoalign_status_code {
      * what training circles around, a maximal lottery. With one that lets outcomes go, one that
      * was lost would come back to the policy given. */
     GRPOALIGN_UNSETTLED = 5,
+    GRPOALIGN_UNREACHABLE = 6, /* no beta does what was asked for; the policy given comes nearest */
 
     /* The caller's fault. */
     GRPOALIGN_ERR_ARGUMENT = -1, /* a NULL pointer, or a value outside its range */

@@ -23,6 +23,8 @@ SIZE(grpoalign_batch_options, 32);
 SIZE(grpoalign_completions, 56);
 SIZE(grpoalign_gradient, 48);
 SIZE(grpoalign_convention, 96);
+SIZE(grpoalign_inverse_options, 56);
+SIZE(grpoalign_fit_report, 56);
 
 AT(grpoalign_error, message, 16);
 AT(grpoalign_reward_options, epsilon, 16);
@@ -44,3 +46,7 @@ AT(grpoalign_gradient, rewards, 16);
 AT(grpoalign_convention, name, 48);
 AT(grpoalign_convention, estimator, 80);
 AT(grpoalign_convention, clamp, 88);
+AT(grpoalign_inverse_options, progress, 32);
+AT(grpoalign_inverse_options, stability, 48);
+AT(grpoalign_fit_report, beta, 8);
+AT(grpoalign_fit_report, observations, 48);

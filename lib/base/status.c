@@ -22,6 +22,8 @@ const char *grpoalign_status_name(grpoalign_status status)
         return "not_converged";
     case GRPOALIGN_UNSETTLED:
         return "unsettled";
+    case GRPOALIGN_UNREACHABLE:
+        return "unreachable";
     case GRPOALIGN_ERR_ARGUMENT:
         return "argument";
     case GRPOALIGN_ERR_HANDLE:

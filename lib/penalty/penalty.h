@@ -252,6 +252,13 @@ double gra_penalty_normaliser(const gra_penalty *self, const gra_class_reference
 double gra_penalty_residual(const gra_penalty *self, double reference, double policy,
                             double log_ratio, double advantage, double normaliser);
 
+/* Whether a policy tells the advantages; and those, less their mean, that n outcomes imply at a
+ * beta (implied.c). `log_reference` is -infinity where the reference has nothing; advantage may be
+ * the policy. */
+int gra_penalty_implies(const gra_penalty *self);
+void gra_penalty_implied(const gra_penalty *self, const double *log_reference, const double *policy,
+                         int64_t n, double beta, double *advantage);
+
 /* For a penalty that is its law and nothing else. */
 #define GRA_DERIVED                                                                                \
     .grown = gra_penalty_grown, .slack_at = gra_penalty_slack_at, .respond = gra_penalty_respond,  \

@@ -238,6 +238,7 @@ static void initialisers_agree(void **state)
     AGREE(solve_options, SOLVE_OPTIONS);
     AGREE(flow_options, FLOW_OPTIONS);
     AGREE(batch_options, BATCH_OPTIONS);
+    AGREE(inverse_options, INVERSE_OPTIONS);
     grpoalign_solve_options filled;
     grpoalign_solve_options_init(&filled, sizeof filled);
     assert_int_equal(filled.max_iterations, 2000);

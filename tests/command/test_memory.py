@@ -52,6 +52,8 @@ COMMANDS = [
     ["simulate", "--steps", "3", "--repetitions", "2", "good.jsonl"],
     ["sweep", "--beta", "0.1,0.5", "--penalty", "reverse-kl,direct-kl", "rewards.jsonl"],
     ["sweep", "--beta", "0.1,1", "--plot", "plot.svg", "--format", "csv", "rewards.jsonl"],
+    ["tune", "--target", "metric:true=0.3", "--penalty", "reverse-kl", "inverse.jsonl"],
+    ["fit", "--penalty", "direct-kl", "inverse.jsonl"],
     ["presets"],
     ["--help"],
     ["sweep", "--help"],
@@ -65,6 +67,11 @@ def write_inputs():
         file.writelines(line + "\n" for line in BAD)
     with open("rewards.jsonl", "w") as file:
         file.write('{"id": "r", "rewards": [0, 1], "model": "limit", "penalty": "reverse_kl"}\n')
+    with open("inverse.jsonl", "w") as file:
+        file.write(
+            '{"rewards": [0, 0.5, 1], "model": "limit", "scale": "none", "observed": [1, 2, 3], '
+            '"reference": [0.8, 0.15, 0.05], "metrics": {"other": [3, 1, 2], "true": [0, 1, 0]}}\n'
+        )
     with open("rollouts.csv", "w") as file:
         file.write("prompt,reward,logprob\n")
         for i in range(24):

@@ -450,6 +450,44 @@ static void critical_beta(const scene *s, const opened *h, given *out)
     out->status = grpoalign_critical_beta(h->problem, &s->solve_options, out->numbers, &out->error);
 }
 
+/* The range of an inverse question: short, because each beta is a solve. */
+static grpoalign_inverse_options inverse_options(const scene *s)
+{
+    grpoalign_inverse_options options = GRPOALIGN_INVERSE_OPTIONS_INIT;
+    options.beta_low = 0.9 * s->betas[1];
+    options.beta_high = 1.2 * s->betas[1];
+    options.max_iterations = s->solve_options.max_iterations;
+    return options;
+}
+
+static void tune(const scene *s, const opened *h, given *out)
+{
+    grpoalign_solution *made = (grpoalign_solution *)(void *)&somewhere;
+    const grpoalign_inverse_options options = inverse_options(s);
+    out->status = grpoalign_tune(h->problem, GRPOALIGN_QUANTITY_METRIC, s->values, N, 0.0, &options,
+                                 &made, &out->error);
+    out->made = made;
+}
+
+static void fit(const scene *s, const opened *h, given *out)
+{
+    grpoalign_solution *made = (grpoalign_solution *)(void *)&somewhere;
+    grpoalign_fit_report found = GRPOALIGN_FIT_REPORT_INIT;
+    const grpoalign_inverse_options options = inverse_options(s);
+    out->status = grpoalign_fit(h->problem, s->policy, N, &options, &made, &found, &out->error);
+    out->made = made;
+    if (found.observations > 0.0) {
+        out->numbers[0] = found.beta;
+        out->numbers[1] = found.log_likelihood;
+    }
+}
+
+static void implied(const scene *s, const opened *h, given *out)
+{
+    out->status = grpoalign_penalty_implied(h->penalty, h->reference, s->policy, N, s->betas[1],
+                                            out->numbers, &out->error);
+}
+
 static void advantage(const scene *s, const opened *h, given *out)
 {
     out->status = grpoalign_model_advantage(h->model, s->policy, N, out->numbers, &out->error);
@@ -500,6 +538,9 @@ static const struct {
     {"batch", batch, read_points, 1},
     {"critical_beta", critical_beta, NULL, 1},
     {"sensitivity", sensitivity, NULL, 1},
+    {"tune", tune, read_solution, 1},
+    {"fit", fit, read_solution, 1},
+    {"implied", implied, NULL, 0},
 };
 enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
 

@@ -5,10 +5,12 @@
 
 int command_solve(int argc, char **argv);
 int command_explain(int argc, char **argv);
+int command_fit(int argc, char **argv);
 int command_flow(int argc, char **argv);
 int command_points(int argc, char **argv);
 int command_presets(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_sweep(int argc, char **argv);
+int command_tune(int argc, char **argv);
 
 #endif

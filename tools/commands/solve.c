@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "commands/commands.h"
+#include "commands/inverse.h"
 #include "commands/run.h"
 #include "output/table.h"
 
@@ -100,7 +101,7 @@ static void write_outcomes(const context *c, const result *r, const int64_t *ord
     text_string(out, "\n");
 }
 
-static void write_table(const context *c, const result *r, text *out)
+void solution_table(const context *c, const result *r, text *out)
 {
     const grpoalign_report *report = &r->report;
     int64_t *order = rank(r, c->outcomes);
@@ -132,7 +133,7 @@ static void write_table(const context *c, const result *r, text *out)
 
 static void answer(const context *c, const result *r, const reply *to)
 {
-    (to->how->format == FORMAT_TABLE ? write_table : write_json)(c, r, to->out);
+    (to->how->format == FORMAT_TABLE ? solution_table : write_json)(c, r, to->out);
 }
 
 typedef struct solving {

@@ -10,7 +10,7 @@ void context_free(context *self)
                         self->reward_variances, self->support,
                         self->distribution,     self->reward_lists,
                         self->reward_weights,   self->weights,
-                        self->lengths};
+                        self->lengths,          self->observed};
     for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
         free(self->labels[o]);
     }
@@ -19,6 +19,7 @@ void context_free(context *self)
     }
     free(self->token_offsets);
     free(self->tokens);
+    metrics_free(&self->metrics);
     free(self->labels);
     free(self->id);
     memset(self, 0, sizeof *self);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/deadline.h"
+#include "input/metrics.h"
 #include "input/settings.h"
 
 typedef struct context {
@@ -27,6 +28,8 @@ typedef struct context {
     double *weights, *lengths;       /* of completions in the loss; outcomes */
     int weighs_by_length;            /* weights are 1/length */
     int64_t *token_offsets, *tokens; /* completions as sequences, as the library takes them */
+    double *observed;                /* outcomes: how often a trained policy gave each; or NULL */
+    metrics metrics;
 } context;
 
 void context_free(context *self);

@@ -30,6 +30,14 @@ grpoalign_flow_options problem_flow_options(problem *self)
     return options;
 }
 
+grpoalign_inverse_options problem_inverse_options(problem *self)
+{
+    grpoalign_inverse_options options = GRPOALIGN_INVERSE_OPTIONS_INIT;
+    options.progress = is_over;
+    options.user = &self->until;
+    return options;
+}
+
 static grpoalign_status open_preferences(const context *c, deadline *until, grpoalign_model **model,
                                          grpoalign_error *error)
 {

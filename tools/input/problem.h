@@ -21,6 +21,7 @@ void problem_close(problem *self);
 /* Options that have the library stop when the context's time is over. */
 grpoalign_solve_options problem_solve_options(problem *self);
 grpoalign_flow_options problem_flow_options(problem *self);
+grpoalign_inverse_options problem_inverse_options(problem *self);
 
 /* The progress function of these; `user` is the deadline. */
 int32_t is_over(void *user, const grpoalign_progress *progress);

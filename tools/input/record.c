@@ -382,7 +382,8 @@ static const struct {
             {"weights", OUTCOMES_LONG, offsetof(context, weights)},
             {"lengths", OUTCOMES_LONG, offsetof(context, lengths)},
             {"reference", OUTCOMES_LONG, offsetof(context, reference)},
-            {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)}};
+            {"reference_logprobs", OUTCOMES_LONG, offsetof(context, reference_logprobs)},
+            {"observed", OUTCOMES_LONG, offsetof(context, observed)}};
 enum {
     MARGINS,
     WINS,
@@ -457,12 +458,23 @@ static int check_shapes(reader *r, const datum *data)
     return 1;
 }
 
+/* Metrics say nothing of how many outcomes there are. */
+static int check_metrics(reader *r)
+{
+    const context *c = r->context;
+    return c->metrics.count == 0 || c->metrics.outcomes == c->outcomes ||
+           FAIL(r, "shape",
+                "metrics have %lld numbers each: expected %lld, as many as there are "
+                "outcomes",
+                (long long)c->metrics.outcomes, (long long)c->outcomes);
+}
+
 /* Checks the data and hands them to the context. */
 static int take_data(reader *r, datum *data)
 {
     context *c = r->context;
     double *margins = data[MARGINS].numbers, *wins = data[WINS].numbers, *ties = data[TIES].numbers;
-    if (!check_shapes(r, data) ||
+    if (!check_shapes(r, data) || !check_metrics(r) ||
         (margins != NULL &&
          !check_diagonal(r, "antisymmetry", "margins", margins, c->outcomes, SAME_MARGIN)) ||
         (wins != NULL && !check_counts(r, "wins", wins, c->outcomes)) ||
@@ -515,6 +527,9 @@ static int read_key(reader *r, const char *key, const json_t *value, datum *data
     }
     if (strcmp(key, "penalty") == 0 && json_is_object(value)) {
         return read_mixture(r, (json_t *)(uintptr_t)value);
+    }
+    if (strcmp(key, "metrics") == 0) {
+        return metrics_read(&r->context->metrics, value, r->status, r->message);
     }
     setting_id id = strchr(key, '-') == NULL ? setting_find(key) : SETTINGS;
     return id < SETTINGS ? read_setting(r, id, key, value)

@@ -54,7 +54,7 @@ typedef struct settings {
     int32_t model, scale, baseline, epsilon_place, zero_variance, penalty, aggregation;
     int64_t group_size, ddof;
     double epsilon, alpha, beta, decisions;
-    mixture parts; /* of the penalty SUM */
+    mixture parts;   /* of the penalty SUM */
     int derivatives; /* they are asked for, by an option of the command */
     grpoalign_convention preset;
 } settings;
