@@ -8,7 +8,9 @@
 void inverse_prepare(void *user, settings *self)
 {
     (void)user;
-    setting_give(self, SETTING_BETA, is_given(self, SETTING_BETA) ? NAN : 1.0);
+    if (self->penalty != GRPOALIGN_PENALTY_SUM) { /* whose coefficients keep their ratio */
+        setting_give(self, SETTING_BETA, is_given(self, SETTING_BETA) ? NAN : 1.0);
+    }
 }
 
 int inverse_refuses(const context *c, const char *command, const reply *to)
