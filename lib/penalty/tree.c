@@ -200,7 +200,9 @@ static double answer(const gra_tree_response *self, int64_t edge, double wanted)
 {
     double weight = self->beta * self->weight[edge], alpha = alpha_of(self);
     if (alpha == 0.0) {
-        return self->law->log_ratio(self->law, origin_of(self->law) - wanted / weight);
+        double slack = origin_of(self->law) - wanted / weight;
+        int beyond = gra_penalty_has_pole(self->law) && !(slack > 0.0);
+        return beyond ? FARTHEST : self->law->log_ratio(self->law, slack);
     }
     if (weight == 0.0) {
         return wanted / alpha - self->tree->edge[edge].log_mass;

@@ -330,7 +330,17 @@ static void fill(fixed_point *self, double change)
 {
     const gra_penalty *law = self->problem->penalty;
     gra_answer *answer = self->answer;
-    double top = 0.0;
+    double top = 0.0, sum = 0.0;
+    for (int64_t i = 0; i < self->n; i++) {
+        sum += exp(self->response.log_policy[i]);
+    }
+    if (!(fabs(sum - 1.0) < 1e-9)) { /* Newton has left the numbers */
+        gra_answer_reference(self->problem, answer);
+        answer->status = GRPOALIGN_NOT_CONVERGED;
+        answer->unique = answer->stable = -1;
+        answer->policy_error = 1.0;
+        return;
+    }
     for (int64_t i = 0; i < self->n; i++) {
         int64_t c = self->tree->leaf[i];
         double log_policy = self->response.log_policy[i],
