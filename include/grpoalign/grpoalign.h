@@ -15,7 +15,7 @@
  *   compose.h    sums of them, tokens, weights   preset.h  the conventions of trainers
  *   problem.h    the three together              inverse.h the beta that does what is wanted
  *   solve.h      its stationary policy           sensitivity.h  its derivatives
- *   status.h     codes and the error record
+ *   bulk.h       many contexts in one call       status.h  codes and the error record
  *
  * experimental.h is not stable, and not included here.
  *
@@ -27,13 +27,14 @@
  *   - `error` is last and may be NULL.
  *   - A handle is immutable once created and may be shared by any number of threads.
  *   - Options structs start from their *_INIT macro (or *_init function); NULL means defaults.
- *   - The library never prints, exits, aborts or starts a thread, and keeps no mutable global
- *     state.
+ *   - The library never prints, exits or aborts, starts no thread but those that
+ *     grpoalign_bulk_options asks for, and keeps no mutable global state.
  */
 #ifndef GRPOALIGN_GRPOALIGN_H
 #define GRPOALIGN_GRPOALIGN_H
 
 #include <grpoalign/batch.h>
+#include <grpoalign/bulk.h>
 #include <grpoalign/compose.h>
 #include <grpoalign/export.h>
 #include <grpoalign/flow.h>

@@ -193,7 +193,7 @@ static double excess(void *context, double ratio)
 }
 
 /* A log ratio that no double goes beyond. */
-static const double FARTHEST = 1e4;
+static const double FARTHEST = 1e9;
 
 /* The log ratio of an edge at c. */
 static double answer(const gra_tree_response *self, int64_t edge, double wanted)

@@ -178,6 +178,24 @@ static void find_step(fixed_point *self)
 static const double NEARLY_STILL = 1e-9;
 
 /*
+ * Whether the policy answers to its own advantages. Where a response is saturated a correction of
+ * the advantages moves no probability, however large it is.
+ */
+static int answers_itself(fixed_point *self, double enough)
+{
+    double worst = 0.0;
+    for (int64_t i = 0; i < self->n; i++) {
+        self->trial[i] = exp(self->response.log_policy[i]);
+        self->step[i] = self->u[i] - self->off[i];
+    }
+    gra_tree_respond(&self->response, self->step);
+    for (int64_t i = 0; i < self->n; i++) {
+        worst = fmax(worst, fabs(exp(self->response.log_policy[i]) - self->trial[i]));
+    }
+    return worst <= 100.0 * enough;
+}
+
+/*
  * Newton at the response's beta from the current advantages. *change is the last correction of a
  * probability, INFINITY where Newton failed, or where it came to a point that training does not come
  * to: along the branch of pi_ref the determinant is positive.
@@ -200,8 +218,9 @@ static grpoalign_status run(fixed_point *self, double enough, double *change)
         GRA_TRY(go(self, &taken));
         if (correction <= enough || !taken) {
             int found = sign > 0 && correction <= fmax(enough, NEARLY_STILL);
+            found = found && answers_itself(self, fmax(enough, NEARLY_STILL));
             *change = found ? correction : INFINITY;
-            return GRPOALIGN_OK;
+            return found ? GRPOALIGN_OK : evaluate(self, self->u);
         }
     }
     return GRPOALIGN_OK;

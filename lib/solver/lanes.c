@@ -1,0 +1,137 @@
+/*
+ * Large groups and unscaled rewards under the reverse KL, in lanes.
+ *
+ * With gaps g_o from the best reward and one unknown e > 0 the policy is pi_o = R rho_o/(g_o + e),
+ * R = 1/sum rho/(g + e), rho being the reference. With m the mean gap of the reference,
+ *
+ *     V = (1/(m + e)) sum rho (m - g)^2/(g + e) = sigma^2 of the policy / R^2,
+ *
+ * a sum of positive terms, the policy is stationary when V = (1/beta - epsilon/R)^2 over the std,
+ * and when R = beta/factor without one. R (right side - left side) is an increasing, concave
+ * function of e but for epsilon: Newton's method from below never passes the root.
+ *
+ * Lanes do not see each other: an answer is the same bit for bit whatever stands beside it, and
+ * whatever instructions the machine has, because nothing but sums, products and quotients is asked
+ * for, and none of them is contracted.
+ */
+#include "solver/lanes.h"
+
+#include <float.h>
+#include <math.h>
+
+typedef double vector __attribute__((vector_size(8 * GRA_LANES), may_alias));
+/* In a struct that is aligned to doubles. */
+typedef double unaligned __attribute__((vector_size(8 * GRA_LANES), aligned(8), may_alias));
+typedef int64_t mask __attribute__((vector_size(8 * GRA_LANES)));
+
+#define CHOOSE(condition, yes, no)                                                                 \
+    ((vector)(((condition) & (mask)(yes)) | (~(condition) & (mask)(no))))
+#define LARGER(a, b) CHOOSE((a) > (b), a, b)
+
+/* One function for each set of instructions; the loader takes the best that the machine has. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&   \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define FOR_EVERY_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_EVERY_MACHINE
+#endif
+
+/* Newton takes 3 to 6 steps; a lane that has not come to rest has a reference too skewed. */
+enum { MOST_STEPS = 40 };
+
+static const double AT_REST = 4.0 * DBL_EPSILON;
+
+#define ALL(value) ((vector){value, value, value, value, value, value, value, value})
+
+FOR_EVERY_MACHINE
+void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
+{
+    int64_t n = block->outcomes;
+    const vector *reward = (const vector *)block->reward;
+    vector *rho = (vector *)block->mass, *gap = (vector *)block->gap,
+           *deviation = (vector *)block->deviation, *policy = (vector *)block->policy,
+           *advantage = (vector *)block->advantage;
+    const vector zero = ALL(0.0), one = ALL(1.0), epsilon = ALL(rule->epsilon),
+                 factor = ALL(rule->factor), lowest = ALL(-DBL_MAX);
+    vector beta = *(const unaligned *)block->beta, inverse_beta = one / beta;
+    vector best = lowest, total = zero, mean = zero, top = zero;
+    for (int64_t o = 0; o < n; o++) {
+        best = LARGER(best, CHOOSE(rho[o] > zero, reward[o], lowest));
+        total += rho[o];
+    }
+    for (int64_t o = 0; o < n; o++) {
+        rho[o] /= total;
+        vector g = best - reward[o];
+        gap[o] = LARGER(g, zero); /* what has no probability may be better */
+        mean += rho[o] * gap[o];
+        top += CHOOSE(gap[o] == zero, rho[o], zero);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        deviation[o] = mean - gap[o];
+    }
+    /* From below the root: by the slope at e = 0; R lies between e and e/top, and below m + e. */
+    vector wanted = beta / factor,
+           from_std = mean / ((one + inverse_beta * inverse_beta) / top - one);
+    vector e =
+        rule->over_std ? LARGER(from_std, epsilon * beta) : LARGER(wanted - mean, top * wanted);
+    mask flat = mean == zero, done = flat;
+    e = CHOOSE(flat, one, e);
+    vector r = one, v = zero, slope = one, steps = zero;
+    for (int step = 0; step < MOST_STEPS; step++) {
+        vector sum = zero, square = zero, spread = zero;
+        for (int64_t o = 0; o < n; o++) {
+            vector inverse = one / (gap[o] + e), part = rho[o] * inverse;
+            sum += part;
+            square += part * inverse;
+            spread += part * deviation[o] * deviation[o];
+        }
+        r = one / sum;
+        v = spread / (mean + e);
+        vector by_e = square * r * r, value;
+        if (rule->over_std) {
+            vector left = inverse_beta - epsilon * sum;
+            value = r * (left * left - v);
+            slope =
+                (one + inverse_beta * inverse_beta - epsilon * epsilon * sum * sum) * by_e - one;
+            value = CHOOSE(left < zero, zero - r, value); /* below where the std can be */
+            slope = CHOOSE(left < zero, r / e, slope);
+        } else {
+            value = r - wanted;
+            slope = by_e;
+        }
+        vector next = e - value / slope;
+        next = CHOOSE(next > zero, next, ALL(0.25) * e);
+        vector moved = next - e;
+        moved = LARGER(moved, zero - moved);
+        mask rests = moved <= ALL(AT_REST) * e;
+        steps += CHOOSE(done, zero, one);
+        e = CHOOSE(done | rests, e, next);
+        done |= rests;
+        int all = 1;
+        for (int k = 0; k < GRA_LANES; k++) {
+            all &= done[k] != 0;
+        }
+        if (all) {
+            break;
+        }
+    }
+    vector scale = factor;
+    if (rule->over_std) { /* where all is flat nothing spreads but what has no probability */
+        scale = CHOOSE(flat, one / epsilon, beta / r);
+    }
+    for (int64_t o = 0; o < n; o++) {
+        policy[o] = CHOOSE(flat, rho[o], rho[o] * r / (gap[o] + e));
+        /* mean - g of the policy: that of the reference less what the spread adds */
+        vector above = (mean - (best - reward[o])) - CHOOSE(flat, zero, r * v);
+        advantage[o] = CHOOSE(above == zero, zero, scale * above);
+    }
+    vector rounding = r;
+    if (rule->over_std) {
+        rounding *= inverse_beta * inverse_beta;
+    }
+    vector error = ALL(4.0 * DBL_EPSILON) * (one + rounding / (slope * e));
+    *(unaligned *)block->error = CHOOSE(flat, ALL(DBL_EPSILON), error);
+    *(unaligned *)block->iterations = steps;
+    *(unaligned *)block->solved =
+        CHOOSE(done & (e > zero) & (error > zero) & (error < one), one, zero);
+}
