@@ -227,28 +227,39 @@ static grpoalign_status solve_one(job *j, int64_t k)
 static const double LEAST_RANGE = 1e-100, LARGEST_REWARD = 1e100, LEAST_BETA = 1e-4,
                     LARGEST_BETA = 1e6, LEAST_MASS = 1e-100;
 
-/* Loads a context into a lane; 0 where it is none for lanes, or not what it should be. */
+/* Loads a context into a lane; 0 where it is none for lanes, or not what it should be. Extremes are
+ * found without a branch: a NaN fails the comparisons at the end. */
 static int load_lane(const job *j, int64_t k, gra_lane_block *block, int lane)
 {
     int64_t n = size_of(j, k), first = first_of(j, k);
     const double *rewards = j->bulk.rewards + first,
                  *values = j->bulk.reference != NULL ? j->bulk.reference + first : NULL;
-    double sum = 0.0, top = -INFINITY, low = INFINITY, beta = beta_of(j, k);
-    int good = beta >= LEAST_BETA && beta <= LARGEST_BETA;
+    double sum = 0.0, top = rewards[0], low = rewards[0], beta = beta_of(j, k), least = 1.0;
+    double any = 0.0; /* NaN once a reward is none or infinite */
     for (int64_t o = 0; o < n; o++) {
-        double mass = values != NULL ? values[o] : 1.0, reward = rewards[o];
+        double reward = rewards[o];
         block->reward[o * GRA_LANES + lane] = reward;
-        block->mass[o * GRA_LANES + lane] = mass;
-        sum += mass;
         top = reward > top ? reward : top;
         low = reward < low ? reward : low;
-        good &= (mass == 0.0 || mass > LEAST_MASS) & (fabs(reward) < LARGEST_REWARD);
+        any += 0.0 * reward;
+    }
+    for (int64_t o = 0; values != NULL && o < n; o++) {
+        double mass = values[o], counted = mass == 0.0 ? 1.0 : mass;
+        block->mass[o * GRA_LANES + lane] = mass;
+        sum += mass;
+        least = counted < least ? counted : least;
+    }
+    for (int64_t o = 0; values == NULL && o < n; o++) {
+        block->mass[o * GRA_LANES + lane] = 1.0;
     }
     block->beta[lane] = beta;
-    int sums = values == NULL || j->bulk.reference_kind == GRPOALIGN_BULK_COUNTS
+    int sums = values == NULL ? 1
+               : j->bulk.reference_kind == GRPOALIGN_BULK_COUNTS
                    ? sum > 0.0 && sum < 1e200
                    : fabs(sum - 1.0) <= 0.5 * GRA_SUM_TOLERANCE;
-    return good && sums && (top == low || top - low > LEAST_RANGE);
+    int tame = any == 0.0 && least > LEAST_MASS && top < LARGEST_REWARD && low > -LARGEST_REWARD &&
+               beta >= LEAST_BETA && beta <= LARGEST_BETA;
+    return tame && sums && (top == low || top - low > LEAST_RANGE);
 }
 
 /* Empty lanes repeat the first. */

@@ -31,7 +31,7 @@ typedef int64_t mask __attribute__((vector_size(8 * GRA_LANES)));
 /* One function for each set of instructions; the loader takes the best that the machine has. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&   \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define FOR_EVERY_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
+#define FOR_EVERY_MACHINE __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EVERY_MACHINE
 #endif
@@ -41,7 +41,7 @@ enum { MOST_STEPS = 40 };
 
 static const double AT_REST = 4.0 * DBL_EPSILON;
 
-#define ALL(value) ((vector){value, value, value, value, value, value, value, value})
+#define ALL(value) ((vector){value, value, value, value})
 
 FOR_EVERY_MACHINE
 void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { GRA_LANES = 8 };
+enum { GRA_LANES = 4 };
 
 /* u = (r - mean)/(sigma + epsilon) in large groups, or factor (r - mean); under the reverse KL. */
 typedef struct gra_lane_rule {
