@@ -47,6 +47,116 @@ grpoalign_status grpoalign_model_new_sum(const grpoalign_model *const *models,
     return gra_sum_new(models, weights, count, out, error);
 }
 
+/* ---- rules ---------------------------------------------------------------------------------- */
+
+/* A group has no more members than this. */
+static const int64_t LARGEST_GROUP = INT64_C(1) << 20;
+
+static grpoalign_status check_group(int64_t group_size, int64_t least, int32_t position,
+                                    grpoalign_error *error)
+{
+    return group_size >= least && group_size <= LARGEST_GROUP
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                          "group_size must lie in [%lld, %lld] (got %lld)", (long long)least,
+                          (long long)LARGEST_GROUP, (long long)group_size);
+}
+
+static grpoalign_status check_n(int64_t n, int32_t position, grpoalign_error *error)
+{
+    return n >= 1 ? GRPOALIGN_OK
+                  : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                             "n must be >= 1 (got %lld)", (long long)n);
+}
+
+grpoalign_status grpoalign_model_new_rule_table(const double *rewards, int64_t n,
+                                                const double *success, const double *failure,
+                                                int64_t group_size, grpoalign_model **out,
+                                                grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 6, error));
+    *out = NULL;
+    GRA_TRY(gra_check_pointer(rewards, "rewards", 1, error));
+    GRA_TRY(check_n(n, 2, error));
+    GRA_TRY(gra_check_pointer(success, "success", 3, error));
+    GRA_TRY(gra_check_pointer(failure, "failure", 4, error));
+    GRA_TRY(check_group(group_size, 1, 5, error));
+    GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
+    for (int64_t o = 0; o < n; o++) {
+        if (rewards[o] != 0.0 && rewards[o] != 1.0) {
+            return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, o,
+                            "rewards[%lld] must be 0 or 1 for a table of success and failure (got "
+                            "%g)",
+                            (long long)o, rewards[o]);
+        }
+    }
+    GRA_TRY(gra_check_finite(success, group_size, "success", 3, error));
+    GRA_TRY(gra_check_finite(failure, group_size, "failure", 4, error));
+    return gra_rule_table_new(rewards, n, success, failure, group_size, out, error);
+}
+
+/* C(a, k)/C(b, k) for a <= b, 0 for a < k: a product of numbers below 1. */
+static double choose_ratio(int64_t a, int64_t b, int64_t k)
+{
+    double ratio = a >= k ? 1.0 : 0.0;
+    for (int64_t i = 0; i < k && ratio > 0.0; i++) {
+        ratio *= (double)(a - i) / (double)(b - i);
+    }
+    return ratio;
+}
+
+grpoalign_status grpoalign_rule_pass_at_k(int64_t group_size, int64_t k, double *success,
+                                          double *failure, grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(check_group(group_size, 1, 1, error));
+    if (k < 1 || k > group_size) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1,
+                        "k must lie in [1, group_size] (got %lld)", (long long)k);
+    }
+    GRA_TRY(gra_check_pointer(success, "success", 3, error));
+    GRA_TRY(gra_check_pointer(failure, "failure", 4, error));
+    for (int64_t c = 0; c <= group_size; c++) {
+        double missed = choose_ratio(group_size - c, group_size, k),
+               s = sqrt((1.0 - missed) * missed);
+        if (c > 0) {
+            success[c - 1] = s > 0.0 ? missed / s : 0.0;
+        }
+        if (c < group_size) {
+            double own = choose_ratio(group_size - 1 - c, group_size - 1, k - 1);
+            failure[c] = s > 0.0 ? (missed - own) / s : 0.0;
+        }
+    }
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status grpoalign_model_new_rule(const int64_t *class_of, int64_t n, int64_t classes,
+                                          int64_t group_size, grpoalign_rule_fn rule, void *user,
+                                          grpoalign_model **out, grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", 7, error));
+    *out = NULL;
+    GRA_TRY(gra_check_pointer(class_of, "class_of", 1, error));
+    GRA_TRY(check_n(n, 2, error));
+    GRA_TRY(check_n(classes, 3, error));
+    GRA_TRY(check_group(group_size, 2, 4, error));
+    if (rule == NULL) {
+        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 5, -1, "rule must not be NULL");
+    }
+    for (int64_t o = 0; o < n; o++) {
+        if (class_of[o] < 0 || class_of[o] >= classes) {
+            return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 1, o,
+                            "class_of[%lld] must be from 0 to classes - 1 = %lld (got %lld)",
+                            (long long)o, (long long)(classes - 1), (long long)class_of[o]);
+        }
+    }
+    return gra_rule_new(class_of, n, classes, group_size, rule, user, out, error);
+}
+
+/* ---- sums of penalties ---------------------------------------------------------------------- */
+
 /* A law that holds every outcome, and has no tree of its own. */
 static grpoalign_status check_law(const gra_penalty *law, const char *what, int32_t position,
                                   int64_t index, grpoalign_error *error)

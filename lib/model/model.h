@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include <grpoalign/compose.h>
 #include <grpoalign/experimental.h>
 #include <grpoalign/model.h>
 
@@ -40,7 +41,11 @@ struct gra_game {
     double error;           /* of an advantage, absolute: a bound derived from the method */
     double contraction;     /* max |du| <= contraction * sum |dw|: above it direct KL has one
                               solution */
-    int unheld;             /* nothing acts on a class that holds all: its groups are dropped */
+    /* Two classes: u of the second less u of the first as a polynomial of the probability of the
+     * second, by its Bernstein coefficients, degree + 1 of them; or NULL. */
+    const double *bernstein;
+    int64_t degree;
+    int unheld; /* nothing acts on a class that holds all: its groups are dropped */
     void *data;
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };
@@ -82,8 +87,8 @@ typedef struct gra_model_ops {
                                  grpoalign_error *error);
     /* d u_o / d r_j, outcomes x outcomes; a column of NaN where it does not exist, because the reward
      * ties with another. NULL: the model has no rewards of its own to change. */
-    grpoalign_status (*by_rewards)(const grpoalign_model *self, const double *policy, double *slopes,
-                                   gra_arena *arena, grpoalign_error *error);
+    grpoalign_status (*by_rewards)(const grpoalign_model *self, const double *policy,
+                                   double *slopes, gra_arena *arena, grpoalign_error *error);
     /* The structure on the outcomes with supported[o] != 0 (at least one). Arrays come from the
      * arena; call gra_structure_release afterwards, also on failure. */
     grpoalign_status (*structure)(const grpoalign_model *self, const unsigned char *supported,
@@ -206,6 +211,17 @@ grpoalign_status gra_affine_model_new(const gra_affine_rewards *rewards, double 
 grpoalign_status gra_limit_new(const double *rewards, const double *variances, int64_t n,
                                const gra_convention *convention, grpoalign_model **out,
                                grpoalign_error *error);
+
+/* The polynomial with these coefficients at p = 1 - q, and its derivative by p. */
+double gra_bernstein(const double *coefficients, int64_t degree, double p, double q, double *slope);
+
+/* Rewards 0 and 1, by the tables of compose.h; and any classes, by a rule. */
+grpoalign_status gra_rule_table_new(const double *rewards, int64_t n, const double *success,
+                                    const double *failure, int64_t group_size,
+                                    grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_rule_new(const int64_t *class_of, int64_t n, int64_t classes,
+                              int64_t group_size, grpoalign_rule_fn rule, void *user,
+                              grpoalign_model **out, grpoalign_error *error);
 
 /* u = sum weights[k] u^(k), over models of the same outcomes; it takes a share of each. */
 grpoalign_status gra_sum_new(const grpoalign_model *const *models, const double *weights,

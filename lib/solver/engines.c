@@ -66,6 +66,13 @@ static int is_affine(const gra_problem *problem)
     return problem->structure->kind == GRA_AFFINE;
 }
 
+/* Where slacks end a corner may be stationary, too: that is for the general method. */
+static int has_two_classes(const gra_problem *problem)
+{
+    return problem->structure->kind == GRA_GAME && problem->structure->game.bernstein != NULL &&
+           gra_penalty_holds(problem->penalty) && isinf(problem->penalty->slack_most);
+}
+
 static int has_margins(const gra_problem *problem)
 {
     return problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL;
@@ -98,6 +105,8 @@ static const engine ENGINES[] = {
         NULL, NULL, NULL, NULL, NULL},
     {"scalar",          is_affine,        gra_solve_affine,          0,
         gra_points_affine, gra_folds_affine, gra_curve_affine, gra_critical_affine, NULL},
+    {"two classes",     has_two_classes,  gra_solve_two_classes,     0,
+        gra_points_two_classes, NULL, NULL, NULL, NULL},
     {"central path",    has_margins,      solve_margins,             1,
         NULL, NULL, NULL, NULL, NULL},
     /* The advantages of finite groups are continuous in the policy on the whole simplex: there is a

@@ -144,6 +144,9 @@ grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answe
 grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
 
+grpoalign_status gra_solve_two_classes(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_points_two_classes(const gra_problem *problem, gra_answers *out);
+
 grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,

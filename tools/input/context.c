@@ -10,6 +10,7 @@ void context_free(context *self)
                         self->reward_variances, self->support,
                         self->distribution,     self->reward_lists,
                         self->reward_weights,   self->weights,
+                        self->table_success,    self->table_failure,
                         self->lengths,          self->observed};
     for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
         free(self->labels[o]);
@@ -63,6 +64,22 @@ static const char *data_clash(const context *c)
     if (c->settings.aggregation == NORMALIZE_THEN_SUM && is_in_batch(&c->settings)) {
         return "aggregation normalize_then_sum normalises every reward by its group: expected "
                "scale std, std_of_others, mean or none";
+    }
+    if (c->table_success != NULL) {
+        const unsigned settings_of_std = 1U << SETTING_SCALE | 1U << SETTING_EPSILON |
+                                         1U << SETTING_DDOF | 1U << SETTING_BASELINE |
+                                         1U << SETTING_EPSILON_PLACE | 1U << SETTING_ZERO_VARIANCE;
+        if (model != MODEL_GROUP || c->support != NULL || c->reward_count > 1) {
+            return "group_table belongs to the group model with one reward, 0 or 1, per outcome";
+        }
+        if ((c->settings.given & settings_of_std) != 0 && !is_given(&c->settings, SETTING_PRESET)) {
+            return "group_table says what a group makes of its rewards: expected no scale, "
+                   "epsilon, "
+                   "ddof, baseline, epsilon_place or zero_variance beside it";
+        }
+        if (c->table_size != c->settings.group_size) {
+            return "group_table: success and failure must have group_size numbers each";
+        }
     }
     if (c->weighs_by_length && c->lengths == NULL) {
         return "weights per_sequence are 1/length: lengths are missing";

@@ -25,6 +25,8 @@ typedef struct context {
     /* Several rewards: reward_count lists of numbers; `rewards` is then their weighted sum. */
     double *reward_lists, *reward_weights;
     int64_t reward_count;
+    double *table_success, *table_failure; /* of a group's rule: group_size numbers each */
+    int64_t table_size;
     double *weights, *lengths;       /* of completions in the loss; outcomes */
     int weighs_by_length;            /* weights are 1/length */
     int64_t *token_offsets, *tokens; /* completions as sequences, as the library takes them */

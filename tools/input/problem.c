@@ -113,6 +113,10 @@ static grpoalign_status open_model(const context *c, deadline *until, grpoalign_
     if (s->model == MODEL_PAIRWISE) {
         return open_preferences(c, until, model, error);
     }
+    if (c->table_success != NULL) {
+        return grpoalign_model_new_rule_table(c->rewards, c->outcomes, c->table_success,
+                                              c->table_failure, c->table_size, model, error);
+    }
     return c->reward_lists != NULL && s->aggregation == NORMALIZE_THEN_SUM
                ? open_sum(c, until, model, error)
                : open_rewards(c, c->rewards, until, model, error);

@@ -358,6 +358,29 @@ static int read_tokens(reader *r, const json_t *value)
     return good;
 }
 
+/* {"success": [...], "failure": [...]} */
+static int read_table(reader *r, const json_t *value)
+{
+    context *c = r->context;
+    int64_t failures = 0;
+    if (!json_is_object(value) || json_object_size(value) != 2 ||
+        json_object_get(value, "success") == NULL || json_object_get(value, "failure") == NULL) {
+        return FAIL(r, "shape", "group_table is %s: expected an object with success and failure",
+                    kind_of(value));
+    }
+    if (!read_vector(r, "group_table.success", json_object_get(value, "success"), &c->table_success,
+                     &c->table_size) ||
+        !read_vector(r, "group_table.failure", json_object_get(value, "failure"), &c->table_failure,
+                     &failures)) {
+        return 0;
+    }
+    return c->table_size == failures
+               ? 1
+               : FAIL(r, "shape",
+                      "group_table.failure has %lld numbers: expected %lld, as many as success",
+                      (long long)failures, (long long)c->table_size);
+}
+
 static int is_list_of_lists(const json_t *value)
 {
     return json_is_array(value) && json_is_array(json_array_get(value, 0));
@@ -524,6 +547,9 @@ static int read_key(reader *r, const char *key, const json_t *value, datum *data
                        ? read_matrix(r, key, value, &d->numbers, &d->rows, &d->columns)
                        : read_vector(r, key, value, &d->numbers, &d->rows);
         }
+    }
+    if (strcmp(key, "group_table") == 0) {
+        return read_table(r, value);
     }
     if (strcmp(key, "penalty") == 0 && json_is_object(value)) {
         return read_mixture(r, (json_t *)(uintptr_t)value);
