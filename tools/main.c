@@ -32,6 +32,8 @@ static const struct {
     {"tune", "the largest beta that meets a target: a KL budget, an expected reward, a metric",
      command_tune},
     {"fit", "the beta that explains what a trained policy does", command_fit},
+    {"summary", "one object over all contexts: means before and after, how many failed, pass@k",
+     command_summary},
     {"simulate", "sampled GRPO on a tabular policy, as trainers run it, beside the prediction",
      command_simulate},
     {"explain", "which problem a record states, and the same answer in other conventions",

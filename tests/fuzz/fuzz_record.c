@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text_add(&line, (const char *)data, size);
     text_add(&line, "", 0);
     if (line.bytes != NULL) {
-        int good = record_parse(&line, &c, &status, &message);
+        int good = record_parse(&line, 0, &c, &status, &message);
         promise(good || (status != NULL && message.length > 0), "a refusal says why", "");
         if (good) {
             settings_fill_preset(&c.settings);

@@ -11,6 +11,7 @@ int command_points(int argc, char **argv);
 int command_presets(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_sweep(int argc, char **argv);
+int command_summary(int argc, char **argv);
 int command_tune(int argc, char **argv);
 
 #endif

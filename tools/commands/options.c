@@ -31,6 +31,7 @@ static const char SHARED_HELP[] =
     "  --timeout SECONDS                 for each context; one that takes longer is \"cancelled\", "
     "the others go on\n"
     "  --strict                          stop at the first record that is bad\n"
+    "  --ignore-unknown                  pass over keys of a record that nobody knows\n"
     "  --progress                        a bar on standard error, when that is a terminal\n"
     "\n"
     "Exit status: 0 all solved; 1 some record was bad (see its \"error\"); 2 wrong usage.\n";
@@ -85,6 +86,7 @@ static const parameter SHARED[] = {{"rollouts", SET_TEXTS, FIELD(rollouts)},
                                     .high = INFINITY, .expected = "a number of seconds > 0"},
                                    {"strict", SET_FLAG, FIELD(strict)},
                                    {"progress", SET_FLAG, FIELD(progress)},
+                                   {"ignore_unknown", SET_FLAG, FIELD(ignore_unknown)},
                                    {"help", SET_FLAG, .field = 0}};
 enum { SHARED_COUNT = sizeof SHARED / sizeof *SHARED };
 

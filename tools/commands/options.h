@@ -18,7 +18,7 @@ typedef struct run_options {
     format_choice format;
     int64_t threads;
     double timeout; /* 0: none */
-    int strict, progress;
+    int strict, progress, ignore_unknown;
 } run_options;
 
 /* Reads and checks the command line; optind is then at the first file. Returns 0, or the exit

@@ -152,7 +152,8 @@ static int write_answer(task *self, job *under_way)
     const double seconds = self->run->options.timeout;
     const deadline until = deadline_in(seconds);
     if (self->line.length > 0 && self->status == NULL &&
-        record_parse(&self->line, &self->context, &self->status, &self->error)) {
+        record_parse(&self->line, self->run->options.ignore_unknown, &self->context, &self->status,
+                     &self->error)) {
         settings_fill(&self->context.settings, &self->run->options.settings);
     }
     if (self->status != NULL) {
@@ -221,6 +222,8 @@ static int deliver(run *self, const text *output, int solved)
     if (output->failed) {
         fputs("grpoalign: out of memory for a result\n", stderr);
         solved = 0;
+    } else if (self->action->sums && output->length > 0) {
+        (void)fwrite(output->bytes, 1, output->length, stderr);
     } else if (!put(self, output)) {
         return 0;
     }

@@ -28,6 +28,8 @@ typedef struct action {
      * writes what is found. */
     int (*act)(void *user, const context *self, const reply *to);
     void (*answer)(const context *self, const result *found, const reply *to);
+    /* What goes out is one sum, which `finish` writes: errors go to standard error. */
+    int sums;
     /* Takes what `act` put aside, in the order of the contexts; may be NULL. */
     void (*collect)(void *user, const text *aside);
     /* After all contexts; may be NULL. `whole` is 0 when the results did not all go out: standard

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "commands/commands.h"
+#include "commands/extras.h"
 #include "commands/inverse.h"
 #include "commands/run.h"
 #include "output/table.h"
@@ -31,6 +32,7 @@ static void write_json(const context *c, const result *r, text *out)
     json_start(out, c->id, grpoalign_status_name(r->report.status));
     json_fields(out, CONTEXT_LABELS, c, c->outcomes);
     json_result(out, r, c->outcomes);
+    json_extras(out, c, r);
     json_derivatives(out, &r->derivatives);
     text_string(out, "}\n");
 }

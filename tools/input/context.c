@@ -5,13 +5,21 @@
 
 void context_free(context *self)
 {
-    double *arrays[] = {self->reference,        self->reference_logprobs,
-                        self->margins,          self->rewards,
-                        self->reward_variances, self->support,
-                        self->distribution,     self->reward_lists,
-                        self->reward_weights,   self->weights,
-                        self->table_success,    self->table_failure,
-                        self->lengths,          self->observed};
+    double *arrays[] = {self->reference,
+                        self->reference_logprobs,
+                        self->margins,
+                        self->rewards,
+                        self->reward_variances,
+                        self->support,
+                        self->distribution,
+                        self->reward_lists,
+                        self->reward_weights,
+                        self->weights,
+                        self->table_success,
+                        self->table_failure,
+                        self->group,
+                        self->lengths,
+                        self->observed};
     for (int64_t o = 0; self->labels != NULL && o < self->outcomes; o++) {
         free(self->labels[o]);
     }
@@ -79,6 +87,19 @@ static const char *data_clash(const context *c)
         }
         if (c->table_size != c->settings.group_size) {
             return "group_table: success and failure must have group_size numbers each";
+        }
+    }
+    if (c->group != NULL) {
+        if (model != MODEL_GROUP || is_in_batch(&c->settings) || c->reward_lists != NULL) {
+            return "group belongs to the group model with one reward, normalised by its own group";
+        }
+        if (c->group_count != c->settings.group_size) {
+            return "group must have group_size numbers, the rewards of its members";
+        }
+        for (int64_t i = 0; c->table_success != NULL && i < c->group_count; i++) {
+            if (c->group[i] != 0.0 && c->group[i] != 1.0) {
+                return "group must have rewards 0 and 1 beside group_table";
+            }
         }
     }
     if (c->weighs_by_length && c->lengths == NULL) {

@@ -27,6 +27,8 @@ typedef struct context {
     int64_t reward_count;
     double *table_success, *table_failure; /* of a group's rule: group_size numbers each */
     int64_t table_size;
+    double *group; /* the rewards of one group that was drawn */
+    int64_t group_count;
     double *weights, *lengths;       /* of completions in the loss; outcomes */
     int weighs_by_length;            /* weights are 1/length */
     int64_t *token_offsets, *tokens; /* completions as sequences, as the library takes them */

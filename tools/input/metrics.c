@@ -62,6 +62,27 @@ int metrics_read(metrics *self, const json_t *value, const char **status, text *
     return 1;
 }
 
+int metrics_add(metrics *self, const char *name, const double *values, int64_t n)
+{
+    size_t count = (size_t)self->count + 1;
+    char **names = memory_realloc(self->names, count * sizeof *names);
+    self->names = names != NULL ? names : self->names;
+    double **all = memory_realloc(self->values, count * sizeof *all);
+    self->values = all != NULL ? all : self->values;
+    if (names == NULL || all == NULL) {
+        return 0;
+    }
+    names[self->count] = memory_strdup(name);
+    all[self->count] = memory_malloc((size_t)(n > 0 ? n : 1) * sizeof **all);
+    int good = names[self->count] != NULL && all[self->count] != NULL;
+    if (good) {
+        memcpy(all[self->count], values, (size_t)n * sizeof *values);
+    }
+    self->count++;
+    self->outcomes = n;
+    return good;
+}
+
 const double *metrics_find(const metrics *self, const char *name)
 {
     for (int64_t k = 0; k < self->count; k++) {

@@ -20,6 +20,9 @@ typedef struct metrics {
  * name and the reason, when it cannot be; free it in either case. */
 int metrics_read(metrics *self, const json_t *value, const char **status, text *message);
 
+/* One more, copied. 0 when memory is short; free it all the same. */
+int metrics_add(metrics *self, const char *name, const double *values, int64_t n);
+
 /* The numbers of a name; NULL when there is none such. */
 const double *metrics_find(const metrics *self, const char *name);
 

@@ -13,6 +13,7 @@ typedef struct reader {
     context *context;
     const char **status;
     text *message;
+    int ignore_unknown; /* keys that nobody knows */
 } reader;
 
 /* Fails with a reason; returns 0. */
@@ -548,6 +549,9 @@ static int read_key(reader *r, const char *key, const json_t *value, datum *data
                        : read_vector(r, key, value, &d->numbers, &d->rows);
         }
     }
+    if (strcmp(key, "group") == 0) {
+        return read_vector(r, key, value, &r->context->group, &r->context->group_count);
+    }
     if (strcmp(key, "group_table") == 0) {
         return read_table(r, value);
     }
@@ -558,8 +562,9 @@ static int read_key(reader *r, const char *key, const json_t *value, datum *data
         return metrics_read(&r->context->metrics, value, r->status, r->message);
     }
     setting_id id = strchr(key, '-') == NULL ? setting_find(key) : SETTINGS;
-    return id < SETTINGS ? read_setting(r, id, key, value)
-                         : FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
+    return id < SETTINGS       ? read_setting(r, id, key, value)
+           : r->ignore_unknown ? 1
+                               : FAIL(r, "unknown_key", "unknown key \"%.60s\"", key);
 }
 
 /* Lengths are > 0, and weights per sequence are one over them. */
@@ -571,6 +576,10 @@ static int take_lengths(reader *r)
             return FAIL(r, "value", "lengths[%lld] is %g: expected a number > 0", (long long)o,
                         c->lengths[o]);
         }
+    }
+    if (c->lengths != NULL && metrics_find(&c->metrics, "lengths") == NULL &&
+        !metrics_add(&c->metrics, "lengths", c->lengths, c->outcomes)) {
+        return FAIL(r, "memory", "out of memory");
     }
     if (c->weighs_by_length && c->lengths != NULL) {
         c->weights = allocate((size_t)c->outcomes);
@@ -672,9 +681,10 @@ void record_prepare(void)
     json_set_alloc_funcs(memory_malloc, free);
 }
 
-int record_parse(const text *line, context *out, const char **status, text *message)
+int record_parse(const text *line, int ignore_unknown, context *out, const char **status,
+                 text *message)
 {
-    reader r = {out, status, message};
+    reader r = {out, status, message, ignore_unknown};
     json_error_t error;
     memset(out, 0, sizeof *out);
     if (!is_small_enough(&r, line)) {

@@ -18,6 +18,7 @@ void record_prepare(void);
  * Parses one line into a context. On failure returns 0, with the status name in *status, the reason
  * in `message`, and the id in context->id if it could be read. Free the context in either case.
  */
-int record_parse(const text *line, context *out, const char **status, text *message);
+int record_parse(const text *line, int ignore_unknown, context *out, const char **status,
+                 text *message);
 
 #endif
