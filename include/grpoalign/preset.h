@@ -39,8 +39,8 @@ typedef struct grpoalign_convention {
     double epsilon;
     int32_t penalty;      /* GRPOALIGN_PENALTY_*: what the trainer's KL term amounts to, on policy,
                              where it is on and with the scale and baseline above (a placement
-                             before normalisation is KL_IN_REWARD with any other); NONE where it has no
-                             effect whatever beta is */
+                             before normalisation is KL_IN_REWARD with any other); NONE where it has
+                             no effect whatever beta is */
     int32_t group_size;   /* the trainer's default, or its examples'; 0 where it must be given */
     double beta;          /* the trainer's default; 0 where the KL term is off unless asked for; NaN
                              where it must be given */
@@ -52,18 +52,23 @@ typedef struct grpoalign_convention {
     int32_t estimator;    /* GRPOALIGN_ESTIMATOR_*: the KL term itself, which `penalty` says the
                              effect of */
     int32_t placement;    /* GRPOALIGN_PLACEMENT_* */
-    double clamp;         /* the estimate is cut off here, without gradient; infinite for none.
-                             `penalty` is without it, because it acts on tokens, not on
-                             completions */
+    double clamp;         /* the estimate is cut off here, without gradient; infinite for none */
+    /* The versions of the trainer whose code was found to do so: the first and the last. NULL where
+     * it was read, not run. */
+    GRPOALIGN_POINTER(const char *, from);
+    GRPOALIGN_POINTER(const char *, to);
+    GRPOALIGN_POINTER(const char *, family); /* of presets that follow one another; NULL for none */
 } grpoalign_convention;
 
 #define GRPOALIGN_CONVENTION_INIT                                                                  \
     {(uint32_t)sizeof(grpoalign_convention), 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,  \
-     GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0, 0.0}
+     GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0, 0.0,                  \
+     GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
 
 /**
- * The preset of a name, e.g. "trl-1.10"; start from GRPOALIGN_CONVENTION_INIT. Errors: ARGUMENT,
- * STRUCT_SIZE.
+ * The preset of a name, e.g. "trl-1.10"; start from GRPOALIGN_CONVENTION_INIT. "trl-1.16" is the
+ * newest convention of TRL that is not above that version, "trl" the newest known; "nemo" likewise,
+ * by dates. Errors: ARGUMENT, STRUCT_SIZE.
  *
  * @code
  * #include <grpoalign/grpoalign.h>

@@ -25,7 +25,7 @@ SIZE(grpoalign_gradient, 48);
 SIZE(grpoalign_bulk, 104);
 SIZE(grpoalign_columns, 144);
 SIZE(grpoalign_bulk_options, 40);
-SIZE(grpoalign_convention, 96);
+SIZE(grpoalign_convention, 120);
 SIZE(grpoalign_inverse_options, 56);
 SIZE(grpoalign_fit_report, 56);
 

@@ -67,6 +67,7 @@ def numbers(checks):
         "reference": [0.5, 0.3, 0.15, 0.05],
         "beta": 0.5,
         "preset": "verl-kl-in-reward",
+        "group_size": 5,
     }
     _, (result,) = harness.solve([four])
     for a, b in zip(result["policy"], [0.1890, 0.2524, 0.4190, 0.1397]):
@@ -156,6 +157,11 @@ TRAINERS = {
     "unsloth": (z(1, 1e-4), k3_in_loss, False),
     "skyrl": (z(1, 1e-6), k3_in_loss, False),
     "tinker": (centred, k1_in_reward, False),
+    "openrlhf-reinforce-baseline": (centred, k1_in_reward, False),
+    "openrlhf-flash-reinforce": (leave_one_out, k1_in_reward, False),
+    "unsloth-2026.10": (z(1, 1e-4), k3_with_ratio, False),
+    # with a beta that epsilon_high has divided
+    "trl-cispo": (z(1, 1e-4), k3_with_ratio, False),
 }
 # KL terms without effect, or none at all: training is attracted by the best outcomes whatever beta
 # is.
@@ -234,6 +240,31 @@ def arithmetic(checks):
         # E[dk1/dlogits] = 0.
         push = gradient(WITHOUT_EFFECT[record["id"]], lambda l: 1.0, False, record, reference)
         checks.that(push[2] > 0.0 > push[0], "%s: pushed to %r" % (record["id"], push))
+
+
+# ---- versions -----------------------------------------------------------------------------------
+
+
+def versions(checks):
+    """The newest convention not above a version, and the newest of all."""
+    for asked, name in (
+        ("trl", "trl-1.10"),
+        ("trl-1.16", "trl-1.10"),
+        ("trl-1.16.0", "trl-1.10"),
+        ("trl-1.10.0", "trl-1.10"),
+        ("trl-1.9.2", "trl-1.9"),
+        ("trl-0.20", "trl-1.9"),
+        ("nemo", "nemo-2026-06"),
+        ("nemo-2026-06-23", "nemo-2026-05"),
+        ("nemo-2026-07-01", "nemo-2026-06"),
+    ):
+        status, out, err = harness.run(["presets", "--format", "jsonl", asked])
+        told = json.loads(out) if status == 0 else {"name": err}
+        checks.that(told["name"] == name, "%s is %s: expected %s" % (asked, told["name"], name))
+    checks.that(told["from"] == "2026-06-24", "from which version: %s" % told)
+    for asked in ("trl-0.1", "trl-", "trl-new", "trlx", "nemo-2024"):
+        status, _, _ = harness.run(["presets", asked])
+        checks.that(status == 2, "%s is no preset" % asked)
 
 
 # ---- precedence ---------------------------------------------------------------------------------
@@ -321,7 +352,7 @@ def precedence(checks):
     for record, options, words in (
         ({}, ["--preset", "paper"], ["beta is missing"]),
         ({"beta": 1}, ["--preset", "slime"], ["group_size is missing", "group of one"]),
-        ({"beta": 1, "preset": "trl-1.11"}, [], ["preset", "grpoalign presets"]),
+        ({"beta": 1, "preset": "trl-0.1"}, [], ["preset", "grpoalign presets"]),
         ({"beta": 0}, ["--preset", "trl-1.9"], ["beta", "the penalty none"]),
         ({"beta": 1, "penalty": "alpha"}, ["--preset", "trl-1.9"], ["alpha is missing"]),
         ({"beta": 1, "alpha": 1}, ["--preset", "trl-1.9"], ["alpha belongs"]),
@@ -362,7 +393,8 @@ def listing(checks):
     rows = {row["name"]: row for row in lines_of(out)}
     checks.that(status == 0 and not err, "presets: %s" % err)
     checks.that(
-        set(rows) == set(TRAINERS) | set(WITHOUT_EFFECT) | {"verl-abs", "verl-kl-in-reward"},
+        set(rows)
+        == set(TRAINERS) | set(WITHOUT_EFFECT) | {"verl-abs", "verl-kl-in-reward", "ms-swift-rf++"},
         sorted(rows),
     )
     for row in rows.values():
@@ -454,6 +486,7 @@ def explanations(checks):
 if __name__ == "__main__":
     CHECKS = harness.Checks()
     numbers(CHECKS)
+    versions(CHECKS)
     arithmetic(CHECKS)
     precedence(CHECKS)
     listing(CHECKS)

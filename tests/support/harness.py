@@ -56,6 +56,6 @@ class Checks:
 
     def close(self):
         for message in self.failed[:50]:
-            print("FAILED: " + message)
+            print("FAILED: %s" % (message,))
         print("%d checks passed, %d failed" % (self.passed, len(self.failed)))
         return 1 if self.failed or self.passed == 0 else 0

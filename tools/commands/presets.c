@@ -49,6 +49,8 @@ static const char *zero_variance_word(int32_t zero_variance)
 static const field FIELDS[] = {
     {"name", FIELD_TEXT, PRESET(name)},
     {"trainer", FIELD_TEXT, PRESET(trainer)},
+    {"from", FIELD_TEXT, PRESET(from)},
+    {"to", FIELD_TEXT, PRESET(to)},
     {"scale", FIELD_NAME, PRESET(scale), .word = scale_word},
     {"ddof", FIELD_COUNT, PRESET(ddof)},
     {"epsilon", FIELD_NUMBER, PRESET(epsilon)},

@@ -9,6 +9,7 @@
 #include "commands/cost.h"
 #include "commands/run.h"
 #include "output/table.h"
+#include "simulate/choices.h"
 #include "simulate/intervals.h"
 #include "simulate/simulator.h"
 
@@ -110,6 +111,10 @@ static int32_t penalty_of(const sim_recipe *recipe)
     if (penalty == GRPOALIGN_PENALTY_REVERSE_KL && isfinite(recipe->clamp)) {
         return recipe->clamp == 10.0 ? GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED : 0;
     }
+    if (penalty == GRPOALIGN_PENALTY_DIRECT_KL && recipe->estimator == KL_K3 &&
+        recipe->clamp == 10.0) {
+        return GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED;
+    }
     return penalty;
 }
 
@@ -117,8 +122,9 @@ static int32_t penalty_of(const sim_recipe *recipe)
 static int is_beyond_clamp(const simulation *self, int64_t outcomes)
 {
     const sim_recipe *recipe = &self->recipe;
-    for (int64_t o = 0;
-         recipe->placement == IN_LOSS_RATIO && isfinite(recipe->clamp) && o < outcomes; o++) {
+    for (int64_t o = 0; recipe->placement == IN_LOSS_RATIO && isfinite(recipe->clamp) &&
+                        self->penalty != GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED && o < outcomes;
+         o++) {
         double l = log(self->predicted.policy[o] / self->predicted.reference[o]);
         if (!(expm1(-l) + l < recipe->clamp)) {
             return 1;
@@ -140,6 +146,7 @@ static grpoalign_status solve(problem *p, result *predicted, grpoalign_error *er
     if (status == GRPOALIGN_NOT_UNIQUE) {
         status = grpoalign_flow_new(p->handle, p->beta, &along, &flow, error);
         answer = grpoalign_flow_end(flow) != NULL ? grpoalign_flow_end(flow) : solution;
+        status = status == GRPOALIGN_ERR_UNSUPPORTED ? GRPOALIGN_NOT_UNIQUE : status;
     }
     if (status >= 0) {
         status = result_take(predicted, p, answer, error);
@@ -154,7 +161,8 @@ static grpoalign_status predict(const context *c, simulation *self, grpoalign_er
 {
     problem p;
     context as_trained = *c;
-    self->penalty = penalty_of(&self->recipe);
+    int is_sum = c->settings.penalty == GRPOALIGN_PENALTY_SUM;
+    self->penalty = is_sum ? GRPOALIGN_PENALTY_SUM : penalty_of(&self->recipe);
     if (self->penalty == 0) {
         return GRPOALIGN_OK;
     }
@@ -197,9 +205,30 @@ static const struct {
 enum { PRACTICES = sizeof PRACTICE / sizeof *PRACTICE };
 
 /* Whether training can put a penalty into practice. */
-static int is_practical(int32_t penalty)
+static int is_practical(const settings *s)
 {
-    return penalty < PRACTICES && PRACTICE[penalty].estimator >= 0;
+    if (s->penalty ==
+        GRPOALIGN_PENALTY_SUM) { /* k3 and k2 in the loss, each with its coefficient */
+        for (int32_t kind = 0; kind < PENALTY_KINDS; kind++) {
+            int is_trained =
+                kind == GRPOALIGN_PENALTY_REVERSE_KL || kind == GRPOALIGN_PENALTY_DIRECT_KL;
+            if (s->parts.coefficients[kind] > 0.0 && !is_trained) {
+                return 0;
+            }
+        }
+        return 1;
+    }
+    return s->penalty < PRACTICES && PRACTICE[s->penalty].estimator >= 0;
+}
+
+/* The parts of a sum of penalties, as trainers add them to the loss. */
+static void take_parts(sim_recipe *recipe, const settings *s)
+{
+    recipe->with_k3 = s->parts.coefficients[GRPOALIGN_PENALTY_REVERSE_KL];
+    recipe->with_k2 = s->parts.coefficients[GRPOALIGN_PENALTY_DIRECT_KL];
+    recipe->with_entropy = s->parts.entropy;
+    recipe->estimator = KL_NONE;
+    recipe->beta = recipe->with_k3 + recipe->with_k2;
 }
 
 /* An estimator says what is trained: it needs no penalty beside it. Where the library has none for
@@ -270,7 +299,10 @@ static sim_recipe recipe_of(const simulate_options *options, const context *c)
     recipe.clamp = INFINITY;
     if (is_given(s, SETTING_PRESET) && s->penalty == s->preset.penalty) {
         take_preset(&recipe, &s->preset);
-    } else if (is_practical(s->penalty)) {
+    } else if (s->penalty == GRPOALIGN_PENALTY_SUM) {
+        take_parts(&recipe, s);
+        return recipe;
+    } else if (is_practical(s)) {
         recipe.estimator = PRACTICE[s->penalty].estimator;
         recipe.placement = PRACTICE[s->penalty].placement;
         recipe.clamp = PRACTICE[s->penalty].clamp > 0.0 ? PRACTICE[s->penalty].clamp : INFINITY;
@@ -389,6 +421,7 @@ static void conclude(const simulate_options *options, int64_t n, simulation *sel
 static grpoalign_status train(const simulate_options *options, const context *c,
                               const double *reference, simulation *self)
 {
+    choices tree = {.nodes = 0};
     training each = {.task = {.outcomes = c->outcomes,
                               .reference = reference,
                               .rewards = c->rewards,
@@ -396,11 +429,23 @@ static grpoalign_status train(const simulate_options *options, const context *c,
                               .distribution = c->distribution,
                               .levels = c->levels,
                               .margins = c->margins,
-                              .by_comparison = c->settings.model == MODEL_PAIRWISE},
+                              .by_comparison = c->settings.model == MODEL_PAIRWISE,
+                              .weights = c->weights},
                      .out = {.last = memory_malloc((size_t)c->outcomes * sizeof(double))},
                      .whole = self,
                      .repetitions = options->repetitions};
-    int fits = make_room(options, c->outcomes, self) && each.out.last != NULL;
+    int fits = make_room(options, c->outcomes, self) && each.out.last != NULL &&
+               (c->tokens == NULL || choices_make(&tree, c->outcomes, c->token_offsets, c->tokens));
+    if (c->reward_lists != NULL && c->settings.aggregation == NORMALIZE_THEN_SUM) {
+        each.task.reward_lists = c->reward_lists;
+        each.task.reward_weights = c->reward_weights;
+        each.task.lists = c->reward_count;
+    }
+    each.task.nodes = tree.nodes;
+    each.task.choices = tree.count;
+    each.task.node_of = tree.node_of;
+    each.task.offsets = tree.offsets;
+    each.task.path = tree.path;
     grpoalign_status status = fits ? GRPOALIGN_OK : GRPOALIGN_ERR_MEMORY;
     for (int64_t k = 0; status >= 0 && k < options->repetitions; k++) {
         sim_recipe recipe = self->recipe;
@@ -409,6 +454,7 @@ static grpoalign_status train(const simulate_options *options, const context *c,
                             self->gaps != NULL ? self->gaps + k * c->outcomes : NULL);
     }
     free(each.out.last);
+    choices_free(&tree);
     if (status >= 0) {
         conclude(options, c->outcomes, self);
     }
@@ -638,7 +684,19 @@ static int can_be_trained(const simulate_options *options, const context *c, int
                     (long long)group_size, (long long)MOST_MEMBERS);
         return 0;
     }
-    if (!is_practical(c->settings.penalty) && options->estimator < 0) {
+    if (c->settings.decisions > 1.0 || c->table_success != NULL) {
+        write_error(to, c->id, "unsupported",
+                    c->table_success != NULL
+                        ? "group_table is not simulated: no trainer's rule is known by it"
+                        : "decisions are not simulated: give the completions as tokens");
+        return 0;
+    }
+    if (c->settings.penalty == GRPOALIGN_PENALTY_SUM && options->estimator >= 0) {
+        write_error(to, c->id, "contradiction",
+                    "a sum of penalties says what stands in the loss: expected no --estimator");
+        return 0;
+    }
+    if (!is_practical(&c->settings) && options->estimator < 0) {
         write_error(to, c->id, "contradiction",
                     "no trainer has an estimator for this penalty: expected --estimator and "
                     "--placement, or another penalty");

@@ -187,15 +187,27 @@ static grpoalign_status open_completions(const context *c, double beta, grpoalig
     return status;
 }
 
+/* A preset's clamp is of one decision: over many a token hardly comes to it. */
+static int32_t without_clamp(const settings *s)
+{
+    if (!is_given(s, SETTING_PRESET) || s->penalty != s->preset.penalty) {
+        return s->penalty;
+    }
+    return s->penalty == GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED  ? GRPOALIGN_PENALTY_REVERSE_KL
+           : s->penalty == GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED ? GRPOALIGN_PENALTY_DIRECT_KL
+                                                               : s->penalty;
+}
+
 static grpoalign_status open_penalty(const context *c, double *beta, grpoalign_penalty **penalty,
                                      grpoalign_error *error)
 {
     const settings *s = &c->settings;
     int is_sum = s->penalty == GRPOALIGN_PENALTY_SUM;
+    int per_token = c->tokens != NULL || c->weights != NULL || (is_sum && s->parts.entropy > 0.0);
     *beta = s->beta;
     grpoalign_status status =
-        is_sum ? open_mixture(s, beta, penalty, error) : open_kind(s, s->penalty, penalty, error);
-    int per_token = c->tokens != NULL || c->weights != NULL || (is_sum && s->parts.entropy > 0.0);
+        is_sum ? open_mixture(s, beta, penalty, error)
+               : open_kind(s, per_token ? without_clamp(s) : s->penalty, penalty, error);
     return status >= 0 && per_token ? open_completions(c, *beta, penalty, error) : status;
 }
 

@@ -12,10 +12,16 @@ typedef struct trainer {
     const sim_task *task;
     const sim_recipe *recipe;
     generator random;
-    double *logits, *policy, *old_policy, *log_ratio,
-        *gradient;          /* per outcome; log_ratio is to the reference */
-    alias actions, *scores; /* scores: one table per outcome, for random rewards */
-    int64_t *taken;         /* one group: outcomes, rewards, advantages */
+    int64_t nodes, choices;
+    const int64_t *node_of, *offsets, *path; /* as the task has them, or one node */
+    int64_t *plain;                          /* those of one node */
+    /* per choice; log_ratio is to the reference */
+    double *logits, *chance, *old_chance, *reference, *log_ratio, *gradient;
+    double *node_top, *node_sum;    /* per node */
+    double *policy, *outcome_ratio; /* per outcome */
+    double *summand;                /* of a group: the advantages of one reward */
+    alias actions, *scores;         /* scores: one table per outcome, for random rewards */
+    int64_t *taken;                 /* one group: outcomes, rewards, advantages */
     double *rewards, *advantages;
     /* The batch, per outcome: how often it was drawn, and sums and numbers of its advantages by
      * their sign. Completions of one outcome differ in nothing else. */
@@ -24,19 +30,32 @@ typedef struct trainer {
     int64_t silent, kept; /* groups: without spread, all in all; of this batch, not dropped */
 } trainer;
 
+/* The policy: a softmax at every node, and their products. */
 static void softmax(trainer *t)
 {
-    int64_t n = t->task->outcomes;
-    double top = -INFINITY, total = 0.0;
-    for (int64_t o = 0; o < n; o++) {
-        top = t->logits[o] > top ? t->logits[o] : top;
+    for (int64_t s = 0; s < t->nodes; s++) {
+        t->node_top[s] = -INFINITY;
+        t->node_sum[s] = 0.0;
     }
-    for (int64_t o = 0; o < n; o++) {
-        total += t->policy[o] = exp(t->logits[o] - top);
+    for (int64_t e = 0; e < t->choices; e++) {
+        double *top = &t->node_top[t->node_of[e]];
+        *top = t->logits[e] > *top ? t->logits[e] : *top;
     }
-    for (int64_t o = 0; o < n; o++) {
-        t->policy[o] /= total;
-        t->log_ratio[o] = t->logits[o] - top - log(total) - log(t->task->reference[o]);
+    for (int64_t e = 0; e < t->choices; e++) {
+        t->node_sum[t->node_of[e]] += t->chance[e] = exp(t->logits[e] - t->node_top[t->node_of[e]]);
+    }
+    for (int64_t e = 0; e < t->choices; e++) {
+        double top = t->node_top[t->node_of[e]], total = t->node_sum[t->node_of[e]];
+        t->chance[e] /= total;
+        t->log_ratio[e] = t->logits[e] - top - log(total) - log(t->reference[e]);
+    }
+    for (int64_t o = 0; o < t->task->outcomes; o++) {
+        t->policy[o] = 1.0;
+        t->outcome_ratio[o] = 0.0;
+        for (int64_t i = t->offsets[o]; i < t->offsets[o + 1]; i++) {
+            t->policy[o] *= t->chance[t->path[i]];
+            t->outcome_ratio[o] += t->log_ratio[t->path[i]];
+        }
     }
 }
 
@@ -87,6 +106,27 @@ static double divergence_slope(const sim_recipe *recipe, double l)
                          : 0.0;
 }
 
+/* Every reward normalised in the group by itself, then added up. Returns whether one has spread. */
+static int add_rewards(trainer *t)
+{
+    const sim_task *task = t->task;
+    int spread = 0;
+    for (int64_t i = 0; i < t->recipe->group_size; i++) {
+        t->advantages[i] = 0.0;
+    }
+    for (int64_t k = 0; k < task->lists; k++) {
+        for (int64_t i = 0; i < t->recipe->group_size; i++) {
+            t->rewards[i] = task->reward_lists[k * task->outcomes + t->taken[i]];
+        }
+        spread |= normalise(t->recipe, t->rewards, t->summand);
+        for (int64_t i = 0; i < t->recipe->group_size; i++) {
+            t->advantages[i] +=
+                (task->reward_weights != NULL ? task->reward_weights[k] : 1.0) * t->summand[i];
+        }
+    }
+    return spread;
+}
+
 /* Returns whether the group is kept. */
 static int sample_group(trainer *t)
 {
@@ -100,18 +140,20 @@ static int sample_group(trainer *t)
         t->advantages[0] = compare(t, t->taken[0], t->taken[1]);
         t->advantages[1] = -t->advantages[0];
         spread = t->advantages[0] != 0.0;
+    } else if (t->task->reward_lists != NULL) {
+        spread = add_rewards(t);
     } else {
         for (int64_t i = 0; i < size; i++) {
             t->rewards[i] = score(t, t->taken[i]);
         }
         for (int64_t i = 0; recipe->placement == IN_REWARD_BEFORE && i < size; i++) {
-            t->rewards[i] -= recipe->beta * divergence(recipe, t->log_ratio[t->taken[i]]);
+            t->rewards[i] -= recipe->beta * divergence(recipe, t->outcome_ratio[t->taken[i]]);
         }
         spread = normalise(recipe, t->rewards, t->advantages);
     }
     t->silent += !spread;
     for (int64_t i = 0; recipe->placement == IN_REWARD && i < size; i++) {
-        t->advantages[i] -= recipe->beta * divergence(recipe, t->log_ratio[t->taken[i]]);
+        t->advantages[i] -= recipe->beta * divergence(recipe, t->outcome_ratio[t->taken[i]]);
     }
     return spread || !recipe->drops;
 }
@@ -128,7 +170,7 @@ static void sample_batch(trainer *t)
         memset(sums[k], 0, bytes);
     }
     alias_set(&t->actions, t->policy);
-    memcpy(t->old_policy, t->policy, bytes);
+    memcpy(t->old_chance, t->chance, (size_t)t->choices * sizeof(double));
     t->kept = 0;
     for (int64_t g = 0; g < t->recipe->groups; g++) {
         if (g % BETWEEN_LOOKS == 0 && deadline_passed(&t->recipe->until)) {
@@ -150,37 +192,72 @@ static void sample_batch(trainer *t)
     }
 }
 
+/* What the KL terms of the loss push a choice by, for so many completions. */
+static double held_back(const sim_recipe *recipe, double l, double ratio, double drawn)
+{
+    double push = 0.0;
+    if (recipe->placement == IN_LOSS || recipe->placement == IN_LOSS_RATIO) {
+        double slope = divergence_slope(recipe, l), k = divergence(recipe, l);
+        /* the product with the ratio is what is cut off */
+        int clamped = fabs(k) >= recipe->clamp;
+        push += recipe->beta * drawn *
+                (recipe->placement == IN_LOSS ? slope
+                 : clamped                    ? 0.0
+                                              : ratio * (k + slope));
+    }
+    if (recipe->with_k3 > 0.0 || recipe->with_k2 > 0.0) {
+        push += drawn * (recipe->with_k2 * l - recipe->with_k3 * expm1(-l));
+    }
+    return push;
+}
+
+/* What the completions that are one outcome push their choices by. */
+static void push_outcome(trainer *t, int64_t o)
+{
+    const sim_recipe *recipe = t->recipe;
+    double weight = t->task->weights != NULL ? t->task->weights[o] : 1.0;
+    for (int64_t i = t->offsets[o]; i < t->offsets[o + 1]; i++) {
+        int64_t e = t->path[i];
+        /* -min(ratio A, clip(ratio) A): no gradient where the ratio has gone too far in the
+         * direction of A. */
+        double ratio = t->chance[e] / t->old_chance[e];
+        int too_high = ratio > 1.0 + recipe->clip, too_low = ratio < 1.0 - recipe->clip;
+        double push = ratio * ((too_high ? 0.0 : t->gain[o]) + (too_low ? 0.0 : t->loss[o]));
+        t->clipped += ((too_high ? t->gains[o] : 0.0) + (too_low ? t->losses[o] : 0.0)) /
+                      (double)(t->offsets[o + 1] - t->offsets[o]);
+        push -= held_back(recipe, t->log_ratio[e], ratio, t->drawn[o]);
+        t->gradient[e] += weight * push;
+        /* d(-sum p log p)/d logits, at every choice that is come to */
+        t->node_top[t->node_of[e]] += recipe->with_entropy > 0.0 ? t->drawn[o] : 0.0;
+    }
+}
+
 /* One gradient step on the batch: d loss / d logit by hand. */
 static void step(trainer *t, double learning_rate)
 {
     const sim_recipe *recipe = t->recipe;
-    int64_t n = t->task->outcomes;
-    double count = (double)(t->kept * recipe->group_size), total = 0.0;
+    double count = (double)(t->kept * recipe->group_size);
     if (t->kept == 0) {
         return;
     }
-    for (int64_t o = 0; o < n; o++) {
-        /* -min(ratio A, clip(ratio) A): no gradient where the ratio has gone too far in the
-         * direction of A. */
-        double ratio = t->policy[o] / t->old_policy[o];
-        int too_high = ratio > 1.0 + recipe->clip, too_low = ratio < 1.0 - recipe->clip;
-        double push = ratio * ((too_high ? 0.0 : t->gain[o]) + (too_low ? 0.0 : t->loss[o]));
-        t->clipped += (too_high ? t->gains[o] : 0.0) + (too_low ? t->losses[o] : 0.0);
-        if (recipe->placement == IN_LOSS || recipe->placement == IN_LOSS_RATIO) {
-            double l = t->log_ratio[o], slope = divergence_slope(recipe, l),
-                   k = divergence(recipe, l);
-            int clamped =
-                fabs(k) >= recipe->clamp; /* the product with the ratio is what is cut off */
-            push -= recipe->beta * t->drawn[o] *
-                    (recipe->placement == IN_LOSS ? slope
-                     : clamped                    ? 0.0
-                                                  : ratio * (k + slope));
-        }
-        t->gradient[o] = push;
-        total += push;
+    memset(t->gradient, 0, (size_t)t->choices * sizeof(double));
+    for (int64_t s = 0; s < t->nodes; s++) {
+        t->node_top[s] = t->node_sum[s] = 0.0;
     }
-    for (int64_t o = 0; o < n; o++) {
-        t->logits[o] += learning_rate * (t->gradient[o] - total * t->policy[o]) / count;
+    for (int64_t o = 0; o < t->task->outcomes; o++) {
+        push_outcome(t, o);
+    }
+    for (int64_t e = 0; e < t->choices; e++) {
+        int64_t s = t->node_of[e];
+        if (recipe->with_entropy > 0.0) {
+            t->gradient[e] -=
+                recipe->with_entropy * t->node_top[s] * t->chance[e] * log(t->chance[e]);
+        }
+        t->node_sum[s] += t->gradient[e];
+    }
+    for (int64_t e = 0; e < t->choices; e++) {
+        t->logits[e] +=
+            learning_rate * (t->gradient[e] - t->node_sum[t->node_of[e]] * t->chance[e]) / count;
     }
     softmax(t);
 }
@@ -202,32 +279,102 @@ double sim_learning_rate(const sim_recipe *recipe, int64_t step_number)
     }
 }
 
+/* The choices of a task, or one for every outcome. Returns 0 when memory is short. */
+static int take_choices(trainer *t)
+{
+    const sim_task *task = t->task;
+    int64_t n = task->outcomes;
+    t->nodes = task->nodes;
+    t->choices = task->choices;
+    t->node_of = task->node_of;
+    t->offsets = task->offsets;
+    t->path = task->path;
+    if (task->nodes > 0) {
+        return 1;
+    }
+    t->plain = memory_calloc(3 * (size_t)n + 1, sizeof *t->plain);
+    for (int64_t o = 0; t->plain != NULL && o < n; o++) {
+        t->plain[n + o] = t->plain[2 * n + o] = o;
+    }
+    if (t->plain != NULL) {
+        t->plain[3 * n] = n;
+    }
+    t->nodes = 1;
+    t->choices = n;
+    t->node_of = t->plain;
+    t->path = t->plain + n;
+    t->offsets = t->plain + 2 * n;
+    return t->plain != NULL;
+}
+
+/* Of every choice, from that of the outcomes: the part of those that come to its node. */
+static void share_reference(trainer *t)
+{
+    const double *of = t->task->reference;
+    for (int64_t e = 0; e < t->choices; e++) {
+        t->reference[e] = 0.0;
+    }
+    for (int64_t s = 0; s < t->nodes; s++) {
+        t->node_sum[s] = 0.0;
+    }
+    for (int64_t o = 0; o < t->task->outcomes; o++) {
+        for (int64_t i = t->offsets[o]; i < t->offsets[o + 1]; i++) {
+            t->reference[t->path[i]] += of[o];
+            t->node_sum[t->node_of[t->path[i]]] += of[o];
+        }
+    }
+    for (int64_t e = 0; e < t->choices; e++) {
+        t->reference[e] /= t->node_of[e] > 0 ? t->node_sum[t->node_of[e]] : 1.0;
+    }
+}
+
 static int trainer_new(trainer *t, const sim_task *task, const sim_recipe *recipe)
 {
-    size_t n = (size_t)task->outcomes, size = (size_t)recipe->group_size;
     memset(t, 0, sizeof *t);
     t->task = task;
     t->recipe = recipe;
     t->random = generator_new(recipe->seed);
-    double **vectors[] = {&t->logits, &t->policy, &t->old_policy, &t->log_ratio, &t->gradient,
-                          &t->drawn,  &t->gain,   &t->loss,       &t->gains,     &t->losses};
-    int good = 1;
-    for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++) {
-        *vectors[k] = memory_malloc(n * sizeof(double));
-        good = good && *vectors[k] != NULL;
+    if (!take_choices(t)) {
+        return 0;
     }
-    t->taken = memory_malloc(size * sizeof *t->taken);
-    t->rewards = memory_malloc(size * sizeof(double));
-    t->advantages = memory_malloc(size * sizeof(double));
-    good =
-        good && t->taken && t->rewards && t->advantages && alias_new(&t->actions, task->outcomes);
+    const struct {
+        double **vector;
+        int64_t count;
+    } rows[] = {{&t->logits, t->choices},
+                {&t->chance, t->choices},
+                {&t->old_chance, t->choices},
+                {&t->reference, t->choices},
+                {&t->log_ratio, t->choices},
+                {&t->gradient, t->choices},
+                {&t->node_top, t->nodes},
+                {&t->node_sum, t->nodes},
+                {&t->policy, task->outcomes},
+                {&t->outcome_ratio, task->outcomes},
+                {&t->drawn, task->outcomes},
+                {&t->gain, task->outcomes},
+                {&t->loss, task->outcomes},
+                {&t->gains, task->outcomes},
+                {&t->losses, task->outcomes},
+                {&t->rewards, recipe->group_size},
+                {&t->advantages, recipe->group_size},
+                {&t->summand, recipe->group_size}};
+    int good = 1;
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        *rows[k].vector = memory_malloc((size_t)rows[k].count * sizeof(double));
+        good = good && *rows[k].vector != NULL;
+    }
+    t->taken = memory_malloc((size_t)recipe->group_size * sizeof *t->taken);
+    good = good && t->taken && alias_new(&t->actions, task->outcomes);
+    if (good) {
+        share_reference(t);
+    }
     if (good && task->support != NULL) {
-        t->scores = memory_calloc(n, sizeof *t->scores);
+        t->scores = memory_calloc((size_t)task->outcomes, sizeof *t->scores);
         good = t->scores != NULL;
-        for (size_t o = 0; good && o < n; o++) {
+        for (int64_t o = 0; good && o < task->outcomes; o++) {
             good = alias_new(&t->scores[o], task->levels);
             if (good) {
-                alias_set(&t->scores[o], task->distribution + o * (size_t)task->levels);
+                alias_set(&t->scores[o], task->distribution + o * task->levels);
             }
         }
     }
@@ -241,19 +388,21 @@ static void trainer_free(trainer *t)
     }
     free(t->scores);
     alias_free(&t->actions);
-    double *vectors[] = {t->logits,   t->policy, t->old_policy, t->log_ratio,
-                         t->gradient, t->drawn,  t->gain,       t->loss,
-                         t->gains,    t->losses, t->rewards,    t->advantages};
+    double *vectors[] = {t->logits,   t->chance,   t->old_chance, t->reference, t->log_ratio,
+                         t->gradient, t->node_top, t->node_sum,   t->policy,    t->outcome_ratio,
+                         t->drawn,    t->gain,     t->loss,       t->gains,     t->losses,
+                         t->rewards,  t->summand,  t->advantages};
     for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++) {
         free(vectors[k]);
     }
+    free(t->plain);
     free(t->taken);
 }
 
 static int has_numbers(const trainer *t)
 {
-    for (int64_t o = 0; o < t->task->outcomes; o++) {
-        if (!isfinite(t->logits[o])) {
+    for (int64_t e = 0; e < t->choices; e++) {
+        if (!isfinite(t->logits[e])) {
             return 0;
         }
     }
@@ -266,8 +415,10 @@ int simulate(const sim_task *task, const sim_recipe *recipe, sim_outcome *out)
     int good = trainer_new(&t, task, recipe);
     int64_t averaged = 0, n = task->outcomes;
     for (int64_t o = 0; good && o < n; o++) {
-        t.logits[o] = log(task->reference[o]);
         out->average[o] = 0.0;
+    }
+    for (int64_t e = 0; good && e < t.choices; e++) {
+        t.logits[e] = log(t.reference[e]);
     }
     if (good) {
         softmax(&t);

@@ -35,6 +35,15 @@ typedef struct sim_task {
     int64_t levels;
     const double *margins; /* outcomes x outcomes, or NULL */
     int by_comparison;     /* rewards decide comparisons of two: the better wins */
+    /* Several rewards, each normalised by itself and then added up: lists x outcomes; or NULL. */
+    const double *reward_lists, *reward_weights;
+    int64_t lists;
+    const double *weights; /* of completions in the loss, or NULL */
+    /* Completions as sequences of choices: choice e is made at a node, and outcome o makes the
+     * choices path[offsets[o]] .. path[offsets[o + 1] - 1]. Without nodes (0) each outcome is one
+     * choice of its own at one node. The first node is the root. */
+    int64_t nodes, choices;
+    const int64_t *node_of, *offsets, *path;
 } sim_task;
 
 /* How it is trained. */
@@ -44,6 +53,9 @@ typedef struct sim_recipe {
     int leave_one_out;          /* the baseline is the mean of the others */
     int drops;                  /* groups without spread */
     double epsilon, beta;
+    /* Beside the estimator, in the loss: coefficients of k3 and of k2, and of the entropy of the
+     * policy at every choice. */
+    double with_k3, with_k2, with_entropy;
     int estimator, placement;
     double clamp;               /* of the estimate; no gradient beyond */
     int64_t steps, inner_steps; /* batches; gradient steps on each */
