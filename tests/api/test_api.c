@@ -327,7 +327,7 @@ static void every_preset_is_filled_and_makes_a_model(void **state)
         CHECK_OK(grpoalign_model_new_group(rewards, 3, 4, &o, &model, NULL));
         grpoalign_model_free(model);
     }
-    assert_int_equal(count, 28);
+    assert_int_equal(count, 33);
     assert_null(grpoalign_preset_name(-1));
     EXPECT(grpoalign_preset("nobody", &c, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "nobody");
     EXPECT(grpoalign_preset(NULL, &c, &error), GRPOALIGN_ERR_ARGUMENT, 1, -1, "name");

@@ -65,7 +65,7 @@ def planted_betas(checks):
                     abs(found["value"] - value) < 1e-12 and found["beta"] > beta * (1 - 1e-9),
                     "%s, %s: %r at %r" % (record["id"], name, found["value"], found["beta"]),
                 )
-                _, (again,) = harness.solve([dict(record, beta=found["beta"])])
+                _, (again,) = harness.solve([dict(asked, beta=found["beta"])])
                 same = {k: v for k, v in found.items() if k not in ("beta", "value")}
                 checks.that(same == again, "%s, %s: not what solve gives" % (record["id"], name))
 

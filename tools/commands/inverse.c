@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "commands/cost.h"
+#include "commands/extras.h"
 
 /* Any beta fills the place of the one that is looked for; NaN stands for one that was given. */
 void inverse_prepare(void *user, settings *self)
@@ -45,5 +46,6 @@ void inverse_write(const context *c, const result *r, const field *fields, const
     json_fields(to->out, CONTEXT_LABELS, c, c->outcomes);
     json_fields(to->out, fields, found, c->outcomes);
     json_result(to->out, r, c->outcomes);
+    json_extras(to->out, c, r);
     text_string(to->out, "}\n");
 }
