@@ -244,7 +244,10 @@ def tokens(command, path):
         if found["status"] != "collapsed":
             equal.append((flips, found["expected_reward"]))
             if flips in (1, 20, 100, 1000):
-                print("%d flips, %d equal decisions: P(head) = %.10f" % ((flips, flips) + equal[-1][1:]))
+                print(
+                    "%d flips, %d equal decisions: P(head) = %.10f"
+                    % ((flips, flips) + equal[-1][1:])
+                )
     print("equal decisions collapse for", sorted(set(most) - {flips for flips, _ in equal}))
     draw(
         path,
