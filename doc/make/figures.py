@@ -3,6 +3,7 @@ FOLDER"""
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -143,6 +144,129 @@ def large_groups(command, path):
     )
 
 
+def two_tokens(gap, penalty):
+    """P(the better of two tokens), each 1/2 in the reference, whose values differ by beta gap."""
+    if penalty == "direct_kl":
+        return 1 / (1 + math.exp(-gap))
+    level = (1 + gap + math.sqrt(1 + gap * gap)) / 2  # 1/level + 1/(level - gap) = 2
+    return 0.5 / (level - gap)
+
+
+def coins(flips, beta, penalty):
+    """P(head) of fair coins, the reward being the mean of `flips` of them: prefixes are numbers of
+    flips and heads. Advantages are rewards over sigma, which is the one unknown; from the largest.
+    None where there is no root."""
+
+    def sigma_of(sigma):
+        value = [heads / (flips * sigma) for heads in range(flips + 1)]
+        chances = []
+        for t in reversed(range(flips)):  # from the leaves up
+            head = [two_tokens((value[h + 1] - value[h]) / beta, penalty) for h in range(t + 1)]
+            value = [p * value[h + 1] + (1 - p) * value[h] for h, p in enumerate(head)]
+            chances.append(head)
+        mass = [1.0]
+        for head in reversed(chances):  # and down again
+            mass = [
+                (mass[h - 1] * head[h - 1] if h > 0 else 0)
+                + (mass[h] * (1 - head[h]) if h < len(head) else 0)
+                for h in range(len(mass) + 1)
+            ]
+        mean = sum(m * h for h, m in enumerate(mass)) / flips
+        return math.sqrt(sum(m * (h / flips - mean) ** 2 for h, m in enumerate(mass))), mean
+
+    def off(log_sigma):
+        sigma = sigma_of(math.exp(log_sigma))[0]
+        return math.log(sigma) - log_sigma if sigma > 0 else -math.inf
+
+    high = math.log(0.5 / math.sqrt(flips))
+    low, end, at_high = high, high - 5, off(high)
+    while True:
+        low -= 0.03
+        at_low = off(low)
+        if at_low > 0:
+            break
+        if low < end or at_low == -math.inf:
+            return None
+        high, at_high = low, at_low
+    while high - low > 1e-11:  # false position, the end that stays at half its value
+        middle = low - at_low * (high - low) / (at_high - at_low)
+        here = off(middle)
+        if here > 0:
+            low, at_low, at_high = middle, here, at_high / 2
+        else:
+            high, at_high, at_low = middle, here, at_low / 2
+        if abs(here) < 1e-13:
+            return sigma_of(math.exp(middle))[1]
+    return sigma_of(math.exp(low))[1]
+
+
+def solve(command, record):
+    done = subprocess.run(
+        [command, "solve"],
+        input=json.dumps(record).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(done.stdout.decode())
+
+
+def tokens(command, path):
+    """Fair coins whose mean is the reward, limit model: P(head) under a KL per token, beside one
+    decision and equal decisions."""
+    beta = 0.5
+    most = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 25, 32, 40, 50, 64, 80, 100]
+    most += [150, 250, 400, 650, 1000]
+    curves = {"reverse_kl": [], "direct_kl": []}
+    for flips in most:
+        for penalty, points in curves.items():
+            head = coins(flips, beta, penalty)
+            if head is None:
+                continue
+            points.append((flips, head))
+            if flips <= 10:  # the whole tree
+                leaves = list(itertools.product((0, 1), repeat=flips))
+                record = {"model": "limit", "penalty": penalty, "beta": beta, "tokens": leaves}
+                record["rewards"] = [sum(leaf) / flips for leaf in leaves]
+                assert abs(solve(command, record)["expected_reward"] - head) < 1e-10
+            if flips in (1, 20, 100, 1000):
+                print("%d flips, %s per token: P(head) = %.10f" % (flips, penalty, head))
+    equal, one = [], []
+    for flips in most:
+        logs = [
+            math.lgamma(flips + 1) - math.lgamma(h + 1) - math.lgamma(flips - h + 1)
+            for h in range(flips + 1)
+        ]
+        record = {"model": "limit", "penalty": "reverse_kl", "beta": beta}
+        record["rewards"] = [h / flips for h in range(flips + 1)]
+        record["reference_logprobs"] = logs
+        one.append((flips, solve(command, record)["expected_reward"]))
+        found = solve(command, dict(record, decisions=flips))
+        if found["status"] != "collapsed":
+            equal.append((flips, found["expected_reward"]))
+            if flips in (1, 20, 100, 1000):
+                print(
+                    "%d flips, %d equal decisions: P(head) = %.10f"
+                    % ((flips, flips) + equal[-1][1:])
+                )
+    print("equal decisions collapse for", sorted(set(most) - {flips for flips, _ in equal}))
+    draw(
+        path,
+        "flips in a completion",
+        "probability of a head",
+        [
+            (one, "lines lc '#888888' lw 2.5 dt 3", "one decision, KL(π_{ref}‖π)"),
+            (curves["reverse_kl"], line(0), "KL(π_{ref}‖π) at every token"),
+            (curves["direct_kl"], line(1), "KL(π‖π_{ref}) at every token"),
+            (
+                [point for point in equal if point[0] > 1],
+                "points lc '%s' pt 7 ps 0.7" % COLOURS[2],
+                "α = 1 − 1/T",
+            ),
+        ],
+        "set logscale x\nset yrange [0.48:1]",
+    )
+
+
 def curve(command, path, record, *options):
     """What the command draws by itself."""
     subprocess.run(
@@ -160,6 +284,7 @@ def main(command, folder):
     pairs_by_beta(command, name("pairs-by-beta"))
     pairs_by_margin(command, name("pairs-by-margin"))
     large_groups(command, name("large-groups"))
+    tokens(command, name("tokens"))
     curve(
         command,
         name("several-points"),

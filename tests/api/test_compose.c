@@ -430,13 +430,14 @@ static void one_decision_is_the_base(void **state)
     }
 }
 
-/* pi/pi_ref = prod 1/(1 - dV/beta), V being the value of each prefix. */
-static void reverse_kl_per_token_is_a_product(void **state)
+/* Two tokens each, V being the value of each prefix. Reverse KL: pi/pi_ref = prod 1/(1 - dV/beta).
+ * Direct KL: log(pi/pi_ref) = u/beta + the KL(pi||pi_ref) at each prefix. */
+static void values_along_the_way(int32_t kind)
 {
-    (void)state;
     const int64_t offsets[5] = {0, 2, 4, 6, 8}, tokens[8] = {0, 0, 0, 1, 1, 0, 1, 1};
     const double rewards[4] = {0.0, 0.4, 0.5, 1.0}, logs[4] = {-0.5, -2.0, -1.5, -2.5};
-    double reference[4], total = 0.0;
+    const double beta = kind == GRPOALIGN_PENALTY_DIRECT_KL ? 1.5 : 0.6;
+    double reference[4], total = 0.0, mass[2], mass_before[2], divergence[3] = {0.0, 0.0, 0.0};
     grpoalign_model *model;
     grpoalign_penalty *base, *penalty;
     grpoalign_completions completions = GRPOALIGN_COMPLETIONS_INIT;
@@ -445,23 +446,46 @@ static void reverse_kl_per_token_is_a_product(void **state)
     completions.tokens = tokens;
     completions.token_count = 8;
     CHECK_OK(grpoalign_model_new_group(rewards, 4, 8, NULL, &model, NULL));
-    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &base, NULL));
+    CHECK_OK(grpoalign_penalty_new(kind, NULL, &base, NULL));
     CHECK_OK(grpoalign_penalty_new_per_token(base, &completions, &penalty, NULL));
-    solved s = solve_penalised(model, penalty, 0.6, logs, NULL);
+    solved s = solve_penalised(model, penalty, beta, logs, NULL);
     CHECK_OK(s.status);
     for (int o = 0; o < 4; o++) {
         total += reference[o] = exp(logs[o]);
+    }
+    for (int a = 0; a < 2; a++) {
+        mass[a] = s.policy[2 * a] + s.policy[2 * a + 1];
+        mass_before[a] = (reference[2 * a] + reference[2 * a + 1]) / total;
+        divergence[2] += mass[a] * log(mass[a] / mass_before[a]);
+    }
+    for (int o = 0; o < 4; o++) {
+        double chance = s.policy[o] / mass[o / 2];
+        divergence[o / 2] += chance * log(chance / (reference[o] / total / mass_before[o / 2]));
     }
     for (int o = 0; o < 4; o++) {
         int other = o ^ 1;
         double value = (s.policy[o] * s.advantage[o] + s.policy[other] * s.advantage[other]) /
                        (s.policy[o] + s.policy[other]);
-        double ratio = 1.0 / (1.0 - value / 0.6) / (1.0 - (s.advantage[o] - value) / 0.6);
+        double ratio = kind == GRPOALIGN_PENALTY_DIRECT_KL
+                           ? exp(s.advantage[o] / beta + divergence[2] + divergence[o / 2])
+                           : 1.0 / (1.0 - value / beta) / (1.0 - (s.advantage[o] - value) / beta);
         assert_near(s.policy[o], ratio * reference[o] / total, 1e-14);
     }
     solved_free(&s);
     grpoalign_model_free(model);
     grpoalign_penalty_free(penalty), grpoalign_penalty_free(base);
+}
+
+static void reverse_kl_per_token_is_a_product(void **state)
+{
+    (void)state;
+    values_along_the_way(GRPOALIGN_PENALTY_REVERSE_KL);
+}
+
+static void direct_kl_per_token_adds_divergences(void **state)
+{
+    (void)state;
+    values_along_the_way(GRPOALIGN_PENALTY_DIRECT_KL);
 }
 
 /* ---- errors ---- */
@@ -539,6 +563,7 @@ int main(void)
                                        cmocka_unit_test(tokens_are_solved),
                                        cmocka_unit_test(one_decision_is_the_base),
                                        cmocka_unit_test(reverse_kl_per_token_is_a_product),
+                                       cmocka_unit_test(direct_kl_per_token_adds_divergences),
                                        cmocka_unit_test(arguments_are_checked)};
     return run_chosen(tests);
 }
