@@ -58,7 +58,7 @@ typedef struct grpoalign_convention {
 } grpoalign_convention;
 
 #define GRPOALIGN_CONVENTION_INIT                                                                  \
-    {(uint32_t)sizeof(grpoalign_convention), 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,  \
+    {GRPOALIGN_SIZE(grpoalign_convention), 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,    \
      GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0, 0.0}
 
 /**
