@@ -113,9 +113,7 @@ def pkgconfig(checks, root, build, kind, folder):
         by_pkg_config(checks, root, "plain", folder, {"PKG_CONFIG_PATH": tree.pc}, ask)
     environment = {"PKG_CONFIG_PATH": tree.pc}
     if kind != "shared":
-        program = by_pkg_config(
-            checks, root, "archive", folder, environment, ask + ["--static"]
-        )
+        program = by_pkg_config(checks, root, "archive", folder, environment, ask + ["--static"])
         if program:
             names = needed(program)
             checks.that(
@@ -144,9 +142,14 @@ def pkgconfig(checks, root, build, kind, folder):
         "no folder of the uninstalled .pc has the headers: %s" % words,
     )
     by_pkg_config(
-        checks, root, "uninstalled", folder, environment, ask,
+        checks,
+        root,
+        "uninstalled",
+        folder,
+        environment,
+        ask,
         libraries=os.path.join(build, "lib"),
-    )  # fmt: skip
+    )
     if kind == "both":
         by_pkg_config(checks, root, "uninstalled archive", folder, environment, ask + ["--static"])
 
@@ -267,9 +270,14 @@ def subproject(checks, root, build, kind, folder):
     ask = ["pkg-config", "--cflags", "--libs"]
     by_pkg_config(checks, root, "static alone", folder, {"PKG_CONFIG_PATH": pc}, ask)
     by_pkg_config(
-        checks, root, "static alone fully", folder, {"PKG_CONFIG_PATH": pc}, ask + ["--static"],
+        checks,
+        root,
+        "static alone fully",
+        folder,
+        {"PKG_CONFIG_PATH": pc},
+        ask + ["--static"],
         ["-static"],
-    )  # fmt: skip
+    )
     if shutil.which("cmake") is not None:
         where = os.path.join(folder, "cmake")
         done = run(

@@ -1,6 +1,6 @@
-"""Every header alone, and grpoalign.hpp with a program that uses all of it, in every version of C and
-C++ that the compilers at hand speak; and structs with one layout on 32 and 64 bits, with the compilers
-of other platforms.   Argument: source root."""
+"""Every header alone, and grpoalign.hpp with a program that uses all of it, in every version of C
+and C++ that the compilers at hand speak; structs that have one layout on 32 and on 64 bits, with the
+compilers of other platforms.   Argument: source root."""
 
 import concurrent.futures
 import glob
@@ -19,8 +19,8 @@ C_WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversi
 CPP_WARNINGS = C_WARNINGS + ["-Wshadow", "-Wold-style-cast", "-Wzero-as-null-pointer-constant"]
 C_WARNINGS = C_WARNINGS + ["-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"]
 
-# Compilers of other platforms: for the structs, and where there are headers of the C library for what
-# touches it.
+# Compilers of other platforms: for the structs, and where there are headers of the C library for
+# what touches it.
 FOREIGN = {
     "i386": ["gcc", "-m32"],
     "i386, doubles aligned": ["gcc", "-m32", "-malign-double"],

@@ -11,7 +11,7 @@ import tempfile
 
 import harness
 
-CC = os.environ.get("CC", "cc")
+CC, CXX = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wundef", "-Werror"]
 
 
@@ -132,6 +132,16 @@ def readme(checks, root, prefix, libraries, folder):
                 done.returncode == 0 and done.stdout == printed,
                 "README's program, %s, prints\n%s\nand not\n%s" % (kind, done.stdout, printed),
             )
+    source = os.path.join(folder, "program.cpp")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(fenced(text, "cpp"))
+    flags = run(ask + ["--cflags", "--libs", "grpoalign"], env=environment).stdout.split()
+    for version in ("c++11", "c++17"):
+        done = run([CXX, "-std=" + version] + WARNINGS + [source, "-o", program_path] + flags)
+        checks.that(done.returncode == 0, "README's program in C++: %s" % done.stdout)
+        if done.returncode == 0:
+            done = run([program_path], env=environment)
+            checks.that(done.stdout == printed, "README's program in C++ prints " + done.stdout)
     # The command-line example, in the words of the README.
     shell = fenced(text, "sh", 1)
     expected = fenced(text, "text", 1)
