@@ -9,7 +9,8 @@
  *
  * Objects own their handles: they move, they do not copy, and a problem keeps its parts alive. Arrays
  * go in as `numbers`, a view that std::vector, std::array, std::span, an array or a list in braces
- * turn into; they come out as std::vector. All that goes in is borrowed for the call.
+ * turn into; they come out as std::vector, or in a `buffer` that is given. All that goes in is
+ * borrowed for the call.
  *
  * What can fail has two names. `solve` throws `error`, with the status, the argument at fault and its
  * index; `try_solve` throws nothing of this library's and returns a `result`, which is a value or a
@@ -117,6 +118,46 @@ template <class T> class view
 
 using numbers = view<double>;
 using integers = view<std::int64_t>;
+
+/** Room for n numbers that somebody else keeps: std::vector, std::array, std::span, an array. */
+class buffer
+{
+  public:
+    buffer() noexcept : data_(nullptr), size_(0)
+    {
+    }
+    buffer(double *data, std::size_t size) noexcept : data_(data), size_(size)
+    {
+    }
+    template <std::size_t N> buffer(double (&array)[N]) noexcept : data_(array), size_(N)
+    {
+    }
+    template <
+        class Container,
+        class = typename std::enable_if<
+            std::is_convertible<decltype(std::declval<Container &>().data()), double *>::value &&
+            std::is_convertible<decltype(std::declval<Container &>().size()),
+                                std::size_t>::value>::type>
+    buffer(Container &container) noexcept : data_(container.data()), size_(container.size())
+    {
+    }
+    double *data() const noexcept
+    {
+        return data_;
+    }
+    std::size_t size() const noexcept
+    {
+        return size_;
+    }
+    std::int64_t count() const noexcept
+    {
+        return static_cast<std::int64_t>(size_);
+    }
+
+  private:
+    double *data_;
+    std::size_t size_;
+};
 
 /** A row-major matrix that somebody else keeps: element (i, j) is data[i * stride + j]. */
 class matrix_view
@@ -451,6 +492,17 @@ template <class Call> result<std::vector<double>> fill(std::int64_t n, Call call
     return result<std::vector<double>>(std::move(out), status);
 }
 
+/* One call that fills the caller's numbers. */
+template <class Call> result<buffer> fill_buffer(buffer out, Call call)
+{
+    grpoalign_error why = grpoalign_error();
+    grpoalign_status status = call(&why);
+    if (status < 0) {
+        return failure(why);
+    }
+    return result<buffer>(out, status);
+}
+
 /* One call that fills an n x n matrix. */
 template <class Call> result<matrix> fill_matrix(std::int64_t n, Call call)
 {
@@ -772,6 +824,19 @@ class model : public detail::handle<grpoalign_model, grpoalign_model_free>
             return grpoalign_model_advantage(get(), policy.data(), policy.count(), out, why);
         });
     }
+    void advantage(numbers policy, buffer out) const
+    {
+        (void)try_advantage(policy, out).value();
+    }
+    result<buffer> try_advantage(numbers policy, buffer out) const
+    {
+        if (out.size() != policy.size()) {
+            return detail::bad_argument("there must be room for as many advantages", 4);
+        }
+        return detail::fill_buffer(out, [&](grpoalign_error *why) {
+            return grpoalign_model_advantage(get(), policy.data(), policy.count(), out.data(), why);
+        });
+    }
     matrix jacobian(numbers policy) const
     {
         return try_jacobian(policy).value();
@@ -874,6 +939,21 @@ class penalty : public detail::handle<grpoalign_penalty, grpoalign_penalty_free>
                                              advantage.count(), out, nullptr, why);
         });
     }
+    void respond(const reference &before, double beta, numbers advantage, buffer out) const
+    {
+        (void)try_respond(before, beta, advantage, out).value();
+    }
+    result<buffer> try_respond(const reference &before, double beta, numbers advantage,
+                               buffer out) const
+    {
+        if (out.size() != advantage.size()) {
+            return detail::bad_argument("there must be room for as many probabilities", 6);
+        }
+        return detail::fill_buffer(out, [&](grpoalign_error *why) {
+            return grpoalign_penalty_respond(get(), before.get(), beta, advantage.data(),
+                                             advantage.count(), out.data(), nullptr, why);
+        });
+    }
     double divergence(const reference &before, numbers policy) const
     {
         return try_divergence(before, policy).value();
@@ -921,6 +1001,16 @@ template <class Self> class told
     {
         return try_policy().value();
     }
+    void policy(buffer out) const
+    {
+        (void)try_policy(out).value();
+    }
+    result<buffer> try_policy(buffer out) const
+    {
+        return fill_buffer(out, [&](grpoalign_error *why) {
+            return grpoalign_solution_policy(c(), out.data(), out.count(), why);
+        });
+    }
     result<std::vector<double>> try_policy() const
     {
         return fill(outcomes(), [&](double *out, grpoalign_error *why) {
@@ -931,6 +1021,16 @@ template <class Self> class told
     {
         return try_log_policy().value();
     }
+    void log_policy(buffer out) const
+    {
+        (void)try_log_policy(out).value();
+    }
+    result<buffer> try_log_policy(buffer out) const
+    {
+        return fill_buffer(out, [&](grpoalign_error *why) {
+            return grpoalign_solution_log_policy(c(), out.data(), out.count(), why);
+        });
+    }
     result<std::vector<double>> try_log_policy() const
     {
         return fill(outcomes(), [&](double *out, grpoalign_error *why) {
@@ -940,6 +1040,16 @@ template <class Self> class told
     std::vector<double> advantage() const
     {
         return try_advantage().value();
+    }
+    void advantage(buffer out) const
+    {
+        (void)try_advantage(out).value();
+    }
+    result<buffer> try_advantage(buffer out) const
+    {
+        return fill_buffer(out, [&](grpoalign_error *why) {
+            return grpoalign_solution_advantage(c(), out.data(), out.count(), why);
+        });
     }
     result<std::vector<double>> try_advantage() const
     {

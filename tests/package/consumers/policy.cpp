@@ -253,6 +253,22 @@ void numbers_come_from_anywhere()
     that(grpoalign::reference(plain).outcomes() == 3, "a C array");
     that(grpoalign::reference({plain, 3}).outcomes() == 3, "pointer and count");
     that(grpoalign::reference({0, 1}).outcomes() == 2, "integers in braces");
+    // And go where they are wanted.
+    grpoalign::solution solution = first().solve(0.5);
+    double after[3];
+    std::vector<double> logs(3), short_of(2);
+    solution.policy(after);
+    solution.log_policy(logs);
+    that(near(std::log(after[2]), logs[2], 1e-14), "into an array and a vector");
+    that(solution.try_policy(short_of).status() == GRPOALIGN_ERR_DIMENSION, "no room");
+    grpoalign::model model = grpoalign::model::group({0.0, 0.5, 1.0}, 8);
+    std::array<double, 3> advantage;
+    model.advantage(after, advantage);
+    that(advantage[0] < 0.0 && advantage[2] > 0.0, "advantages into an array");
+    that(model.try_advantage(after, short_of).status() == GRPOALIGN_ERR_DIMENSION, "no room");
+    grpoalign::penalty kl(grpoalign::penalty_kind::direct_kl);
+    kl.respond(grpoalign::reference(vector), 1.0, advantage, logs);
+    that(logs[2] > 0.1, "a response into a vector");
 #if __cplusplus >= 202002L
     that(grpoalign::reference(std::span<const double>(vector)).outcomes() == 3, "a span");
 #endif
