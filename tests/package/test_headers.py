@@ -19,6 +19,9 @@ C_WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversi
 CPP_WARNINGS = C_WARNINGS + ["-Wshadow", "-Wold-style-cast", "-Wzero-as-null-pointer-constant"]
 C_WARNINGS = C_WARNINGS + ["-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"]
 
+# What fields of structs may be, beside GRPOALIGN_POINTER and arrays of char.
+SIZES = {"uint32_t": 4, "int32_t": 4, "int64_t": 8, "double": 8}
+
 # Compilers of other platforms: for the structs, and where there are headers of the C library for
 # what touches it.
 FOREIGN = {
@@ -119,7 +122,10 @@ def layouts(include):
                     field_name, size, each = pointer.group(2), 8, 8
                 else:
                     kind, field_name = field.rsplit(" ", 1)
-                    size = each = {"uint32_t": 4, "int32_t": 4, "int64_t": 8, "double": 8}[kind]
+                    size = each = SIZES.get(kind, 0)
+                    if size == 0:
+                        lines.append("#error %s: %s has no fixed layout" % (name, kind))
+                        continue
                 if offset % each != 0:
                     lines.append("#error %s.%s needs padding" % (name, field_name))
                 place = "offsetof(%s, %s) == %d" % (name, field_name, offset)

@@ -112,6 +112,7 @@ def conan_files(checks, root, packaging):
     """What the root's meson.build needs for the library is what Conan exports."""
     recipe = text_of(packaging, "conan", "conanfile.py")
     ast.parse(recipe)
+    recipe = recipe[recipe.index("def export_sources") : recipe.index("def layout")]
     ast.parse(text_of(packaging, "conan", "test_package", "conanfile.py"))
     build = text_of(root, "meson.build")
     needed = set(re.findall(r"^\s*subdir\('(\w+)'\)", build, flags=re.M))
