@@ -62,6 +62,7 @@ def witness(include, map_path, folder, soname):
         [
             CC,
             "-std=c11",
+            "-ffile-prefix-map=%s=." % folder,
             "-w",
             "-g",
             "-O0",
