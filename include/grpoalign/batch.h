@@ -32,7 +32,7 @@ typedef struct grpoalign_batch_options {
 } grpoalign_batch_options;
 
 #define GRPOALIGN_BATCH_OPTIONS_INIT                                                               \
-    {(uint32_t)sizeof(grpoalign_batch_options), 0, 0.0, GRPOALIGN_NO_POINTER, 0}
+    {GRPOALIGN_SIZE(grpoalign_batch_options), 0, 0.0, GRPOALIGN_NO_POINTER, 0}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
 GRPOALIGN_API void grpoalign_batch_options_init(grpoalign_batch_options *options, uint32_t size);

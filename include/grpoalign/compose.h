@@ -152,7 +152,7 @@ typedef struct grpoalign_completions {
 
 #define GRPOALIGN_COMPLETIONS_INIT                                                                 \
     {                                                                                              \
-        (uint32_t)sizeof(grpoalign_completions), 0, 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, \
+        GRPOALIGN_SIZE(grpoalign_completions), 0, 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,   \
             0, GRPOALIGN_NO_POINTER, 0.0                                                           \
     }
 

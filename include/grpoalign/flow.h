@@ -35,7 +35,7 @@ typedef struct grpoalign_flow_options {
 } grpoalign_flow_options;
 
 #define GRPOALIGN_FLOW_OPTIONS_INIT                                                                \
-    {(uint32_t)sizeof(grpoalign_flow_options), 0, 0.0, 0.0, GRPOALIGN_NO_POINTER, 0,               \
+    {GRPOALIGN_SIZE(grpoalign_flow_options), 0, 0.0, 0.0, GRPOALIGN_NO_POINTER, 0,                 \
      GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
@@ -100,7 +100,7 @@ typedef struct grpoalign_flow_state {
 } grpoalign_flow_state;
 
 #define GRPOALIGN_FLOW_STATE_INIT                                                                  \
-    {(uint32_t)sizeof(grpoalign_flow_state), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}
+    {GRPOALIGN_SIZE(grpoalign_flow_state), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /** The number of states, the start and one per step; 0 for NULL. */
 GRPOALIGN_API int64_t grpoalign_flow_count(const grpoalign_flow *flow);

@@ -17,7 +17,7 @@
  *   solve.h      its stationary policy           sensitivity.h  its derivatives
  *   bulk.h       many contexts in one call       status.h  codes and the error record
  *
- * experimental.h is not stable, and not included here.
+ * experimental.h is not stable, and not included here. grpoalign.hpp is all of this for C++.
  *
  * Conventions of every function
  *   - Arrays are borrowed for the call; what an object needs to keep it copies.

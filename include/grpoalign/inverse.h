@@ -46,7 +46,7 @@ typedef struct grpoalign_inverse_options {
 } grpoalign_inverse_options;
 
 #define GRPOALIGN_INVERSE_OPTIONS_INIT                                                             \
-    {(uint32_t)sizeof(grpoalign_inverse_options), 0, 0.0, 0.0, 0.0, GRPOALIGN_NO_POINTER,          \
+    {GRPOALIGN_SIZE(grpoalign_inverse_options), 0, 0.0, 0.0, 0.0, GRPOALIGN_NO_POINTER,            \
      GRPOALIGN_NO_POINTER, 0, 0}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
@@ -129,7 +129,7 @@ typedef struct grpoalign_fit_report {
 } grpoalign_fit_report;
 
 #define GRPOALIGN_FIT_REPORT_INIT                                                                  \
-    {(uint32_t)sizeof(grpoalign_fit_report), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}
+    {GRPOALIGN_SIZE(grpoalign_fit_report), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /**
  * The beta that explains what a trained policy does: it makes the likelihood of the observed

@@ -71,7 +71,7 @@ typedef struct grpoalign_reward_options {
 } grpoalign_reward_options;
 
 #define GRPOALIGN_REWARD_OPTIONS_INIT                                                              \
-    {(uint32_t)sizeof(grpoalign_reward_options), 0, 0, 0, 0.0, 0, 0, 0, 0, GRPOALIGN_NO_POINTER,   \
+    {GRPOALIGN_SIZE(grpoalign_reward_options), 0, 0, 0, 0.0, 0, 0, 0, 0, GRPOALIGN_NO_POINTER,     \
      GRPOALIGN_NO_POINTER}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
@@ -88,7 +88,7 @@ typedef struct grpoalign_preference_options {
 } grpoalign_preference_options;
 
 #define GRPOALIGN_PREFERENCE_OPTIONS_INIT                                                          \
-    {(uint32_t)sizeof(grpoalign_preference_options), 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
+    {GRPOALIGN_SIZE(grpoalign_preference_options), 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
 GRPOALIGN_API void grpoalign_preference_options_init(grpoalign_preference_options *options,

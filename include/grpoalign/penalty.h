@@ -95,7 +95,7 @@ typedef struct grpoalign_penalty_options {
     double alpha;         /* kind ALPHA only: in [0, 2] */
 } grpoalign_penalty_options;
 
-#define GRPOALIGN_PENALTY_OPTIONS_INIT {(uint32_t)sizeof(grpoalign_penalty_options), 0, 0.0}
+#define GRPOALIGN_PENALTY_OPTIONS_INIT {GRPOALIGN_SIZE(grpoalign_penalty_options), 0, 0.0}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
 GRPOALIGN_API void grpoalign_penalty_options_init(grpoalign_penalty_options *options,

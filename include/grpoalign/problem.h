@@ -26,7 +26,7 @@ typedef struct grpoalign_problem_options {
 } grpoalign_problem_options;
 
 #define GRPOALIGN_PROBLEM_OPTIONS_INIT                                                             \
-    {(uint32_t)sizeof(grpoalign_problem_options), 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
+    {GRPOALIGN_SIZE(grpoalign_problem_options), 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
 GRPOALIGN_API void grpoalign_problem_options_init(grpoalign_problem_options *options,

@@ -18,7 +18,7 @@ typedef struct grpoalign_reference_options {
                              are normalised; 0 means 1e-4. Logarithms have none */
 } grpoalign_reference_options;
 
-#define GRPOALIGN_REFERENCE_OPTIONS_INIT {(uint32_t)sizeof(grpoalign_reference_options), 0, 0.0}
+#define GRPOALIGN_REFERENCE_OPTIONS_INIT {GRPOALIGN_SIZE(grpoalign_reference_options), 0, 0.0}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
 GRPOALIGN_API void grpoalign_reference_options_init(grpoalign_reference_options *options,

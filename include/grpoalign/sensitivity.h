@@ -120,7 +120,7 @@ typedef struct grpoalign_gradient {
 
 #define GRPOALIGN_GRADIENT_INIT                                                                    \
     {                                                                                              \
-        (uint32_t)sizeof(grpoalign_gradient), 0, 0.0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,  \
+        GRPOALIGN_SIZE(grpoalign_gradient), 0, 0.0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,    \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER                                             \
     }
 

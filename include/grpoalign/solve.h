@@ -57,7 +57,7 @@ typedef struct grpoalign_solve_options {
 } grpoalign_solve_options;
 
 #define GRPOALIGN_SOLVE_OPTIONS_INIT                                                               \
-    {(uint32_t)sizeof(grpoalign_solve_options), 0, 0.0, GRPOALIGN_NO_POINTER, 0,                   \
+    {GRPOALIGN_SIZE(grpoalign_solve_options), 0, 0.0, GRPOALIGN_NO_POINTER, 0,                     \
      GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0}
 
 /** Sets every field within `size` bytes to its default. Pass sizeof *options. */
@@ -91,7 +91,7 @@ typedef struct grpoalign_report {
 } grpoalign_report;
 
 #define GRPOALIGN_REPORT_INIT                                                                      \
-    {(uint32_t)sizeof(grpoalign_report), 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,   \
+    {GRPOALIGN_SIZE(grpoalign_report), 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,     \
      0.0, 0.0, 0.0}
 
 /**

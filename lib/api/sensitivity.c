@@ -415,7 +415,9 @@ grpoalign_status grpoalign_sensitivity_vjp(const grpoalign_sensitivity *sensitiv
     grpoalign_status status =
         pull_back(&sensitivity->at, cotangent, &wanted, &found, &arena, error);
     if (status >= 0) {
-        gradient->beta = found.beta;
+        if (gradient->struct_size >= offsetof(grpoalign_gradient, rewards)) {
+            gradient->beta = found.beta;
+        }
         hand_over(wanted.rewards, found.rewards, n);
         hand_over(wanted.log_reference, found.log_reference, n);
         hand_over(wanted.weights, found.weights, n);

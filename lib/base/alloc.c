@@ -15,6 +15,16 @@ enum { GAP = ALIGNMENT };
 enum { GAP = 0 };
 #endif
 
+/* Memory at a multiple of ALIGNMENT, which Windows alone keeps apart from other memory. */
+#ifdef _WIN32
+#include <malloc.h>
+#define TAKE_ALIGNED(bytes)    _aligned_malloc(bytes, ALIGNMENT)
+#define RELEASE_ALIGNED(chunk) _aligned_free(chunk)
+#else
+#define TAKE_ALIGNED(bytes)    aligned_alloc(ALIGNMENT, bytes)
+#define RELEASE_ALIGNED(chunk) free(chunk)
+#endif
+
 static int product_overflows(int64_t count, size_t size, size_t *bytes)
 {
     return count < 0 || __builtin_mul_overflow((size_t)count, size, bytes) ||
@@ -63,7 +73,7 @@ void *gra_arena_take(gra_arena *arena, int64_t count, size_t size)
             arena->spare = NULL;
         } else {
             size_t capacity = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-            chunk = aligned_alloc(ALIGNMENT, ALIGNMENT + capacity);
+            chunk = TAKE_ALIGNED(ALIGNMENT + capacity);
             if (chunk == NULL) {
                 return NULL;
             }
@@ -93,10 +103,10 @@ void gra_arena_rewind(gra_arena *arena, gra_arena_mark_t mark)
         arena->last = chunk->previous;
         ASAN_POISON_MEMORY_REGION(chunk_bytes(chunk), chunk->capacity);
         if (arena->spare == NULL || arena->spare->capacity < chunk->capacity) {
-            free(arena->spare);
+            RELEASE_ALIGNED(arena->spare);
             arena->spare = chunk;
         } else {
-            free(chunk);
+            RELEASE_ALIGNED(chunk);
         }
     }
     if (arena->last != NULL) {
@@ -110,6 +120,6 @@ void gra_arena_free(gra_arena *arena)
 {
     gra_arena_mark_t nothing = {NULL, 0};
     gra_arena_rewind(arena, nothing);
-    free(arena->spare);
+    RELEASE_ALIGNED(arena->spare);
     arena->spare = NULL;
 }

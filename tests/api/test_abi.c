@@ -239,6 +239,8 @@ static void initialisers_agree(void **state)
     AGREE(flow_options, FLOW_OPTIONS);
     AGREE(batch_options, BATCH_OPTIONS);
     AGREE(inverse_options, INVERSE_OPTIONS);
+    AGREE(completions, COMPLETIONS);
+    AGREE(gradient, GRADIENT);
     grpoalign_solve_options filled;
     grpoalign_solve_options_init(&filled, sizeof filled);
     assert_int_equal(filled.max_iterations, 2000);
@@ -343,6 +345,261 @@ static void pointers_travel_with_their_counts(void **state)
     grpoalign_problem_free(problem);
 }
 
+/* ---- every struct, as callers of all ages have it ---- */
+
+/* What the calls below are asked of: made once per test. */
+typedef struct world {
+    grpoalign_problem *problem, *unscaled;
+    grpoalign_solution *solution;
+    grpoalign_flow *flow;
+    grpoalign_sensitivity *sensitivity;
+} world;
+
+static world world_new(void)
+{
+    world self = {0};
+    grpoalign_model *model = NULL;
+    grpoalign_penalty *penalty = NULL;
+    grpoalign_reference *reference = NULL;
+    grpoalign_reward_options plain = GRPOALIGN_REWARD_OPTIONS_INIT;
+    plain.scale = GRPOALIGN_SCALE_NONE;
+    self.problem = problem_of(8, GRPOALIGN_PENALTY_REVERSE_KL);
+    CHECK_OK(grpoalign_model_new_group(REWARDS, 3, 8, &plain, &model, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_REVERSE_KL, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_log(LOGS, 3, NULL, &reference, NULL));
+    CHECK_OK(grpoalign_problem_new(model, penalty, reference, NULL, &self.unscaled, NULL));
+    grpoalign_model_free(model);
+    grpoalign_penalty_free(penalty);
+    grpoalign_reference_free(reference);
+    CHECK_OK(grpoalign_solve(self.problem, 0.5, NULL, &self.solution, NULL));
+    CHECK_OK(grpoalign_flow_new(self.problem, 0.5, NULL, &self.flow, NULL));
+    CHECK_OK(grpoalign_sensitivity_new(self.problem, self.solution, &self.sensitivity, NULL));
+    return self;
+}
+
+static void world_free(world *self)
+{
+    grpoalign_sensitivity_free(self->sensitivity);
+    grpoalign_flow_free(self->flow);
+    grpoalign_solution_free(self->solution);
+    grpoalign_problem_free(self->unscaled);
+    grpoalign_problem_free(self->problem);
+}
+
+/* One call with a struct; what it makes is checked to be there or not, and freed. */
+typedef grpoalign_status use_fn(const world *with, void *given, grpoalign_error *error);
+
+#define USES(name, handle, call)                                                                   \
+    static grpoalign_status use_##name(const world *with, void *given, grpoalign_error *error)     \
+    {                                                                                              \
+        grpoalign_##handle *out = (grpoalign_##handle *)(uintptr_t)8;                              \
+        (void)with;                                                                                \
+        grpoalign_status status = call;                                                            \
+        assert_true((status >= 0) == (out != NULL));                                               \
+        grpoalign_##handle##_free(out);                                                            \
+        return status;                                                                             \
+    }
+USES(reward, model, grpoalign_model_new_group(REWARDS, 3, 8, given, &out, error))
+USES(preference, model, grpoalign_model_new_ranked(REWARDS, 3, given, &out, error))
+USES(reference, reference, grpoalign_reference_new_log(LOGS, 3, given, &out, error))
+USES(penalty, penalty, grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, given, &out, error))
+USES(solve, solution, grpoalign_solve(with->problem, 0.5, given, &out, error))
+USES(flow, flow, grpoalign_flow_new(with->problem, 0.5, given, &out, error))
+USES(inverse, solution,
+     grpoalign_tune(with->problem, GRPOALIGN_QUANTITY_KL_POLICY_REF, NULL, 0, 0.1, given, &out,
+                    error))
+USES(batch, points,
+     grpoalign_points_new_batch((const grpoalign_problem *const *)&with->unscaled, 1, 0.5, given,
+                                NULL, &out, NULL, error))
+
+static grpoalign_status use_problem(const world *with, void *given, grpoalign_error *error)
+{
+    grpoalign_model *model = NULL;
+    grpoalign_penalty *penalty = NULL;
+    grpoalign_reference *reference = NULL;
+    grpoalign_problem *out = NULL;
+    (void)with;
+    CHECK_OK(grpoalign_model_new_ranked(REWARDS, 3, NULL, &model, NULL));
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &penalty, NULL));
+    CHECK_OK(grpoalign_reference_new_log(LOGS, 3, NULL, &reference, NULL));
+    grpoalign_status status = grpoalign_problem_new(model, penalty, reference, given, &out, error);
+    assert_true((status >= 0) == (out != NULL));
+    grpoalign_problem_free(out);
+    grpoalign_model_free(model);
+    grpoalign_penalty_free(penalty);
+    grpoalign_reference_free(reference);
+    return status;
+}
+
+static grpoalign_status use_completions(const world *with, void *given, grpoalign_error *error)
+{
+    grpoalign_penalty *base = NULL, *out = NULL;
+    (void)with;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &base, NULL));
+    grpoalign_status status = grpoalign_penalty_new_per_token(base, given, &out, error);
+    assert_true((status >= 0) == (out != NULL));
+    grpoalign_penalty_free(out);
+    grpoalign_penalty_free(base);
+    return status;
+}
+
+static grpoalign_status use_gradient(const world *with, void *given, grpoalign_error *error)
+{
+    static const double cotangent[] = {1.0, 2.0, 4.0};
+    return grpoalign_sensitivity_vjp(with->sensitivity, cotangent, 3, given, error);
+}
+
+static grpoalign_status use_report(const world *with, void *given, grpoalign_error *error)
+{
+    return grpoalign_solution_report(with->solution, given, error);
+}
+
+static grpoalign_status use_state(const world *with, void *given, grpoalign_error *error)
+{
+    return grpoalign_flow_state_at(with->flow, 0, given, error);
+}
+
+static grpoalign_status use_convention(const world *with, void *given, grpoalign_error *error)
+{
+    (void)with;
+    return grpoalign_preset("trl-1.10", given, error);
+}
+
+static grpoalign_status use_fit(const world *with, void *given, grpoalign_error *error)
+{
+    static const double observed[] = {1.0, 1.0, 5.0};
+    grpoalign_solution *out = NULL;
+    grpoalign_status status = grpoalign_fit(with->problem, observed, 3, NULL, &out, given, error);
+    assert_true((status >= 0) == (out != NULL));
+    grpoalign_solution_free(out);
+    return status;
+}
+
+/* Every struct with a struct_size but grpoalign_progress, which the library alone makes. `least` is
+ * how much of it the call cannot do without. */
+static const struct aged {
+    const char *name;
+    size_t size, least;
+    use_fn *use;
+    int filled;
+} AGED[] = {
+    {"reward_options", sizeof(grpoalign_reward_options), 8, use_reward, 0},
+    {"preference_options", sizeof(grpoalign_preference_options), 8, use_preference, 0},
+    {"reference_options", sizeof(grpoalign_reference_options), 8, use_reference, 0},
+    {"penalty_options", sizeof(grpoalign_penalty_options), 8, use_penalty, 0},
+    {"problem_options", sizeof(grpoalign_problem_options), 8, use_problem, 0},
+    {"solve_options", sizeof(grpoalign_solve_options), 8, use_solve, 0},
+    {"flow_options", sizeof(grpoalign_flow_options), 8, use_flow, 0},
+    {"inverse_options", sizeof(grpoalign_inverse_options), 8, use_inverse, 0},
+    {"batch_options", sizeof(grpoalign_batch_options), 8, use_batch, 0},
+    {"completions", sizeof(grpoalign_completions), 16, use_completions, 0},
+    {"gradient", sizeof(grpoalign_gradient), 8, use_gradient, 0},
+    {"report", sizeof(grpoalign_report), 8, use_report, 1},
+    {"flow_state", sizeof(grpoalign_flow_state), 8, use_state, 1},
+    {"convention", sizeof(grpoalign_convention), 8, use_convention, 1},
+    {"fit_report", sizeof(grpoalign_fit_report), 8, use_fit, 1},
+};
+enum { STRUCTS = sizeof AGED / sizeof *AGED, BEHIND = 64, BYTES = 4096 + BEHIND };
+
+/* A struct of that size, zero but for its size and, for completions, their count; what lies behind
+ * it is marked. */
+static void *aged_struct(const struct aged *self, uint32_t size, uint32_t room)
+{
+    static uint64_t place[BYTES / 8 + 1];
+    const int64_t three = 3;
+    unsigned char *bytes = (unsigned char *)place;
+    memset(bytes, 0xa5, sizeof place);
+    memset(bytes, 0, room);
+    memcpy(bytes, &size, sizeof size);
+    if (self->use == use_completions && room >= 16) {
+        memcpy(bytes + 8, &three, sizeof three);
+    }
+    return bytes;
+}
+
+static int untouched_behind(const void *given, size_t size)
+{
+    const unsigned char *bytes = given;
+    for (size_t i = size; i < BYTES; i++) {
+        if (bytes[i] != 0xa5) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static uint32_t size_of(const void *given)
+{
+    uint32_t size;
+    memcpy(&size, given, sizeof size);
+    return size;
+}
+
+static void structs_of_older_callers_are_enough(void **state)
+{
+    (void)state;
+    world with = world_new();
+    for (int i = 0; i < STRUCTS; i++) {
+        for (size_t size = AGED[i].least; size <= AGED[i].size; size += 8) {
+            grpoalign_error error;
+            void *given = aged_struct(&AGED[i], (uint32_t)size, (uint32_t)size);
+            grpoalign_status status = AGED[i].use(&with, given, &error);
+            if (status < 0 || size_of(given) != size || !untouched_behind(given, size)) {
+                fail_msg("%s of %zu bytes: status %d, size %u, written behind: %d", AGED[i].name,
+                         size, (int)status, size_of(given), !untouched_behind(given, size));
+            }
+        }
+    }
+    world_free(&with);
+}
+
+static void structs_of_newer_callers_may_ask_for_nothing_new(void **state)
+{
+    (void)state;
+    world with = world_new();
+    for (int i = 0; i < STRUCTS; i++) {
+        for (size_t size = AGED[i].size + 8; size <= 4096; size += size < 256 ? 8 : 1280) {
+            grpoalign_error error;
+            void *given = aged_struct(&AGED[i], (uint32_t)size, (uint32_t)size);
+            assert_true(AGED[i].use(&with, given, &error) >= 0);
+            assert_true(untouched_behind(given, size));
+            /* One that is filled says how much of it was, and the rest is zero. */
+            assert_int_equal(size_of(given), AGED[i].filled ? AGED[i].size : size);
+            given = aged_struct(&AGED[i], (uint32_t)size, (uint32_t)size);
+            ((unsigned char *)given)[size - 1] = 1;
+            grpoalign_status status = AGED[i].use(&with, given, &error);
+            if (AGED[i].filled) {
+                assert_true(status >= 0);
+                assert_int_equal(((unsigned char *)given)[size - 1], 0);
+            } else {
+                assert_int_equal(status, GRPOALIGN_ERR_STRUCT_SIZE);
+                assert_int_equal(error.index, size - 1);
+                assert_non_null(strstr(error.message, "newer than this library"));
+            }
+        }
+    }
+    world_free(&with);
+}
+
+static void absurd_sizes_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t SIZES[] = {0,    1,    4,          7,          12,
+                                     4100, 4104, 0x7fffffff, 0xfffffff8, UINT32_MAX};
+    world with = world_new();
+    for (int i = 0; i < STRUCTS; i++) {
+        for (size_t k = 0; k < sizeof SIZES / sizeof *SIZES; k++) {
+            grpoalign_error error;
+            void *given = aged_struct(&AGED[i], SIZES[k], (uint32_t)AGED[i].size);
+            assert_int_equal(AGED[i].use(&with, given, &error), GRPOALIGN_ERR_STRUCT_SIZE);
+            assert_int_equal(error.status, GRPOALIGN_ERR_STRUCT_SIZE);
+            assert_true(error.argument > 0);
+            assert_true(untouched_behind(given, AGED[i].size));
+        }
+    }
+    world_free(&with);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +609,9 @@ int main(void)
         cmocka_unit_test(borrowed_solutions_are_not_freed_by_mistake),
         cmocka_unit_test(a_status_above_zero_is_explained),
         cmocka_unit_test(structs_say_how_much_was_filled),
+        cmocka_unit_test(structs_of_older_callers_are_enough),
+        cmocka_unit_test(structs_of_newer_callers_may_ask_for_nothing_new),
+        cmocka_unit_test(absurd_sizes_are_refused),
         cmocka_unit_test(initialisers_agree),
         cmocka_unit_test(what_takes_long_can_be_stopped),
         cmocka_unit_test(pointers_travel_with_their_counts),

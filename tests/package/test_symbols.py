@@ -61,6 +61,17 @@ def declared(root):
     return names
 
 
+def unmarked(root):
+    """What stands in the headers as a function of ours, marked for export or not."""
+    names = set()
+    for path in glob.glob(os.path.join(root, "include", "grpoalign", "*.h")):
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+        text = re.sub(r"^#(.*\\\n)*.*$", "", text, flags=re.M)
+        names |= set(re.findall(r"\b(grpoalign_[a-z0-9_]+)\(", text))
+    return names
+
+
 def mapped(root):
     with open(os.path.join(root, "lib", "grpoalign.map"), encoding="utf-8") as file:
         names = re.findall(r"^\s+(grpoalign_\w+);", file.read(), flags=re.M)
@@ -83,6 +94,20 @@ def main(root, shared_library, static_library):
         exported == headers, "exported symbols and headers differ: %s" % sorted(exported ^ headers)
     )
     checks.that(listed == sorted(listed), "the symbol map is not sorted")
+    checks.that(len(listed) == len(set(listed)), "the symbol map has a symbol twice")
+    checks.that(
+        unmarked(root) == headers,
+        "functions in the headers without GRPOALIGN_API: %s" % sorted(unmarked(root) ^ headers),
+    )
+    in_archive = {
+        line.split()[2]
+        for line in output("nm", "-g", "--defined-only", static_library).splitlines()
+        if re.match(r"^[0-9a-f]+ [TDBRWVi] grpoalign_", line)
+    }
+    checks.that(
+        in_archive == headers,
+        "static library and headers differ: %s" % sorted(in_archive ^ headers),
+    )
 
     # The SONAME and the version node say what the version header says: neither moves alone.
     version = {}
@@ -94,6 +119,15 @@ def main(root, shared_library, static_library):
         "[%s]" % soname in output("readelf", "-d", shared_library), "the SONAME is not %s" % soname
     )
     node = "GRPOALIGN_%d.%d" % (version["VERSION_MAJOR"], version["VERSION_MINOR"])
+    # Every export has the version of a node of the map, and no export is without one.
+    with open(os.path.join(root, "lib", "grpoalign.map"), encoding="utf-8") as file:
+        nodes = set(re.findall(r"^(\w+(?:\.\w+)*) \{", file.read(), flags=re.M))
+    for line in output(
+        "nm", "-D", "--defined-only", "--with-symbol-versions", shared_library
+    ).splitlines():
+        name = line.split()[2]
+        if line.split()[1] != "A":
+            checks.that(name.split("@")[-1] in nodes, "%s has no version of the map" % name)
     with open(os.path.join(root, "lib", "grpoalign.map"), encoding="utf-8") as file:
         checks.that(
             file.read().startswith(node + " {"), "the node of the symbol map is not %s" % node
