@@ -52,7 +52,7 @@ typedef struct grpoalign_bulk {
 
 #define GRPOALIGN_BULK_INIT                                                                        \
     {                                                                                              \
-        (uint32_t)sizeof(grpoalign_bulk), 0, 0, 0, 0, 0, 1, 0, 0, GRPOALIGN_NO_POINTER,            \
+        GRPOALIGN_SIZE(grpoalign_bulk), 0, 0, 0, 0, 0, 1, 0, 0, GRPOALIGN_NO_POINTER,              \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,                      \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER                                             \
     }
@@ -87,7 +87,7 @@ typedef struct grpoalign_columns {
 
 #define GRPOALIGN_COLUMNS_INIT                                                                     \
     {                                                                                              \
-        (uint32_t)sizeof(grpoalign_columns), 0, 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,     \
+        GRPOALIGN_SIZE(grpoalign_columns), 0, 0, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,       \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,                      \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,                      \
             GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER,                      \
@@ -113,7 +113,7 @@ typedef struct grpoalign_bulk_options {
 
 #define GRPOALIGN_BULK_OPTIONS_INIT                                                                \
     {                                                                                              \
-        (uint32_t)sizeof(grpoalign_bulk_options), 0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,              \
+        GRPOALIGN_SIZE(grpoalign_bulk_options), 0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,                \
             GRPOALIGN_NO_POINTER                                                                   \
     }
 

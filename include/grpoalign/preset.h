@@ -37,22 +37,22 @@ typedef struct grpoalign_convention {
     int32_t epsilon_place;
     int32_t zero_variance;
     double epsilon;
-    int32_t penalty;    /* GRPOALIGN_PENALTY_*: what the trainer's KL term amounts to, on policy,
+    int32_t penalty;      /* GRPOALIGN_PENALTY_*: what the trainer's KL term amounts to, on policy,
                              where it is on and with the scale and baseline above (a placement
                              before normalisation is KL_IN_REWARD with any other); NONE where it has
                              no effect whatever beta is */
-    int32_t group_size; /* the trainer's default, or its examples'; 0 where it must be given */
-    double beta;        /* the trainer's default; 0 where the KL term is off unless asked for; NaN
+    int32_t group_size;   /* the trainer's default, or its examples'; 0 where it must be given */
+    double beta;          /* the trainer's default; 0 where the KL term is off unless asked for; NaN
                              where it must be given */
     GRPOALIGN_POINTER(const char *, name);    /* of the preset */
     GRPOALIGN_POINTER(const char *, trainer); /* trainer, versions and options meant */
     GRPOALIGN_POINTER(const char *, kl);      /* the KL term as the trainer words it */
     GRPOALIGN_POINTER(const char *, warning); /* where the default has no effect, or the name
                              suggests something else; NULL for none */
-    int32_t estimator; /* GRPOALIGN_ESTIMATOR_*: the KL term itself, which `penalty` says the
+    int32_t estimator;    /* GRPOALIGN_ESTIMATOR_*: the KL term itself, which `penalty` says the
                              effect of */
-    int32_t placement; /* GRPOALIGN_PLACEMENT_* */
-    double clamp;      /* the estimate is cut off here, without gradient; infinite for none */
+    int32_t placement;    /* GRPOALIGN_PLACEMENT_* */
+    double clamp;         /* the estimate is cut off here, without gradient; infinite for none */
     /* The versions of the trainer whose code was found to do so: the first and the last. NULL where
      * it was read, not run. */
     GRPOALIGN_POINTER(const char *, from);
@@ -61,11 +61,9 @@ typedef struct grpoalign_convention {
 } grpoalign_convention;
 
 #define GRPOALIGN_CONVENTION_INIT                                                                  \
-    {                                                                                              \
-        GRPOALIGN_SIZE(grpoalign_convention), 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, GRPOALIGN_NO_POINTER, \
-            GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0, 0.0,           \
-            GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER                       \
-    }
+    {GRPOALIGN_SIZE(grpoalign_convention), 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, GRPOALIGN_NO_POINTER,  \
+     GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, 0, 0, 0.0,                  \
+     GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER, GRPOALIGN_NO_POINTER}
 
 /**
  * The preset of a name, e.g. "trl-1.10"; start from GRPOALIGN_CONVENTION_INIT. "trl-1.16" is the
@@ -83,9 +81,8 @@ typedef struct grpoalign_convention {
  * }
  * @endcode
  */
-GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_preset(const char *name,
-                                                                    grpoalign_convention *out,
-                                                                    grpoalign_error *error);
+GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status
+grpoalign_preset(const char *name, grpoalign_convention *out, grpoalign_error *error);
 
 /** The names of all presets, k = 0, 1, ...; NULL beyond the last. Static storage. */
 GRPOALIGN_API const char *grpoalign_preset_name(int64_t k);

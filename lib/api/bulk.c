@@ -5,6 +5,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "api/handles.h"
@@ -671,6 +672,8 @@ grpoalign_status grpoalign_solve_bulk(const grpoalign_bulk *bulk, grpoalign_colu
     atomic_init(&j.failed, 0);
     atomic_init(&j.stop, 0);
     GRA_TRY(run_job(&j, error));
-    columns->failed = atomic_load(&j.failed);
+    if (columns->struct_size > offsetof(grpoalign_columns, failed)) {
+        columns->failed = atomic_load(&j.failed);
+    }
     return GRPOALIGN_OK;
 }

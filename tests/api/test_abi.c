@@ -449,6 +449,56 @@ static grpoalign_status use_gradient(const world *with, void *given, grpoalign_e
     return grpoalign_sensitivity_vjp(with->sensitivity, cotangent, 3, given, error);
 }
 
+static grpoalign_bulk one_context(const grpoalign_penalty *penalty)
+{
+    static const double beta[] = {0.5};
+    grpoalign_bulk bulk = GRPOALIGN_BULK_INIT;
+    bulk.model = GRPOALIGN_BULK_LIMIT;
+    bulk.contexts = 1;
+    bulk.outcomes = bulk.reward_count = 3;
+    bulk.rewards = REWARDS;
+    bulk.beta = beta;
+    bulk.penalty = penalty;
+    return bulk;
+}
+
+static grpoalign_status solve_one(void *bulk, void *columns, const void *options,
+                                  grpoalign_error *error)
+{
+    grpoalign_columns none = GRPOALIGN_COLUMNS_INIT;
+    grpoalign_penalty *penalty = NULL;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &penalty, NULL));
+    grpoalign_bulk one = one_context(penalty);
+    if (bulk != NULL) {
+        /* What the call cannot do without, in the caller's struct. */
+        grpoalign_bulk filled = one;
+        memcpy(&filled.struct_size, bulk, sizeof filled.struct_size);
+        memcpy(bulk, &filled, offsetof(grpoalign_bulk, options));
+    }
+    grpoalign_status status = grpoalign_solve_bulk(
+        bulk != NULL ? bulk : &one, columns != NULL ? columns : &none, options, error);
+    grpoalign_penalty_free(penalty);
+    return status;
+}
+
+static grpoalign_status use_bulk(const world *with, void *given, grpoalign_error *error)
+{
+    (void)with;
+    return solve_one(given, NULL, NULL, error);
+}
+
+static grpoalign_status use_columns(const world *with, void *given, grpoalign_error *error)
+{
+    (void)with;
+    return solve_one(NULL, given, NULL, error);
+}
+
+static grpoalign_status use_bulk_options(const world *with, void *given, grpoalign_error *error)
+{
+    (void)with;
+    return solve_one(NULL, NULL, given, error);
+}
+
 static grpoalign_status use_report(const world *with, void *given, grpoalign_error *error)
 {
     return grpoalign_solution_report(with->solution, given, error);
@@ -494,6 +544,9 @@ static const struct aged {
     {"batch_options", sizeof(grpoalign_batch_options), 8, use_batch, 0},
     {"completions", sizeof(grpoalign_completions), 16, use_completions, 0},
     {"gradient", sizeof(grpoalign_gradient), 8, use_gradient, 0},
+    {"bulk", sizeof(grpoalign_bulk), offsetof(grpoalign_bulk, options), use_bulk, 0},
+    {"columns", sizeof(grpoalign_columns), 8, use_columns, 0},
+    {"bulk_options", sizeof(grpoalign_bulk_options), 8, use_bulk_options, 0},
     {"report", sizeof(grpoalign_report), 8, use_report, 1},
     {"flow_state", sizeof(grpoalign_flow_state), 8, use_state, 1},
     {"convention", sizeof(grpoalign_convention), 8, use_convention, 1},
