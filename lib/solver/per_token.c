@@ -21,10 +21,10 @@ typedef struct fixed_point {
     const gra_tree *tree;
     gra_answer *answer;
     gra_tree_response response;
-    int64_t n, outcomes;    /* leaves; outcomes of the model */
-    double *full, *full_u;  /* over outcomes */
-    double *u, *off, *step; /* per leaf: advantages, u - U(R(u)), and Newton's step */
-    double *trial, *kept;
+    int64_t n, outcomes;                /* leaves; outcomes of the model */
+    double *full, *full_u;              /* over outcomes */
+    double *u, *off, *step;             /* per leaf: advantages, u - U(R(u)), and Newton's step */
+    double *trial, *kept, *end;         /* end: of training */
     double *slopes, *jacobian, *matrix; /* leaves x leaves */
     double *full_jacobian;
     int32_t *pivots;
@@ -50,14 +50,15 @@ static int take(fixed_point *self, const gra_problem *problem, gra_answer *answe
                           .step = gra_arena_doubles(arena, n),
                           .trial = gra_arena_doubles(arena, n),
                           .kept = gra_arena_doubles(arena, n),
+                          .end = gra_arena_doubles(arena, n),
                           .slopes = gra_arena_doubles(arena, n * n),
                           .jacobian = gra_arena_doubles(arena, n * n),
                           .matrix = gra_arena_doubles(arena, n * n),
                           .full_jacobian = gra_arena_doubles(arena, all * all),
                           .pivots = gra_arena_take(arena, n, sizeof(int32_t))};
     return self->full && self->full_u && self->u && self->off && self->step && self->trial &&
-           self->kept && self->slopes && self->jacobian && self->matrix && self->full_jacobian &&
-           self->pivots &&
+           self->kept && self->end && self->slopes && self->jacobian && self->matrix &&
+           self->full_jacobian && self->pivots &&
            gra_tree_response_take(&self->response, problem->tree, problem->penalty, arena);
 }
 
@@ -229,6 +230,9 @@ static grpoalign_status run(fixed_point *self, double enough, double *change)
 /* Implicit steps of du/dt = U(R(u)) - u, which grow while it calms down. */
 enum { MOST_FLOW = 600 };
 static const double FIRST_TIME = 0.3, LONGEST_TIME = 1e6, FASTER = 1.6, SLOWER = 0.3;
+/* The least step, in units of the first. Advantages over a std that vanishes grow without end in a
+ * finite time: as 1/sqrt(q), q being what the best outcome lacks, and each step may double them. */
+static const double SHORTEST_TIME = 1e-9;
 
 /* From pi_ref at the problem's beta to where advantages and answers agree, when the branch has ended
  * in a fold on the way. */
@@ -243,8 +247,12 @@ static grpoalign_status settle(fixed_point *self, double *change)
         GRA_TRY(gra_report_progress(self->problem, self->answer, self->response.beta, before));
         self->answer->iterations++;
         GRA_TRY(factorise(self, 1.0 / time, &sign));
-        if (sign == 0) {
-            break;
+        if (sign <= 0) { /* an implicit step beyond the time in which things grow goes backwards */
+            time *= SLOWER;
+            if (time < FIRST_TIME * SHORTEST_TIME) {
+                break;
+            }
+            continue;
         }
         find_step(self);
         memcpy(self->kept, self->u, (size_t)self->n * sizeof(double));
@@ -259,12 +267,18 @@ static grpoalign_status settle(fixed_point *self, double *change)
         } else {
             time *= FASTER;
         }
-        if (time < FIRST_TIME * 1e-6) {
+        if (time < FIRST_TIME * SHORTEST_TIME) {
             break;
         }
     }
     self->answer->method = GRPOALIGN_METHOD_FLOW;
-    return run(self, STILL, change);
+    memcpy(self->end, self->u, (size_t)self->n * sizeof(double));
+    GRA_TRY(run(self, STILL, change));
+    if (!isfinite(*change)) { /* what training came to says more than where Newton went astray */
+        memcpy(self->u, self->end, (size_t)self->n * sizeof(double));
+        return evaluate(self, self->u);
+    }
+    return GRPOALIGN_OK;
 }
 
 /* Beta where Newton starts, in units of the largest advantage at the reference. */

@@ -488,6 +488,46 @@ static void direct_kl_per_token_adds_divergences(void **state)
     values_along_the_way(GRPOALIGN_PENALTY_DIRECT_KL);
 }
 
+/* T fair coins whose mean is the reward, large groups: under the direct KL they are one coin at beta
+ * sqrt(T), which has a stationary policy from beta = 1.508880 on. */
+static void coins_collapse_where_nothing_is_stationary(void **state)
+{
+    (void)state;
+    enum { MOST_FLIPS = 5, MOST_WAYS = 1 << MOST_FLIPS };
+    grpoalign_penalty *base;
+    CHECK_OK(grpoalign_penalty_new(GRPOALIGN_PENALTY_DIRECT_KL, NULL, &base, NULL));
+    for (int flips = 1; flips <= MOST_FLIPS; flips++) {
+        int64_t ways = 1 << flips, offsets[MOST_WAYS + 1] = {0}, tokens[MOST_WAYS * MOST_FLIPS];
+        double rewards[MOST_WAYS], logs[MOST_WAYS];
+        grpoalign_model *model;
+        grpoalign_penalty *penalty;
+        grpoalign_completions completions = GRPOALIGN_COMPLETIONS_INIT;
+        for (int64_t o = 0; o < ways; o++) {
+            offsets[o + 1] = offsets[o] + flips;
+            rewards[o] = logs[o] = 0.0;
+            for (int t = 0; t < flips; t++) {
+                tokens[offsets[o] + t] = o >> t & 1;
+                rewards[o] += (double)(o >> t & 1) / flips;
+            }
+        }
+        completions.count = ways;
+        completions.offsets = offsets;
+        completions.tokens = tokens;
+        completions.token_count = offsets[ways];
+        CHECK_OK(grpoalign_model_new_limit(rewards, NULL, ways, NULL, &model, NULL));
+        CHECK_OK(grpoalign_penalty_new_per_token(base, &completions, &penalty, NULL));
+        for (int above = 0; above < 2; above++) {
+            double beta = (above ? 1.52 : 1.0) / sqrt(flips);
+            solved s = solve_penalised(model, penalty, beta, logs, NULL);
+            assert_int_equal(s.status, above ? GRPOALIGN_OK : GRPOALIGN_COLLAPSED);
+            assert_true(above || s.policy[ways - 1] > 1.0 - 1e-6);
+            solved_free(&s);
+        }
+        grpoalign_model_free(model), grpoalign_penalty_free(penalty);
+    }
+    grpoalign_penalty_free(base);
+}
+
 /* ---- errors ---- */
 
 static void arguments_are_checked(void **state)
@@ -564,6 +604,7 @@ int main(void)
                                        cmocka_unit_test(one_decision_is_the_base),
                                        cmocka_unit_test(reverse_kl_per_token_is_a_product),
                                        cmocka_unit_test(direct_kl_per_token_adds_divergences),
+                                       cmocka_unit_test(coins_collapse_where_nothing_is_stationary),
                                        cmocka_unit_test(arguments_are_checked)};
     return run_chosen(tests);
 }

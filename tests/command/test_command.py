@@ -560,6 +560,43 @@ def battles(checks):
     checks.that(status == 1 and "pairwise" in results[0]["error"], "battles with another model")
 
 
+def explained(checks):
+    """What adds up is said as it is, not as what it would be without."""
+    group = {"model": "group", "group_size": 4, "rewards": [1, 0.5, 0]}
+    tokens = [["a", "a"], ["a", "b"], ["b"]]
+    table = {"success": [1, 0.5], "failure": [-0.5, -1]}
+    direct = {"penalty": "direct_kl", "beta": 0.5}
+    unscaled = dict(group, scale="none", **direct)
+    lines = [
+        dict(group, tokens=tokens, **direct),
+        dict(group, weights=[1, 2, 1], **direct),
+        dict(group, penalty={"reverse_kl": 0.1, "direct_kl": 0.2}),
+        dict(group, rewards=[[1, 0.5, 0], [0, 0, 1]], aggregation="normalize_then_sum", **direct),
+        {"rewards": [1, 1, 0], "group_table": table, **direct},
+        dict(group, penalty="reverse_kl", beta=0.5, decisions=4),
+        unscaled,
+        dict(unscaled, tokens=tokens),
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    status, out, _ = run(["explain", "--format", "jsonl"], text)
+    said = [json.loads(line) for line in out.splitlines()]
+    checks.that(status == 0 and len(said) == len(lines), "explain: %s" % said)
+    for one, key, words in (
+        (0, "stationary", "at every prefix"),
+        (1, "stationary", "w (u - beta g(l))"),
+        (2, "stationary", "sum of beta_k g_k(l)"),
+        (3, "advantage", "sum over rewards"),
+        (4, "advantage", "group_table"),
+        (5, "stationary", "(c - u/(4 beta))^4 pi = pi_ref"),
+        (6, "stationary", "pi ~ pi_ref exp("),
+    ):
+        checks.that(words in said[one][key], "explain: %s of %s" % (key, said[one]))
+    checks.that(said[2]["beta"] is None, "explain: a sum of penalties has a beta")
+    checks.that(said[4]["equivalents"] == [], "explain: a table has another std")
+    rlhf = [any("RLHF" in e["convention"] for e in one["equivalents"]) for one in said]
+    checks.that(rlhf[6:] == [True, False], "explain: RLHF's policy is one decision")
+
+
 def streams(checks):
     """A line of a gigabyte is refused in bounded memory and the next record is solved."""
     good = json.dumps(GOOD).encode() + b"\n"
@@ -604,6 +641,6 @@ def streams(checks):
 
 if __name__ == "__main__":
     CHECKS = harness.Checks()
-    for part in (bad_records, records, options, order, rollouts, battles, streams):
+    for part in (bad_records, records, options, order, rollouts, battles, explained, streams):
         part(CHECKS)
     sys.exit(CHECKS.close())

@@ -133,6 +133,7 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
 {
     const settings *s = &c->settings;
     int groups = s->model == MODEL_GROUP, direct = s->penalty == GRPOALIGN_PENALTY_DIRECT_KL;
+    int one = c->tokens == NULL && c->weights == NULL; /* decision, and weights that are equal */
     if (s->penalty == GRPOALIGN_PENALTY_KL_IN_REWARD) {
         add(out, s->beta, NAN, "RLHF: pi ~ pi_ref exp(r/beta)",
             "the group's normalisation has no effect here");
@@ -140,15 +141,18 @@ static void find_equivalents(const context *c, const result *r, equivalents *out
     if (s->penalty == GRPOALIGN_PENALTY_KL_IN_REWARD || !has_effect(s)) {
         return;
     }
+    if (c->table_success != NULL) { /* says itself what a group makes of its rewards */
+        return;
+    }
     if (groups) {
         add_of_groups(s, out);
     }
-    if (s->model == MODEL_PAIRWISE && direct) {
+    if (s->model == MODEL_PAIRWISE && direct && one) {
         add(out, 0.5 * s->beta, NAN, "Nash learning from human feedback, its tau",
             "P(i beats j) = (1 + margin)/2");
     }
     add_of_policy(c, r, out);
-    if (groups && direct && s->scale == GRPOALIGN_SCALE_NONE &&
+    if (groups && direct && one && s->scale == GRPOALIGN_SCALE_NONE &&
         s->zero_variance == GRPOALIGN_ZERO_VARIANCE_KEEP &&
         s->baseline == GRPOALIGN_BASELINE_MEAN) {
         add(out, s->beta / (1.0 - 1.0 / (double)s->group_size), NAN,
@@ -184,13 +188,9 @@ static void write_json(const context *c, const result *r, const equivalents *sam
 {
     const settings *s = &c->settings;
     explanation e = {.penalty = setting_word(s, SETTING_PENALTY),
-                     .beta = has_effect(s) ? s->beta : NAN};
-    if (s->model == MODEL_PAIRWISE) {
-        text_string(&e.advantage, "margins");
-    } else {
-        text_advantage(&e.advantage, s);
-    }
-    text_stationary(&e.stationary, s);
+                     .beta = has_effect(s) && s->beta > 0.0 ? s->beta : NAN};
+    text_advantage_of(&e.advantage, c);
+    text_stationary_of(&e.stationary, c);
     e.advantage_text = e.advantage.bytes;
     e.stationary_text = e.stationary.bytes;
     json_start(out, c->id, grpoalign_status_name(r->report.status));
@@ -239,6 +239,8 @@ static const char *in_words(const settings *s)
     case GRPOALIGN_PENALTY_DIRECT_KL_CLAMPED:
         return "A penalty that has no hold on outcomes far below their reference probability: what "
                "falls there is lost.";
+    case GRPOALIGN_PENALTY_SUM:
+        return "Each penalty pulls with its own coefficient.";
     default:
         return "A divergence from the reference, by what its gradient does on policy.";
     }
@@ -283,14 +285,14 @@ static void write_table(const context *c, const result *r, const equivalents *sa
                     "u_o = sum of pi_i margin[o][i], what o gains on average against the policy\n");
     } else {
         text_string(out, "u_o = E of ");
-        text_advantage(out, s);
+        text_advantage_of(out, c);
         text_format(out, "%s\n",
                     s->model == MODEL_LIMIT
                         ? ", in the limit of large groups"
                         : ", over groups of o and others drawn from the policy");
     }
     text_string(out, "  stationary    ");
-    text_stationary(out, s);
+    text_stationary_of(out, c);
     text_format(out, "\n  %s\n", in_words(s));
     if (r->report.unique == 0) {
         text_string(out, "  There are other stationary policies; this is the one that the "

@@ -39,6 +39,12 @@ void context_imply(context *self)
     if (self->margins != NULL && !is_given(&self->settings, SETTING_MODEL)) {
         setting_give(&self->settings, SETTING_MODEL, MODEL_PAIRWISE);
     }
+    if (self->table_success != NULL && !is_given(&self->settings, SETTING_MODEL)) {
+        setting_give(&self->settings, SETTING_MODEL, MODEL_GROUP);
+    }
+    if (self->table_success != NULL && !is_given(&self->settings, SETTING_GROUP_SIZE)) {
+        setting_give(&self->settings, SETTING_GROUP_SIZE, (double)self->table_size);
+    }
 }
 
 /* What is wrong with the data, for the model. */

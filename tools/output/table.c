@@ -14,16 +14,10 @@ void table_heading(text *out, const context *c)
     }
     if (s->model != MODEL_PAIRWISE) {
         text_string(out, ", ");
-        text_advantage(out, s);
+        text_advantage_of(out, c);
     }
-    if (has_effect(s)) {
-        text_format(out, ", beta %g x %s", s->beta, grpoalign_penalty_formula(s->penalty));
-    } else {
-        text_string(out, ", no penalty");
-    }
-    if (s->penalty == GRPOALIGN_PENALTY_ALPHA) {
-        text_format(out, ", alpha %g", s->alpha);
-    }
+    text_string(out, ", ");
+    text_penalty_of(out, c);
     text_string(out, "\n\n");
 }
 

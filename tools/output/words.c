@@ -1,5 +1,7 @@
 #include "output/words.h"
 
+#include <grpoalign/penalty.h>
+
 static const char *divisor(const settings *s)
 {
     switch (s->scale) {
@@ -73,4 +75,68 @@ void text_stationary(text *out, const settings *s)
         text_format(out, "%s - %s g(l) alike, l = log pi/pi_ref", u, beta);
         break;
     }
+}
+
+void text_advantage_of(text *out, const context *c)
+{
+    const settings *s = &c->settings;
+    if (s->model == MODEL_PAIRWISE) {
+        text_string(out, "margins");
+    } else if (c->table_success != NULL) {
+        text_string(out, "group_table");
+    } else {
+        int is_sum = c->reward_count > 1 && s->aggregation == NORMALIZE_THEN_SUM;
+        text_string(out, is_sum ? "sum over rewards of weight x " : "");
+        text_advantage(out, s);
+    }
+}
+
+void text_stationary_of(text *out, const context *c)
+{
+    const settings *s = &c->settings;
+    const char *w = c->weights != NULL ? "w " : "";
+    if (c->tokens != NULL && s->penalty != GRPOALIGN_PENALTY_NONE) {
+        text_format(out,
+                    "at every prefix, for its next tokens a: E[%su | a] - beta g(l)%s alike, "
+                    "l = log pi(a)/pi_ref(a)",
+                    w, c->weights != NULL ? " E[w | a]" : "");
+    } else if (s->penalty == GRPOALIGN_PENALTY_SUM) {
+        text_format(out, "%s(u - sum of beta_k g_k(l)) alike, l = log pi/pi_ref", w);
+    } else if (c->weights != NULL && s->penalty != GRPOALIGN_PENALTY_NONE) {
+        text_string(out, "w (u - beta g(l)) alike, l = log pi/pi_ref");
+    } else if (s->decisions > 1.0 && s->penalty == GRPOALIGN_PENALTY_REVERSE_KL) {
+        text_format(out, "(c - u/(%g beta))^%g pi = pi_ref", s->decisions, s->decisions);
+    } else {
+        text_stationary(out, s);
+    }
+}
+
+void text_penalty_of(text *out, const context *c)
+{
+    const settings *s = &c->settings;
+    const mixture *parts = &s->parts;
+    int more = 0;
+    if (!has_effect(s)) {
+        text_string(out, "no penalty");
+    } else if (s->penalty != GRPOALIGN_PENALTY_SUM) {
+        text_format(out, "beta %g x %s", s->beta, grpoalign_penalty_formula(s->penalty));
+    } else {
+        for (int kind = 0; kind < PENALTY_KINDS; kind++) {
+            if (parts->coefficients[kind] > 0.0) {
+                text_format(out, "%s%g x %s", more++ > 0 ? " + " : "", parts->coefficients[kind],
+                            grpoalign_penalty_formula(kind));
+            }
+        }
+        if (parts->entropy > 0.0) {
+            text_format(out, " - %g x H(pi)", parts->entropy);
+        }
+    }
+    if (s->penalty == GRPOALIGN_PENALTY_ALPHA) {
+        text_format(out, ", alpha %g", s->alpha);
+    }
+    if (s->decisions > 1.0) {
+        text_format(out, ", %g decisions", s->decisions);
+    }
+    text_string(out, c->tokens != NULL ? ", per token" : "");
+    text_string(out, c->weights != NULL ? ", with weights" : "");
 }
