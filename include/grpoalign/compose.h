@@ -64,58 +64,6 @@ grpoalign_model_new_sum(const grpoalign_model *const *models, const double *weig
                         grpoalign_model **out, grpoalign_error *error);
 
 /**
- * Groups by a table: rewards 0 and 1, and the advantage of a member by how many of its group
- * succeed. pass@k objectives (grpoalign_rule_pass_at_k), asymmetric or clipped advantages, weights
- * by difficulty.
- *
- * rewards:    n numbers, each 0 or 1.
- * success:    group_size numbers: success[c - 1] is the advantage of a success in a group with
- *             c = 1 .. G successes.
- * failure:    group_size numbers: failure[c] is that of a failure in a group with c = 0 .. G - 1.
- * group_size: G, 1 .. 2^20.
- *
- * Advantages are given less their mean, whatever the tables sum to. u(1) - u(0) is a polynomial of
- * the probability of success, so that one unknown is left, and points are all that there are.
- * Errors: ARGUMENT (index of the reward), NOT_FINITE, MEMORY.
- */
-GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_model_new_rule_table(
-    const double *rewards, int64_t n, const double *success, const double *failure,
-    int64_t group_size, grpoalign_model **out, grpoalign_error *error);
-
-/**
- * The tables of a pass@k objective in groups of G (arXiv 2508.10751): with c successes of G and
- * m = 1 - C(G - c, k)/C(G, k), s = sqrt(m (1 - m)), a success has (1 - m)/s and a failure
- * (1 - m - C(G - 1 - c, k - 1)/C(G - 1, k - 1))/s; 0 where s = 0. Zero-sum in every group.
- *
- * k:                1 .. group_size.
- * success, failure: receive group_size numbers each, as grpoalign_model_new_rule_table takes them.
- */
-GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_rule_pass_at_k(
-    int64_t group_size, int64_t k, double *success, double *failure, grpoalign_error *error);
-
-/** A rule: what a member of each class has in a group with counts[c] members of class c, which sum
- * to the group's size. advantage: `classes` numbers, 0 at first; that of a class without a member
- * does not count. Returns 0, or another number to stop. */
-typedef int32_t (*grpoalign_rule_fn)(void *user, const int64_t *counts, int64_t classes,
-                                     double *advantage);
-
-/**
- * Groups by any rule on classes of outcomes: quantile and median baselines, rules that see lengths
- * (a class is then a pair of reward and length), filters of groups.
- *
- * class_of:   n numbers from 0 to classes - 1.
- * group_size: 2 .. 2^20; compositions of a group times classes may be 1e7 at most (TOO_LARGE).
- * rule:       asked once about every composition, here.
- *
- * The model has no rewards: the expected reward of its solutions is NaN. Advantages are given less
- * their mean.
- * Errors: ARGUMENT (index), NOT_FINITE (index = the class), TOO_LARGE, CANCELLED, MEMORY.
- */
-GRPOALIGN_API GRPOALIGN_NODISCARD grpoalign_status grpoalign_model_new_rule(
-    const int64_t *class_of, int64_t n, int64_t classes, int64_t group_size, grpoalign_rule_fn rule,
-    void *user, grpoalign_model **out, grpoalign_error *error);
-
-/**
  * The sum of penalties, g = sum_i coefficients[i] g_i. The beta of a problem multiplies the whole.
  *
  * penalties:    count handles. Each holds every outcome whatever its advantage: reverse and direct

@@ -16,6 +16,7 @@
  *   problem.h    the three together              inverse.h the beta that does what is wanted
  *   solve.h      its stationary policy           sensitivity.h  its derivatives
  *   bulk.h       many contexts in one call       status.h  codes and the error record
+ *   rule.h       models by any rule of a group
  *
  * experimental.h is not stable, and not included here. grpoalign.hpp is all of this for C++.
  *
@@ -46,6 +47,7 @@
 #include <grpoalign/problem.h>
 #include <grpoalign/progress.h>
 #include <grpoalign/reference.h>
+#include <grpoalign/rule.h>
 #include <grpoalign/sensitivity.h>
 #include <grpoalign/solve.h>
 #include <grpoalign/status.h>

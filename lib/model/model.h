@@ -10,6 +10,7 @@
 #include <grpoalign/compose.h>
 #include <grpoalign/experimental.h>
 #include <grpoalign/model.h>
+#include <grpoalign/rule.h>
 
 #include "base/accuracy.h"
 #include "base/alloc.h"
@@ -41,11 +42,12 @@ struct gra_game {
     double error;           /* of an advantage, absolute: a bound derived from the method */
     double contraction;     /* max |du| <= contraction * sum |dw|: above it direct KL has one
                               solution */
-    /* Two classes: u of the second less u of the first as a polynomial of the probability of the
-     * second, by its Bernstein coefficients, degree + 1 of them; or NULL. */
-    const double *bernstein;
+    int unheld;             /* nothing acts on a class that holds all: its groups are dropped */
+    int unordered;          /* a later class need not have the better advantage */
+    /* Two classes: a_1 - a_0 is the polynomial in w_1 with these Bernstein coefficients and this
+     * degree (base/polynomial.h); or NULL */
+    const double *contrast;
     int64_t degree;
-    int unheld; /* nothing acts on a class that holds all: its groups are dropped */
     void *data;
     void (*release)(gra_game *self); /* frees data; may be NULL */
 };
@@ -113,6 +115,7 @@ struct grpoalign_model {
                            advantage */
     int64_t filtered;   /* G where groups whose rewards are all equal are dropped, penalty and all;
                            then the structure is a   game whose classes are the levels. Else 0 */
+    int by_rule;        /* advantages by a rule that the caller has made */
 };
 
 #define GRA_MODEL_MAGIC UINT64_C(0x6c65646f6d617267)
@@ -212,16 +215,33 @@ grpoalign_status gra_limit_new(const double *rewards, const double *variances, i
                                const gra_convention *convention, grpoalign_model **out,
                                grpoalign_error *error);
 
-/* The polynomial with these coefficients at p = 1 - q, and its derivative by p. */
-double gra_bernstein(const double *coefficients, int64_t degree, double p, double q, double *slope);
+/* Who is at which level of a rule: levels are those that somebody is at, and name[l] is the
+ * caller's number of level l, of `all`. rewards may be NULL. */
+typedef struct gra_rule_levels {
+    int64_t outcomes, levels, all;
+    const int64_t *level_of, *name;
+    const double *rewards;
+} gra_rule_levels;
 
-/* Rewards 0 and 1, by the tables of compose.h; and any classes, by a rule. */
+/* What is asked for the advantages, and on the way, of the host. */
+typedef struct gra_rule_host {
+    grpoalign_rule_fn rule;
+    void *rule_user;
+    int32_t position; /* of the rule among the arguments */
+    grpoalign_progress_fn progress;
+    void *user;
+} gra_rule_host;
+
+/* Of a rule's advantages: so that their differences, times a group size, are doubles. */
+#define GRA_LARGEST_ADVANTAGE 1e200
+
+/* success and failure: G numbers each. */
 grpoalign_status gra_rule_table_new(const double *rewards, int64_t n, const double *success,
                                     const double *failure, int64_t group_size,
                                     grpoalign_model **out, grpoalign_error *error);
-grpoalign_status gra_rule_new(const int64_t *class_of, int64_t n, int64_t classes,
-                              int64_t group_size, grpoalign_rule_fn rule, void *user,
-                              grpoalign_model **out, grpoalign_error *error);
+grpoalign_status gra_rule_new(const gra_rule_levels *levels, int64_t group_size,
+                              const gra_rule_host *host, grpoalign_model **out,
+                              grpoalign_error *error);
 
 /* u = sum weights[k] u^(k), over models of the same outcomes; it takes a share of each. */
 grpoalign_status gra_sum_new(const grpoalign_model *const *models, const double *weights,

@@ -1,445 +1,277 @@
 /*
- * Groups by any rule: the advantage of a member is a function of its own class and of how many
- * members of the group are of each class.
- *
- * Success or failure: u(success) - u(failure) is the Bernstein polynomial whose coefficients are the
- * differences of the two tables, h(p) = sum_k Bin(k; G - 1, p) (success[k] - failure[k]), k being the
- * successes among the others. Any classes: a sum over all compositions of a group, which the rule
- * was asked about once.
- *
- * A rule need not be zero-sum in a group; advantages are given less their mean.
+ * Any rule of a group, as a table over the compositions of the others: the advantages of the levels
+ * are its expectations. Two levels are one unknown: the difference of their advantages is a
+ * polynomial in the probability of the upper one, and the model declares its coefficients.
  */
 #include "model/model.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/numeric.h"
+#include "base/polynomial.h"
 #include "base/status.h"
-
-/* ---- success or failure --------------------------------------------------------------------- */
-
-typedef struct table_model {
-    grpoalign_model base;
-    int64_t degree;      /* G - 1 */
-    double *gap;         /* degree + 1 coefficients */
-    unsigned char *good; /* per outcome */
-} table_model;
-
-static void table_release(grpoalign_model *self)
-{
-    gra_release(((table_model *)self)->gap);
-    gra_release(((table_model *)self)->good);
-}
-
-double gra_bernstein(const double *coefficients, int64_t degree, double p, double q, double *slope)
-{
-    /* Outwards from the mode, by the ratios of neighbouring probabilities. */
-    double n = (double)degree, mode = fmin(n, floor((n + 1.0) * p));
-    gra_sum total = {0.0, 0.0}, value = {0.0, 0.0}, by_p = {0.0, 0.0};
-    if (degree == 0 || p <= 0.0 || q <= 0.0) {
-        int64_t end = p <= 0.0 ? 0 : degree;
-        *slope = degree == 0 ? 0.0
-                 : p <= 0.0  ? n * (coefficients[1] - coefficients[0])
-                             : n * (coefficients[degree] - coefficients[degree - 1]);
-        return coefficients[end];
-    }
-    for (int side = -1; side <= 1; side += 2) {
-        double weight = 1.0;
-        for (double k = side < 0 ? mode : mode + 1.0; k >= 0.0 && k <= n; k += side) {
-            if (side > 0) {
-                weight *= (n - k + 1.0) / k * (p / q);
-            }
-            gra_sum_add(&total, weight);
-            gra_sum_add(&value, weight * coefficients[(int64_t)k]);
-            gra_sum_add(&by_p, weight * coefficients[(int64_t)k] * (k - n * p));
-            if (side < 0) {
-                weight *= k / (n - k + 1.0) * (q / p);
-            }
-            if (weight < 1e-30) {
-                break;
-            }
-        }
-    }
-    *slope = gra_sum_value(by_p) / (gra_sum_value(total) * p * q);
-    return gra_sum_value(value) / gra_sum_value(total);
-}
-
-static void table_masses(const table_model *self, const double *policy, double *p, double *q)
-{
-    gra_sum up = {0.0, 0.0}, down = {0.0, 0.0};
-    for (int64_t o = 0; o < self->base.outcomes; o++) {
-        gra_sum_add(self->good[o] ? &up : &down, policy[o]);
-    }
-    *p = gra_sum_value(up);
-    *q = gra_sum_value(down);
-}
-
-static grpoalign_status table_advantage(const grpoalign_model *model, const double *policy,
-                                        double *advantage, gra_arena *arena, grpoalign_error *error)
-{
-    const table_model *self = (const table_model *)model;
-    double p, q, slope;
-    (void)arena, (void)error;
-    table_masses(self, policy, &p, &q);
-    double h = gra_bernstein(self->gap, self->degree, p, q, &slope);
-    for (int64_t o = 0; o < model->outcomes; o++) {
-        advantage[o] = self->good[o] ? q * h : -p * h;
-    }
-    return GRPOALIGN_OK;
-}
-
-static grpoalign_status table_jacobian(const grpoalign_model *model, const double *policy,
-                                       double *jacobian, int64_t stride, gra_arena *arena,
-                                       grpoalign_error *error)
-{
-    const table_model *self = (const table_model *)model;
-    double p, q, slope;
-    (void)arena, (void)error;
-    table_masses(self, policy, &p, &q);
-    double h = gra_bernstein(self->gap, self->degree, p, q, &slope);
-    for (int64_t i = 0; i < model->outcomes; i++) {
-        double by_p = self->good[i] ? q * slope - h : -p * slope - h;
-        for (int64_t j = 0; j < model->outcomes; j++) {
-            jacobian[i * stride + j] = self->good[j] ? by_p : 0.0;
-        }
-    }
-    return GRPOALIGN_OK;
-}
-
-static int two_advantage(const gra_game *self, const double *w, double shift, int accuracy,
-                         double *a, gra_arena *arena)
-{
-    double slope, h = gra_bernstein(self->bernstein, self->degree, w[1], w[0], &slope);
-    (void)accuracy, (void)arena;
-    a[0] = -w[1] * h - shift;
-    a[1] = w[0] * h - shift;
-    return 1;
-}
-
-static int two_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
-                        gra_arena *arena)
-{
-    double slope, h = gra_bernstein(self->bernstein, self->degree, w[1], w[0], &slope);
-    (void)accuracy, (void)arena;
-    jacobian[0] = jacobian[2] = 0.0;
-    jacobian[1] = -w[1] * slope - h;
-    jacobian[3] = w[0] * slope - h;
-    return 1;
-}
-
-static grpoalign_status table_structure(const grpoalign_model *model,
-                                        const unsigned char *supported, gra_structure *out,
-                                        gra_arena *arena, grpoalign_error *error)
-{
-    const table_model *self = (const table_model *)model;
-    int64_t n = model->outcomes, *class_of = gra_arena_take(arena, n, sizeof *class_of);
-    int64_t seen[2] = {0, 0};
-    double most = 0.0, steepest = 0.0;
-    if (class_of == NULL) {
-        return gra_fail_memory(error);
-    }
-    for (int64_t o = 0; o < n; o++) {
-        seen[self->good[o]] += supported[o];
-        class_of[o] = supported[o] ? self->good[o] : -1;
-    }
-    for (int64_t k = 0; k <= self->degree; k++) {
-        most = fmax(most, fabs(self->gap[k]));
-        steepest = k > 0 ? fmax(steepest, fabs(self->gap[k] - self->gap[k - 1])) : steepest;
-    }
-    *out = (gra_structure){.kind = GRA_GAME, .classes = 2, .class_of = class_of};
-    if (most == 0.0 || seen[0] == 0 || seen[1] == 0) {
-        for (int64_t o = 0; o < n; o++) {
-            class_of[o] = supported[o] ? 0 : -1;
-        }
-        out->kind = GRA_FLAT;
-        out->classes = 1;
-        return GRPOALIGN_OK;
-    }
-    out->game = (gra_game){.classes = 2,
-                           .levels = 2,
-                           .advantage = two_advantage,
-                           .jacobian = two_jacobian,
-                           .error = 4e-16 * most,
-                           .contraction = most + (double)self->degree * steepest,
-                           .bernstein = self->gap,
-                           .degree = self->degree};
-    return GRPOALIGN_OK;
-}
-
-static const gra_model_ops TABLE_OPS = {.release = table_release,
-                                        .advantage = table_advantage,
-                                        .jacobian = table_jacobian,
-                                        .structure = table_structure};
-
-grpoalign_status gra_rule_table_new(const double *rewards, int64_t n, const double *success,
-                                    const double *failure, int64_t group_size,
-                                    grpoalign_model **out, grpoalign_error *error)
-{
-    grpoalign_model *base;
-    GRA_TRY(gra_model_allocate(sizeof(table_model), &TABLE_OPS, n, rewards, &base, error));
-    table_model *self = (table_model *)base;
-    base->by_mean_reward = 0; /* a rule may punish what is better */
-    self->degree = group_size - 1;
-    self->gap = gra_alloc(group_size, sizeof *self->gap);
-    self->good = gra_alloc(n, sizeof *self->good);
-    if (self->gap == NULL || self->good == NULL) {
-        gra_model_free(base);
-        return gra_fail_memory(error);
-    }
-    for (int64_t k = 0; k < group_size; k++) {
-        self->gap[k] = success[k] - failure[k];
-    }
-    for (int64_t o = 0; o < n; o++) {
-        self->good[o] = rewards[o] == 1.0;
-    }
-    *out = base;
-    return GRPOALIGN_OK;
-}
-
-/* ---- any classes ---------------------------------------------------------------------------- */
+#include "expectation/compositions.h"
 
 typedef struct rule_model {
     grpoalign_model base;
-    int64_t classes, group_size, compositions;
-    int64_t *class_of; /* per outcome */
-    int32_t *counts;   /* compositions x classes */
-    double *advantage; /* compositions x classes; 0 where the class has no member */
-    double *factorial; /* log k!, k = 0 .. group_size */
+    gra_compositions rule;
+    int64_t *level_of;
+    double largest; /* |advantage| */
+    /* Of two levels: u_1 - u_0 by the number of others at level 1, and its differences; or NULL. */
+    double *contrast, *difference;
 } rule_model;
 
 static void rule_release(grpoalign_model *self)
 {
-    rule_model *rule = (rule_model *)self;
-    gra_release(rule->class_of);
-    gra_release(rule->counts);
-    gra_release(rule->advantage);
-    gra_release(rule->factorial);
+    rule_model *model = (rule_model *)self;
+    gra_compositions_free(&model->rule);
+    gra_release(model->level_of);
+    gra_release(model->contrast);
+    gra_release(model->difference);
 }
 
-/* The logarithm of the probability that the others are `counts` less one of `own` (and, where
- * `also` >= 0, of its derivative by the weight of that class). */
-static double log_chance(const rule_model *self, const int32_t *counts, const double *log_w,
-                         int64_t own, int64_t also)
-{
-    int64_t others = self->group_size - 1;
-    double sum = self->factorial[others];
-    for (int64_t k = 0; k < self->classes; k++) {
-        int64_t m = counts[k] - (k == own);
-        sum -= self->factorial[m];
-        if (k == also) {
-            if (m == 0) {
-                return -INFINITY;
-            }
-            sum += log((double)m) + (m > 1 ? (double)(m - 1) * log_w[k] : 0.0);
-        } else {
-            sum += m > 0 ? (double)m * log_w[k] : 0.0;
-        }
-    }
-    return sum;
-}
+/* ---- advantages ------------------------------------------------------------------------------ */
 
-static double *log_weights(const double *w, int64_t classes, gra_arena *arena)
+static double *level_weights(const rule_model *model, const double *policy, gra_arena *arena)
 {
-    double *logs = gra_arena_doubles(arena, classes);
-    for (int64_t k = 0; logs != NULL && k < classes; k++) {
-        logs[k] = log(w[k]);
-    }
-    return logs;
-}
-
-/* a of every class at the weights of the classes, less their mean. 0 on short memory. */
-static int class_advantages(const rule_model *self, const double *w, double *a, gra_arena *arena)
-{
-    gra_arena_mark_t mark = gra_arena_mark(arena);
-    int64_t n = self->classes;
-    double *logs = log_weights(w, n, arena);
-    gra_sum *sum = gra_arena_take(arena, n, sizeof *sum), mean = {0.0, 0.0};
-    if (logs == NULL || sum == NULL) {
-        return 0;
-    }
-    memset(sum, 0, (size_t)n * sizeof *sum);
-    for (int64_t c = 0; c < self->compositions; c++) {
-        const int32_t *counts = self->counts + c * n;
-        for (int64_t k = 0; k < n; k++) {
-            if (counts[k] > 0) {
-                gra_sum_add(&sum[k], exp(log_chance(self, counts, logs, k, -1)) *
-                                         self->advantage[c * n + k]);
-            }
-        }
-    }
-    for (int64_t k = 0; k < n; k++) {
-        a[k] = gra_sum_value(sum[k]);
-        gra_sum_add_product(&mean, w[k], a[k]);
-    }
-    for (int64_t k = 0; k < n; k++) {
-        a[k] -= gra_sum_value(mean);
-    }
-    gra_arena_rewind(arena, mark);
-    return 1;
-}
-
-/* d a_k / d w_m, up to a constant of the column: the mean changes for all alike. */
-static int class_slopes(const rule_model *self, const double *w, double *slopes, gra_arena *arena)
-{
-    gra_arena_mark_t mark = gra_arena_mark(arena);
-    int64_t n = self->classes;
-    double *logs = log_weights(w, n, arena), *a = gra_arena_doubles(arena, n);
-    if (logs == NULL || a == NULL || !class_advantages(self, w, a, arena)) {
-        return 0;
-    }
-    memset(slopes, 0, (size_t)(n * n) * sizeof(double));
-    for (int64_t c = 0; c < self->compositions; c++) {
-        const int32_t *counts = self->counts + c * n;
-        for (int64_t k = 0; k < n; k++) {
-            for (int64_t m = 0; counts[k] > 0 && m < n; m++) {
-                slopes[k * n + m] +=
-                    exp(log_chance(self, counts, logs, k, m)) * self->advantage[c * n + k];
-            }
-        }
-    }
-    for (int64_t m = 0; m < n; m++) {
-        gra_sum mean = {a[m], 0.0};
-        for (int64_t k = 0; k < n; k++) {
-            gra_sum_add_product(&mean, w[k], slopes[k * n + m]);
-        }
-        for (int64_t k = 0; k < n; k++) {
-            slopes[k * n + m] -= gra_sum_value(mean);
-        }
-    }
-    gra_arena_rewind(arena, mark);
-    return 1;
-}
-
-static double *weights_of(const rule_model *self, const double *policy, gra_arena *arena)
-{
-    double *w = gra_arena_doubles(arena, self->classes);
+    double *w = gra_arena_doubles(arena, model->rule.levels);
     if (w != NULL) {
-        memset(w, 0, (size_t)self->classes * sizeof(double));
-        for (int64_t o = 0; o < self->base.outcomes; o++) {
-            w[self->class_of[o]] += policy[o];
+        memset(w, 0, (size_t)model->rule.levels * sizeof *w);
+        for (int64_t o = 0; o < model->base.outcomes; o++) {
+            w[model->level_of[o]] += policy[o];
         }
     }
     return w;
 }
 
-static grpoalign_status rule_advantage(const grpoalign_model *model, const double *policy,
+static void centre(const double *w, int64_t levels, double *a)
+{
+    gra_sum mean = {0.0, 0.0};
+    for (int64_t l = 0; l < levels; l++) {
+        gra_sum_add_product(&mean, w[l], a[l]);
+    }
+    for (int64_t l = 0; l < levels; l++) {
+        a[l] -= gra_sum_value(mean);
+    }
+}
+
+/* Centred advantages of the levels. Those of two come from their difference, which keeps its
+ * digits. 0 on short memory. */
+static int level_advantages(const rule_model *model, const double *w, double *a, gra_arena *arena)
+{
+    if (model->contrast != NULL) {
+        double h = gra_polynomial_value(model->contrast, model->rule.members, w[1], w[0]);
+        a[0] = -w[1] * h;
+        a[1] = w[0] * h;
+        return 1;
+    }
+    a[0] = 0.0;
+    if (model->rule.levels > 1) {
+        if (!gra_compositions_advantage(&model->rule, w, a, arena)) {
+            return 0;
+        }
+        centre(w, model->rule.levels, a);
+    }
+    return 1;
+}
+
+static grpoalign_status rule_advantage(const grpoalign_model *self, const double *policy,
                                        double *advantage, gra_arena *arena, grpoalign_error *error)
 {
-    const rule_model *self = (const rule_model *)model;
-    double *w = weights_of(self, policy, arena), *a = gra_arena_doubles(arena, self->classes);
-    if (w == NULL || a == NULL || !class_advantages(self, w, a, arena)) {
+    const rule_model *model = (const rule_model *)self;
+    double *w = level_weights(model, policy, arena);
+    double *a = gra_arena_doubles(arena, model->rule.levels);
+    if (w == NULL || a == NULL || !level_advantages(model, w, a, arena)) {
         return gra_fail_memory(error);
     }
-    for (int64_t o = 0; o < model->outcomes; o++) {
-        advantage[o] = a[self->class_of[o]];
+    for (int64_t o = 0; o < self->outcomes; o++) {
+        advantage[o] = a[model->level_of[o]];
     }
     return GRPOALIGN_OK;
 }
 
-static grpoalign_status rule_jacobian(const grpoalign_model *model, const double *policy,
+/* d u_m / d w_l over levels for centred u: what the mean changes by is the same for all m. 0 on
+ * short memory. */
+static int level_slopes(const rule_model *model, const double *w, double *slopes, gra_arena *arena)
+{
+    int64_t levels = model->rule.levels;
+    if (model->contrast != NULL) {
+        double h = gra_polynomial_value(model->contrast, model->rule.members, w[1], w[0]);
+        double by_p = gra_polynomial_slope(model->difference, model->rule.members, w[1], w[0]);
+        slopes[0] = slopes[2] = 0.0;
+        slopes[1] = -h - w[1] * by_p;
+        slopes[3] = w[0] * by_p - h;
+        return 1;
+    }
+    double *a = gra_arena_doubles(arena, levels);
+    slopes[0] = 0.0;
+    if (levels == 1) {
+        return 1;
+    }
+    if (a == NULL || !level_advantages(model, w, a, arena) ||
+        !gra_compositions_jacobian(&model->rule, w, slopes, arena)) {
+        return 0;
+    }
+    for (int64_t l = 0; l < levels; l++) {
+        gra_sum change = {a[l], 0.0};
+        for (int64_t m = 0; m < levels; m++) {
+            gra_sum_add_product(&change, w[m], slopes[m * levels + l]);
+        }
+        for (int64_t m = 0; m < levels; m++) {
+            slopes[m * levels + l] -= gra_sum_value(change);
+        }
+    }
+    return 1;
+}
+
+static grpoalign_status rule_jacobian(const grpoalign_model *self, const double *policy,
                                       double *jacobian, int64_t stride, gra_arena *arena,
                                       grpoalign_error *error)
 {
-    const rule_model *self = (const rule_model *)model;
-    int64_t n = self->classes;
-    double *w = weights_of(self, policy, arena), *slopes = gra_arena_doubles(arena, n * n);
-    if (w == NULL || slopes == NULL || !class_slopes(self, w, slopes, arena)) {
+    const rule_model *model = (const rule_model *)self;
+    int64_t n = self->outcomes, levels = model->rule.levels;
+    double *w = level_weights(model, policy, arena);
+    double *slopes = gra_arena_doubles(arena, levels * levels);
+    if (w == NULL || slopes == NULL || !level_slopes(model, w, slopes, arena)) {
         return gra_fail_memory(error);
     }
-    for (int64_t i = 0; i < model->outcomes; i++) {
-        for (int64_t j = 0; j < model->outcomes; j++) {
-            jacobian[i * stride + j] = slopes[self->class_of[i] * n + self->class_of[j]];
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            jacobian[i * stride + j] = slopes[model->level_of[i] * levels + model->level_of[j]];
         }
     }
     return GRPOALIGN_OK;
 }
 
-/* The classes that are supported, among all. */
+/* ---- a game over the supported levels -------------------------------------------------------- */
+
 typedef struct rule_game {
     const rule_model *model;
-    const int64_t *at;
+    const int64_t *at; /* the level of each class */
 } rule_game;
 
-static double *spread(const gra_game *game, const double *w, gra_arena *arena)
+/* Weights of all levels. */
+static double *spread(const gra_game *self, const double *w, gra_arena *arena)
 {
-    const rule_game *self = game->data;
-    double *all = gra_arena_doubles(arena, self->model->classes);
+    const rule_game *game = self->data;
+    int64_t levels = game->model->rule.levels;
+    double *all = gra_arena_doubles(arena, levels);
     if (all != NULL) {
-        memset(all, 0, (size_t)self->model->classes * sizeof(double));
-        for (int64_t c = 0; c < game->classes; c++) {
-            all[self->at[c]] = w[c];
+        memset(all, 0, (size_t)levels * sizeof *all);
+        for (int64_t c = 0; c < self->classes; c++) {
+            all[game->at[c]] = w[c];
         }
     }
     return all;
 }
 
-static int game_advantage(const gra_game *game, const double *w, double shift, int accuracy,
+static int game_advantage(const gra_game *self, const double *w, double shift, int accuracy,
                           double *a, gra_arena *arena)
 {
-    const rule_game *self = game->data;
+    const rule_game *game = self->data;
     gra_arena_mark_t mark = gra_arena_mark(arena);
-    double *all = spread(game, w, arena), *u = gra_arena_doubles(arena, self->model->classes);
-    int done = all != NULL && u != NULL && class_advantages(self->model, all, u, arena);
+    double *all = spread(self, w, arena);
+    double *of_all = gra_arena_doubles(arena, game->model->rule.levels);
+    int done = all != NULL && of_all != NULL && level_advantages(game->model, all, of_all, arena);
     (void)accuracy;
-    for (int64_t c = 0; done && c < game->classes; c++) {
-        a[c] = u[self->at[c]] - shift;
+    for (int64_t c = 0; done && c < self->classes; c++) {
+        a[c] = of_all[game->at[c]] - shift;
     }
     gra_arena_rewind(arena, mark);
     return done;
 }
 
-static int game_jacobian(const gra_game *game, const double *w, int accuracy, double *jacobian,
+static int game_jacobian(const gra_game *self, const double *w, int accuracy, double *jacobian,
                          gra_arena *arena)
 {
-    const rule_game *self = game->data;
-    int64_t n = self->model->classes;
+    const rule_game *game = self->data;
+    int64_t levels = game->model->rule.levels;
     gra_arena_mark_t mark = gra_arena_mark(arena);
-    double *all = spread(game, w, arena), *slopes = gra_arena_doubles(arena, n * n);
-    int done = all != NULL && slopes != NULL && class_slopes(self->model, all, slopes, arena);
+    double *all = spread(self, w, arena), *slopes = gra_arena_doubles(arena, levels * levels);
+    int done = all != NULL && slopes != NULL && level_slopes(game->model, all, slopes, arena);
     (void)accuracy;
-    for (int64_t i = 0; done && i < game->classes; i++) {
-        for (int64_t j = 0; j < game->classes; j++) {
-            jacobian[i * game->classes + j] = slopes[self->at[i] * n + self->at[j]];
+    for (int64_t c = 0; done && c < self->classes; c++) {
+        for (int64_t k = 0; k < self->classes; k++) {
+            jacobian[c * self->classes + k] = slopes[game->at[c] * levels + game->at[k]];
         }
     }
     gra_arena_rewind(arena, mark);
     return done;
 }
 
-static grpoalign_status rule_structure(const grpoalign_model *model, const unsigned char *supported,
+/* u of level `high` less u of level `low` by the number of others at `high`, the rest being at
+ * `low`. 0 on short memory. */
+static int contrast_of(const gra_compositions *rule, int64_t low, int64_t high, double *contrast,
+                       gra_arena *arena)
+{
+    int64_t *counts = gra_arena_take(arena, rule->levels, sizeof *counts);
+    if (counts == NULL) {
+        return 0;
+    }
+    memset(counts, 0, (size_t)rule->levels * sizeof *counts);
+    for (int64_t k = 0; k <= rule->members; k++) {
+        counts[low] = rule->members - k;
+        counts[high] = k;
+        const double *row = gra_compositions_row(rule, counts);
+        contrast[k] = row[high] - row[low];
+    }
+    return 1;
+}
+
+/* Two classes. */
+static int set_contrast(const rule_model *model, const int64_t *at, gra_structure *out,
+                        gra_arena *arena)
+{
+    int64_t degree = model->rule.members;
+    double *contrast = gra_arena_doubles(arena, degree + 1);
+    if (contrast == NULL || !contrast_of(&model->rule, at[0], at[1], contrast, arena)) {
+        return 0;
+    }
+    out->game.contrast = contrast;
+    out->game.degree = degree;
+    for (int64_t k = 0; k <= degree && out->kind == GRA_FLAT; k++) {
+        out->kind = contrast[k] != 0.0 ? GRA_GAME : GRA_FLAT;
+    }
+    return 1;
+}
+
+static grpoalign_status rule_structure(const grpoalign_model *self, const unsigned char *supported,
                                        gra_structure *out, gra_arena *arena, grpoalign_error *error)
 {
-    const rule_model *self = (const rule_model *)model;
-    int64_t *class_at, *at = gra_arena_take(arena, self->classes, sizeof *at);
-    rule_game *data = gra_arena_take(arena, 1, sizeof *data);
-    double most = 0.0;
-    memset(out, 0, sizeof *out);
-    if (at == NULL || data == NULL ||
-        !gra_classes_from_levels(self->class_of, model->outcomes, self->classes, supported, out,
-                                 &class_at, arena)) {
+    const rule_model *model = (const rule_model *)self;
+    int64_t *class_at, *at = gra_arena_take(arena, model->rule.levels, sizeof *at);
+    rule_game *game = gra_arena_take(arena, 1, sizeof *game);
+    if (at == NULL || game == NULL ||
+        !gra_classes_from_levels(model->level_of, self->outcomes, model->rule.levels, supported,
+                                 out, &class_at, arena)) {
         return gra_fail_memory(error);
     }
-    for (int64_t k = 0; k < self->classes; k++) {
-        if (class_at[k] >= 0) {
-            at[class_at[k]] = k;
+    for (int64_t l = 0; l < model->rule.levels; l++) {
+        if (class_at[l] >= 0) {
+            at[class_at[l]] = l;
         }
     }
-    for (int64_t i = 0; i < self->compositions * self->classes; i++) {
-        most = fmax(most, fabs(self->advantage[i]));
+    if (out->classes == 1) {
+        return GRPOALIGN_OK;
     }
-    if (out->classes == 1 || most == 0.0) {
-        return GRPOALIGN_OK; /* flat */
-    }
-    *data = (rule_game){self, at};
-    out->kind = GRA_GAME;
+    /* Moving one of the G - 1 others changes an advantage by at most twice the largest, and the
+     * total variation is half of sum |dw|. */
+    double members = (double)model->rule.members;
+    *game = (rule_game){.model = model, .at = at};
     out->game = (gra_game){.classes = out->classes,
                            .levels = out->classes,
                            .advantage = game_advantage,
                            .jacobian = game_jacobian,
-                           .error = 1e-14 * most,
-                           .contraction = 2.0 * most * (double)self->group_size,
-                           .data = data};
+                           .error = 1e-14 * model->largest,
+                           .contraction = members * model->largest,
+                           .unordered = 1,
+                           .data = game};
+    if (out->classes == 2) {
+        return set_contrast(model, at, out, arena) ? GRPOALIGN_OK : gra_fail_memory(error);
+    }
+    out->kind = GRA_GAME;
     return GRPOALIGN_OK;
 }
 
@@ -448,102 +280,186 @@ static const gra_model_ops RULE_OPS = {.release = rule_release,
                                        .jacobian = rule_jacobian,
                                        .structure = rule_structure};
 
-/* The most numbers that a rule is asked for. */
-static const double MOST_ASKED = 1e7;
+/* ---- construction ---------------------------------------------------------------------------- */
 
-/* How many compositions there are, INFINITY beyond the limit. */
-static double count_compositions(int64_t classes, int64_t group_size)
+static grpoalign_status start(const gra_rule_levels *levels, int64_t group_size, rule_model **out,
+                              grpoalign_error *error)
 {
-    double count = 1.0;
-    for (int64_t k = 1; k < classes && count * (double)classes <= MOST_ASKED; k++) {
-        count *= (double)(group_size + k) / (double)k;
+    grpoalign_model *base;
+    size_t bytes = (size_t)levels->outcomes * sizeof(int64_t);
+    GRA_TRY(gra_model_allocate(sizeof(rule_model), &RULE_OPS, levels->outcomes, levels->rewards,
+                               &base, error));
+    rule_model *model = (rule_model *)base;
+    base->by_mean_reward = 0;
+    base->by_rule = 1;
+    model->level_of = gra_alloc(levels->outcomes, sizeof *model->level_of);
+    int taken = gra_compositions_init(&model->rule, levels->levels, group_size - 1);
+    if (model->level_of == NULL || !taken) {
+        gra_model_free(base);
+        return gra_fail_memory(error);
     }
-    return count * (double)classes <= MOST_ASKED ? round(count) : INFINITY;
+    memcpy(model->level_of, levels->level_of, bytes);
+    *out = model;
+    return GRPOALIGN_OK;
 }
 
-/* The next composition; 0 after the last. */
-static int next_composition(int64_t *counts, int64_t classes)
+/* What follows from the table. 0 on short memory. */
+static int finish(rule_model *model)
 {
-    int64_t k = 0;
-    while (k < classes - 1 && counts[k] == 0) {
-        k++;
+    int64_t degree = model->rule.members, elements = model->rule.count * model->rule.levels;
+    gra_arena arena = GRA_ARENA_INIT;
+    int done = 1;
+    for (int64_t i = 0; i < elements; i++) {
+        model->largest = fmax(model->largest, fabs(model->rule.table[i]));
     }
-    if (k == classes - 1) {
+    if (model->rule.levels == 2) {
+        model->contrast = gra_alloc(degree + 1, sizeof(double));
+        model->difference = gra_alloc(degree, sizeof(double));
+        done = model->contrast != NULL && model->difference != NULL &&
+               contrast_of(&model->rule, 0, 1, model->contrast, &arena);
+        for (int64_t k = 0; done && k < degree; k++) {
+            model->difference[k] = model->contrast[k + 1] - model->contrast[k];
+        }
+    }
+    gra_arena_free(&arena);
+    return done;
+}
+
+static grpoalign_status hand_over(rule_model *model, grpoalign_status status, grpoalign_model **out,
+                                  grpoalign_error *error)
+{
+    if (status >= 0 && !finish(model)) {
+        status = gra_fail_memory(error);
+    }
+    if (status < 0) {
+        gra_model_free(&model->base);
+        return status;
+    }
+    *out = &model->base;
+    return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_rule_table_new(const double *rewards, int64_t n, const double *success,
+                                    const double *failure, int64_t group_size,
+                                    grpoalign_model **out, grpoalign_error *error)
+{
+    rule_model *model = NULL;
+    gra_arena arena = GRA_ARENA_INIT;
+    int64_t *level_of = gra_arena_take(&arena, n, sizeof *level_of);
+    for (int64_t o = 0; level_of != NULL && o < n; o++) {
+        level_of[o] = rewards[o] != 0.0;
+    }
+    const gra_rule_levels levels = {
+        .outcomes = n, .levels = 2, .all = 2, .level_of = level_of, .rewards = rewards};
+    grpoalign_status status =
+        level_of != NULL ? start(&levels, group_size, &model, error) : gra_fail_memory(error);
+    gra_arena_free(&arena);
+    GRA_TRY(status);
+    for (int64_t k = 0; k < group_size; k++) {
+        const int64_t counts[2] = {group_size - 1 - k, k};
+        double *row = gra_compositions_row(&model->rule, counts);
+        row[0] = failure[k];
+        row[1] = success[k];
+    }
+    return hand_over(model, GRPOALIGN_OK, out, error);
+}
+
+/* The next composition in the order of the last levels first; 0 after the last one. */
+static int next_composition(int64_t *counts, int64_t levels)
+{
+    int64_t l = 0;
+    while (l < levels && counts[l] == 0) {
+        l++;
+    }
+    if (l + 1 >= levels) {
         return 0;
     }
-    int64_t moved = counts[k] - 1;
-    counts[k] = 0;
-    counts[0] = moved;
-    counts[k + 1]++;
+    int64_t moved = counts[l];
+    counts[l] = 0;
+    counts[0] = moved - 1;
+    counts[l + 1]++;
     return 1;
 }
 
-static grpoalign_status ask_rule(rule_model *self, grpoalign_rule_fn rule, void *user,
-                                 gra_arena *arena, grpoalign_error *error)
+/* Asks the rule about one composition, and enters what it says where the member itself is left
+ * out. */
+static grpoalign_status ask(const gra_rule_levels *levels, const gra_rule_host *host,
+                            gra_compositions *rule, int64_t *counts, int64_t *told, double *given,
+                            grpoalign_error *error)
 {
-    int64_t n = self->classes, *counts = gra_arena_take(arena, n, sizeof *counts), c = 0;
-    double *a = gra_arena_doubles(arena, n);
-    if (counts == NULL || a == NULL) {
-        return gra_fail_memory(error);
+    memset(given, 0, (size_t)levels->all * sizeof *given);
+    for (int64_t l = 0; l < levels->levels; l++) {
+        told[levels->name[l]] = counts[l];
     }
-    memset(counts, 0, (size_t)n * sizeof *counts);
-    counts[0] = self->group_size;
-    do {
-        memset(a, 0, (size_t)n * sizeof(double));
-        if (rule(user, counts, n, a) != 0) {
-            return gra_fail(error, GRPOALIGN_ERR_CANCELLED, 5, -1, "stopped by the rule");
+    if (host->rule(host->rule_user, told, levels->all, given) != 0) {
+        return gra_fail(error, GRPOALIGN_ERR_CANCELLED, host->position, -1, "stopped by the rule");
+    }
+    for (int64_t l = 0; l < levels->levels; l++) {
+        if (counts[l] == 0) {
+            continue;
         }
-        for (int64_t k = 0; k < n; k++) {
-            self->counts[c * n + k] = (int32_t)counts[k];
-            self->advantage[c * n + k] = counts[k] > 0 ? a[k] : 0.0;
-            if (!isfinite(self->advantage[c * n + k])) {
-                return gra_fail(error, GRPOALIGN_ERR_NOT_FINITE, 5, k,
-                                "the rule must give finite advantages (got %g for class %lld)",
-                                a[k], (long long)k);
-            }
+        double advantage = given[levels->name[l]];
+        if (!(fabs(advantage) <= GRA_LARGEST_ADVANTAGE)) {
+            return gra_fail(
+                error, isfinite(advantage) ? GRPOALIGN_ERR_ARGUMENT : GRPOALIGN_ERR_NOT_FINITE,
+                host->position, levels->name[l],
+                "the rule's advantages must be finite and at most %g (got %g at level %lld, which "
+                "%lld members of the group are at)",
+                GRA_LARGEST_ADVANTAGE, advantage, (long long)levels->name[l], (long long)counts[l]);
         }
-        c++;
-    } while (c < self->compositions && next_composition(counts, n));
+        counts[l]--;
+        gra_compositions_row(rule, counts)[l] = advantage;
+        counts[l]++;
+    }
     return GRPOALIGN_OK;
 }
 
-grpoalign_status gra_rule_new(const int64_t *class_of, int64_t n, int64_t classes,
-                              int64_t group_size, grpoalign_rule_fn rule, void *user,
-                              grpoalign_model **out, grpoalign_error *error)
+/* Compositions between two calls of the host. */
+static const double BETWEEN = 4096.0;
+
+static grpoalign_status tabulate(const gra_rule_levels *levels, const gra_rule_host *host,
+                                 gra_compositions *rule, gra_arena *arena, grpoalign_error *error)
 {
-    double count = count_compositions(classes, group_size);
-    grpoalign_model *base;
-    if (isinf(count)) {
-        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 3, -1,
-                        "a rule is asked about every composition of a group: %lld members of %lld "
-                        "classes have more than %g numbers",
-                        (long long)group_size, (long long)classes, MOST_ASKED);
+    int64_t *counts = gra_arena_take(arena, levels->levels, sizeof *counts);
+    int64_t *told = gra_arena_take(arena, levels->all, sizeof *told);
+    double *given = gra_arena_doubles(arena, levels->all);
+    if (counts == NULL || told == NULL || given == NULL) {
+        return gra_fail_memory(error);
     }
-    GRA_TRY(gra_model_allocate(sizeof(rule_model), &RULE_OPS, n, NULL, &base, error));
-    rule_model *self = (rule_model *)base;
-    gra_arena arena = GRA_ARENA_INIT;
-    self->classes = classes;
-    self->group_size = group_size;
-    self->compositions = (int64_t)count;
-    self->class_of = gra_alloc(n, sizeof *self->class_of);
-    self->counts = gra_alloc(self->compositions * classes, sizeof *self->counts);
-    self->advantage = gra_alloc(self->compositions * classes, sizeof *self->advantage);
-    self->factorial = gra_alloc(group_size + 1, sizeof *self->factorial);
-    grpoalign_status status = self->class_of && self->counts && self->advantage && self->factorial
-                                  ? GRPOALIGN_OK
-                                  : gra_fail_memory(error);
-    if (status >= 0) {
-        memcpy(self->class_of, class_of, (size_t)n * sizeof *class_of);
-        for (int64_t k = 0; k <= group_size; k++) {
-            self->factorial[k] = lgamma((double)k + 1.0);
+    memset(counts, 0, (size_t)levels->levels * sizeof *counts);
+    memset(told, 0, (size_t)levels->all * sizeof *told);
+    counts[0] = rule->members + 1;
+    double group_size = (double)rule->members + 1.0, asked = 0.0;
+    double all = (double)rule->count * (group_size + (double)levels->levels - 1.0) / group_size;
+    do {
+        grpoalign_progress state = {
+            .struct_size = sizeof state, .iteration = 1, .change = 1.0 - asked / all};
+        if (host->progress != NULL && fmod(asked, BETWEEN) == 0.0 &&
+            host->progress(host->user, &state) != 0) {
+            return gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1,
+                            "stopped by the progress function");
         }
-        status = ask_rule(self, rule, user, &arena, error);
-    }
-    gra_arena_free(&arena);
-    if (status < 0) {
-        gra_model_free(base);
-        return status;
-    }
-    *out = base;
+        asked += 1.0;
+        GRA_TRY(ask(levels, host, rule, counts, told, given, error));
+    } while (next_composition(counts, levels->levels));
     return GRPOALIGN_OK;
+}
+
+grpoalign_status gra_rule_new(const gra_rule_levels *levels, int64_t group_size,
+                              const gra_rule_host *host, grpoalign_model **out,
+                              grpoalign_error *error)
+{
+    rule_model *model = NULL;
+    gra_arena arena = GRA_ARENA_INIT;
+    if (levels->levels > 2 && gra_compositions_size(levels->levels, group_size - 1) < 0) {
+        return gra_fail(error, GRPOALIGN_ERR_TOO_LARGE, 0, -1,
+                        "groups of %lld over %lld levels have too many compositions: those of the "
+                        "others, times the levels, must be at most %lld numbers",
+                        (long long)group_size, (long long)levels->levels,
+                        (long long)GRA_COMPOSITIONS_LIMIT);
+    }
+    GRA_TRY(start(levels, group_size, &model, error));
+    grpoalign_status status = tabulate(levels, host, &model->rule, &arena, error);
+    gra_arena_free(&arena);
+    return hand_over(model, status, out, error);
 }

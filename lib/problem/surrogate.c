@@ -250,8 +250,9 @@ grpoalign_status gra_surrogate_of_rewards(const grpoalign_model *model, grpoalig
             error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
             "the KL inside the reward is solved where a better mean reward is a better advantage: "
             "not for %s",
-            model->rewards == NULL ? "margins"
-                                   : "random rewards scaled by their std in finite groups");
+            model->by_rule           ? "group rules"
+            : model->rewards == NULL ? "margins"
+                                     : "random rewards scaled by their std in finite groups");
     }
     gra_convention unscaled = {.scale = GRPOALIGN_SCALE_NONE};
     const gra_affine_rewards rewards = {

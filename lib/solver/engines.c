@@ -66,16 +66,19 @@ static int is_affine(const gra_problem *problem)
     return problem->structure->kind == GRA_AFFINE;
 }
 
-/* Where slacks end a corner may be stationary, too: that is for the general method. */
-static int has_two_classes(const gra_problem *problem)
-{
-    return problem->structure->kind == GRA_GAME && problem->structure->game.bernstein != NULL &&
-           gra_penalty_holds(problem->penalty) && isinf(problem->penalty->slack_most);
-}
-
 static int has_margins(const gra_problem *problem)
 {
     return problem->structure->kind == GRA_GAME && problem->structure->game.margins != NULL;
+}
+
+/* A piece is divided in degree^2 steps: beyond this that takes longer than to trace the curve. */
+static const int64_t MOST_DEGREE = 2048;
+
+static int has_contrast(const gra_problem *problem)
+{
+    const gra_structure *structure = problem->structure;
+    return structure->kind == GRA_GAME && structure->game.contrast != NULL &&
+           structure->game.degree <= MOST_DEGREE;
 }
 
 static int is_any(const gra_problem *problem)
@@ -105,10 +108,10 @@ static const engine ENGINES[] = {
         NULL, NULL, NULL, NULL, NULL},
     {"scalar",          is_affine,        gra_solve_affine,          0,
         gra_points_affine, gra_folds_affine, gra_curve_affine, gra_critical_affine, NULL},
-    {"two classes",     has_two_classes,  gra_solve_two_classes,     0,
-        gra_points_two_classes, NULL, NULL, NULL, NULL},
     {"central path",    has_margins,      solve_margins,             1,
         NULL, NULL, NULL, NULL, NULL},
+    {"two classes",     has_contrast,     gra_solve_two_classes,     0,
+        gra_points_two_classes, gra_folds_two_classes, gra_curve_two_classes, NULL, NULL},
     /* The advantages of finite groups are continuous in the policy on the whole simplex: there is a
      * fixed point at every beta. */
     {"continuation",    is_any,           gra_solve_game,            0,

@@ -144,9 +144,6 @@ grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answe
 grpoalign_status gra_solve_flat(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_solve_ranked(const gra_problem *problem, gra_answer *answer);
 
-grpoalign_status gra_solve_two_classes(const gra_problem *problem, gra_answer *answer);
-grpoalign_status gra_points_two_classes(const gra_problem *problem, gra_answers *out);
-
 grpoalign_status gra_solve_affine(const gra_problem *problem, gra_answer *answer);
 grpoalign_status gra_points_affine(const gra_problem *problem, gra_answers *out);
 grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double high,
@@ -154,6 +151,14 @@ grpoalign_status gra_folds_affine(const gra_problem *problem, double low, double
 grpoalign_status gra_curve_affine(const gra_problem *problem, double low, double high,
                                   double resolution, gra_answers *out);
 grpoalign_status gra_critical_affine(const gra_problem *problem, double *beta);
+
+/* Two classes, their difference a polynomial (gra_game.contrast). */
+grpoalign_status gra_solve_two_classes(const gra_problem *problem, gra_answer *answer);
+grpoalign_status gra_points_two_classes(const gra_problem *problem, gra_answers *out);
+grpoalign_status gra_folds_two_classes(const gra_problem *problem, double low, double high,
+                                       gra_answers *out);
+grpoalign_status gra_curve_two_classes(const gra_problem *problem, double low, double high,
+                                       double resolution, gra_answers *out);
 
 /* Margins. `fallback` solves where the central path does not lead to the answer. */
 grpoalign_status gra_solve_margins(const gra_problem *problem, gra_solver fallback,

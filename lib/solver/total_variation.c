@@ -150,11 +150,14 @@ grpoalign_status gra_solve_total_variation(const gra_problem *problem, gra_answe
     const gra_structure *structure = problem->structure;
     int64_t n = structure->classes;
     if (structure->kind == GRA_GAME &&
-        (structure->game.distribution != NULL || structure->game.margins != NULL)) {
+        (structure->game.distribution != NULL || structure->game.margins != NULL ||
+         structure->game.unordered)) {
         return gra_fail(
             problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
             "total variation is solved where a better reward is a better advantage: not for %s",
-            structure->game.margins != NULL ? "margins" : "random rewards of three levels or more");
+            structure->game.margins != NULL ? "margins"
+            : structure->game.unordered     ? "group rules"
+                                            : "random rewards of three levels or more");
     }
     ladder self = {.problem = problem, .answer = answer, .a = gra_arena_doubles(problem->arena, n)};
     int64_t *order = gra_arena_take(problem->arena, n, sizeof *order);

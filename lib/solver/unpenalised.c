@@ -208,6 +208,11 @@ grpoalign_status gra_solve_unpenalised(const gra_problem *problem, gra_answer *a
         gra_answer_collapse(problem, answer);
         return GRPOALIGN_OK;
     }
+    if (structure->kind == GRA_GAME && structure->game.unordered) {
+        return gra_fail(problem->error, GRPOALIGN_ERR_UNSUPPORTED, 2, -1,
+                        "without a penalty training is solved where it ends in the best outcomes, "
+                        "or circles: not for group rules");
+    }
     if (structure->kind == GRA_GAME &&
         (structure->game.distribution != NULL || structure->game.margins != NULL)) {
         return play(problem, answer);

@@ -33,10 +33,27 @@ static void random_convention(randomness *r, plain_context *c, double *rewards, 
     c->epsilon = c->over_mean && c->limit && c->epsilon == 0.0 ? 0.25 : c->epsilon;
 }
 
+/* Rewards 0 and 1, and what a group gives: anything, or nothing to some. */
+static void random_table(randomness *r, trial *t)
+{
+    plain_context *c = &t->context;
+    int64_t given = 1 + random_below(r, 4);
+    c->group_size = 2 + random_below(r, 4);
+    for (int64_t o = 0; o < c->n; o++) {
+        t->rewards[o] = (double)random_below(r, 2);
+    }
+    for (int64_t k = 0; k < c->group_size; k++) {
+        t->success[k] = random_below(r, given) == 0 ? random_normal(r) : 0.0;
+        t->failure[k] = random_below(r, given) == 0 ? random_normal(r) : 0.0;
+    }
+    c->success = t->success;
+    c->failure = t->failure;
+}
+
 static void random_trial(randomness *r, trial *t, int64_t kind)
 {
     static const char *const KINDS[] = {
-        "margins", "ranked", "group", "random", "filter", "limit", "limit with variances"};
+        "margins", "ranked", "group", "random", "filter", "limit", "limit with variances", "table"};
     static const int REWARDS[] = {REWARDS_UNIFORM, REWARDS_INTEGER, REWARDS_GEOMETRIC};
     plain_context *c = &t->context;
     memset(t, 0, sizeof *t);
@@ -52,6 +69,8 @@ static void random_trial(randomness *r, trial *t, int64_t kind)
     if (kind == 0) {
         random_margins(r, (int)random_below(r, MARGINS_KINDS), c->n, t->margins);
         c->margins = t->margins;
+    } else if (kind == 7) {
+        random_table(r, t);
     } else if (kind >= 2) {
         c->limit = kind >= 5;
         c->group_size = c->limit ? 0 : 2 + random_below(r, 4);
@@ -97,7 +116,7 @@ static void check_fault(trial_fault fault, const trial *t)
     }
 }
 
-enum { KINDS = 7, PENALTIES = 11 };
+enum { KINDS = 8, PENALTIES = 11 };
 
 static void every_solved_policy_is_stationary_by_definition(void **state)
 {
@@ -161,8 +180,8 @@ static void every_solved_policy_is_stationary_by_definition(void **state)
         }
     }
     /* All pairs but a filter with the clamped ones, the KL in the reward, the log ratio and steps,
-     * and margins with the KL in the reward. */
-    assert_int_equal(solved_pairs, KINDS * PENALTIES - 6);
+     * and margins and tables with the KL in the reward. */
+    assert_int_equal(solved_pairs, KINDS * PENALTIES - 7);
     assert_true(given_up <= solved_count / 500);
 }
 

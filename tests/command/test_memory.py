@@ -47,6 +47,7 @@ COMMANDS = [
     + ["--penalty", "reverse-kl", "--beta", "0.1"],
     ["solve", "--battles", "battles.csv", "--beta", "0.5", "--penalty", "reverse-kl"],
     ["points", "--beta", "0.4", "good.jsonl"],
+    ["points", "--beta", "0.2", "--penalty", "reverse-kl", "table.jsonl"],
     ["flow", "good.jsonl"],
     ["explain", "good.jsonl"],
     ["simulate", "--steps", "3", "--repetitions", "2", "good.jsonl"],
@@ -65,6 +66,8 @@ def write_inputs():
         file.writelines(json.dumps(record) + "\n" for record in RECORDS)
     with open("bad.jsonl", "w") as file:
         file.writelines(line + "\n" for line in BAD)
+    with open("table.jsonl", "w") as file:
+        file.write('{"rewards": [0, 1], "group_table": {"success": [1, -1], "failure": [0, 1]}}\n')
     with open("rewards.jsonl", "w") as file:
         file.write('{"id": "r", "rewards": [0, 1], "model": "limit", "penalty": "reverse_kl"}\n')
     with open("inverse.jsonl", "w") as file:

@@ -59,7 +59,7 @@ static void told(grpoalign_status status, const void *handle, const grpoalign_er
 
 static void make_models(const arguments *a)
 {
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 6; kind++) {
         grpoalign_model *model = (grpoalign_model *)(uintptr_t)a;
         grpoalign_error error;
         const grpoalign_reward_options *o = &a->options;
@@ -69,6 +69,8 @@ static void make_models(const arguments *a)
             : kind == 1 ? grpoalign_model_new_ranked(a->x, a->n, NULL, &model, &error)
             : kind == 2 ? grpoalign_model_new_group(a->x, a->n, a->group_size, o, &model, &error)
             : kind == 3 ? grpoalign_model_new_limit(a->x, a->y, a->n, o, &model, &error)
+            : kind == 4 ? grpoalign_model_new_rule_table(a->x, a->n, a->matrix, a->matrix + MOST,
+                                                         a->group_size, NULL, &model, &error)
                         : grpoalign_model_new_group_random(a->x, a->k, a->matrix, a->n, a->stride,
                                                            a->group_size, o, &model, &error);
         double advantage[MOST] = {0.0};

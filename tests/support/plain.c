@@ -8,6 +8,12 @@
 
 /* ---- advantages ------------------------------------------------------------------------------ */
 
+/* What the table gives a member of a group. */
+static long double by_table(const plain_context *c, double own, int64_t successes)
+{
+    return own > 0.0 ? c->success[successes - 1] : c->failure[successes];
+}
+
 /* What one sequence of members gives its first: the reward less the baseline over the divisor. The
  * members are measured from the first, so that close rewards keep their difference. */
 static long double advantage_of_first(const plain_context *c, const double *members, int64_t size)
@@ -15,6 +21,13 @@ static long double advantage_of_first(const plain_context *c, const double *memb
     long double first = members[0], mean = 0.0L, others = 0.0L, squares = 0.0L, spread = 0.0L;
     long double apart = 0.0L;
     int equal = 1, equal_others = 1;
+    int64_t successes = 0;
+    for (int64_t i = 0; i < size; i++) {
+        successes += members[i] > 0.0;
+    }
+    if (c->success != NULL) {
+        return by_table(c, members[0], successes);
+    }
     for (int64_t i = 0; i < size; i++) {
         mean += ((long double)members[i] - first) / (long double)size;
         equal = equal && members[i] == members[0];
@@ -95,6 +108,13 @@ static long double advantage_of_counts(const plain_context *c, const double *lev
     long double size = (long double)c->group_size, first = levels[own], sum = 0.0L;
     long double squares = 0.0L, spread = 0.0L, epsilon = c->epsilon, near = first, apart = 0.0L;
     int equal = 1, kinds = 0;
+    if (c->success != NULL) {
+        int64_t successes = levels[own] > 0.0;
+        for (int64_t l = 0; l < k; l++) {
+            successes += levels[l] > 0.0 ? counts[l] : 0;
+        }
+        return by_table(c, levels[own], successes);
+    }
     for (int64_t l = 0; l < k; l++) {
         sum += (long double)counts[l] * ((long double)levels[l] - first);
         equal = equal && (counts[l] == 0 || levels[l] == levels[own]);
@@ -335,12 +355,13 @@ static void advantage_at(const plain_context *c, const long double *policy, long
     } else {
         group_advantage(c, c->rewards, c->n, policy, advantage, c->filtered ? kept : NULL);
     }
-    /* Groups are zero-sum of themselves, but over the std of others. */
+    /* Groups are zero-sum of themselves, but over the std of others and by a rule. */
     long double mean = 0.0L;
-    for (int64_t o = 0; c->over_others && o < c->n; o++) {
+    int centres = c->over_others || c->success != NULL;
+    for (int64_t o = 0; centres && o < c->n; o++) {
         mean += policy[o] > 0.0L ? policy[o] * advantage[o] : 0.0L;
     }
-    for (int64_t o = 0; c->over_others && o < c->n; o++) {
+    for (int64_t o = 0; centres && o < c->n; o++) {
         advantage[o] -= mean;
     }
 }

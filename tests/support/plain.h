@@ -22,6 +22,9 @@ typedef struct plain_context {
     int filtered;      /* groups whose rewards are all equal are left out */
     int ddof;
     double epsilon;
+    /* A rule for rewards 0 and 1: what a success is given among 1 .. G of them, and a failure among
+     * 0 .. G - 1. */
+    const double *success, *failure;
 } plain_context;
 
 /* A[level] of the context's groups by the counts of the others; levels may be equal.

@@ -40,7 +40,7 @@ const char *trial_record(const trial *t)
     if (t->penalty == GRPOALIGN_PENALTY_ALPHA) {
         at += snprintf(text + at, (size_t)(room - at), ", \"alpha\": %.17g", t->alpha);
     }
-    if (from_rewards) {
+    if (from_rewards && c->success == NULL) {
         at += snprintf(text + at, (size_t)(room - at),
                        ", \"scale\": \"%s\", \"baseline\": \"%s\", \"epsilon\": %.17g, "
                        "\"ddof\": %d, \"epsilon_place\": \"%s\"",
@@ -51,7 +51,12 @@ const char *trial_record(const trial *t)
                        c->leave_one_out ? "leave_one_out" : "mean", c->epsilon, c->ddof,
                        c->inside ? "inside" : "outside");
     }
-    if (c->group_size > 0) {
+    if (c->success != NULL) {
+        at = print_list(text, at, room, ", \"group_table\": {\"success\": ", c->success,
+                        c->group_size);
+        at = print_list(text, at, room, ", \"failure\": ", c->failure, c->group_size);
+        at += snprintf(text + at, (size_t)(room - at), "}");
+    } else if (c->group_size > 0) {
         at += snprintf(text + at, (size_t)(room - at),
                        ", \"group_size\": %lld, \"zero_variance\": \"%s\"",
                        (long long)c->group_size, c->filtered ? "drop" : "keep");
@@ -95,6 +100,9 @@ grpoalign_status trial_model(const plain_context *c, grpoalign_model **out, grpo
                                                   c->group_size, &options, out, error)
            : c->limit
                ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, &options, out, error)
+           : c->success != NULL
+               ? grpoalign_model_new_rule_table(c->rewards, c->n, c->success, c->failure,
+                                                c->group_size, NULL, out, error)
            : c->group_size > 0
                ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, &options, out, error)
                : grpoalign_model_new_ranked(c->rewards, c->n, NULL, out, error);
@@ -131,12 +139,14 @@ grpoalign_status trial_problem(const trial *t, grpoalign_problem **out, grpoalig
 int trial_may_be_unsupported(const trial *t)
 {
     const plain_context *c = &t->context;
-    int has_no_reward_order = c->margins != NULL || c->support != NULL;
+    int has_no_reward_order = c->margins != NULL || c->support != NULL || c->success != NULL;
     switch (t->penalty) {
     case GRPOALIGN_PENALTY_KL_IN_REWARD:
         return has_no_reward_order || c->filtered;
     case GRPOALIGN_PENALTY_TOTAL_VARIATION:
         return has_no_reward_order || c->filtered || c->group_size == 2;
+    case GRPOALIGN_PENALTY_NONE:
+        return c->success != NULL;
     case GRPOALIGN_PENALTY_SQUARED_LOG_RATIO:
         return c->filtered;
     case GRPOALIGN_PENALTY_REVERSE_KL_CLAMPED:

@@ -9,7 +9,7 @@
 
 #include "plain.h"
 
-enum { TRIAL_MOST = 12, TRIAL_LEVELS = 4 };
+enum { TRIAL_MOST = 12, TRIAL_LEVELS = 4, TRIAL_SIZE = 8 };
 
 typedef struct trial {
     plain_context context; /* points to the arrays below */
@@ -17,7 +17,8 @@ typedef struct trial {
     int32_t penalty;
     double alpha, beta;
     double rewards[TRIAL_MOST], variances[TRIAL_MOST], margins[TRIAL_MOST * TRIAL_MOST],
-        support[TRIAL_LEVELS], distribution[TRIAL_MOST * TRIAL_LEVELS], logs[TRIAL_MOST];
+        support[TRIAL_LEVELS], distribution[TRIAL_MOST * TRIAL_LEVELS], logs[TRIAL_MOST],
+        success[TRIAL_SIZE], failure[TRIAL_SIZE];
 } trial;
 
 /* The trial as a record of `grpoalign solve`, for whoever looks into a failure. Static storage. */

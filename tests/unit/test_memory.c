@@ -103,7 +103,7 @@ typedef struct scene {
     int32_t ddof, expectation;
     int added;     /* to the model: unscaled rewards, the values */
     int per_token; /* the penalty, with weights */
-    int32_t penalty;
+    int32_t penalty, by_rule;
     grpoalign_reward_options reward_options;
     grpoalign_penalty_options penalty_options;
     grpoalign_solve_options solve_options;
@@ -136,7 +136,19 @@ static uint64_t digest_of_input(const scene *s)
     hash = c->rewards != NULL ? digest(hash, c->rewards, n * sizeof(double)) : hash;
     hash = c->variances != NULL ? digest(hash, c->variances, n * sizeof(double)) : hash;
     hash = c->support != NULL ? digest(hash, c->support, k * sizeof(double)) : hash;
+    size_t size = c->success != NULL ? (size_t)c->group_size * sizeof(double) : 0;
+    hash = digest(digest(hash, c->success, size), c->failure, size);
     return c->distribution != NULL ? digest(hash, c->distribution, n * k * sizeof(double)) : hash;
+}
+
+/* The best level alone, if one member has it; the more others, the less the rest. */
+static int32_t rule(void *user, const int64_t *counts, int64_t levels, double *advantage)
+{
+    (void)user;
+    for (int64_t l = 0; l < levels; l++) {
+        advantage[l] = l == levels - 1 ? 1.0 / (double)(counts[l] + 1) : -0.1 * (double)counts[l];
+    }
+    return 0;
 }
 
 static grpoalign_status new_model(const scene *s, grpoalign_model **out, grpoalign_error *error)
@@ -150,6 +162,11 @@ static grpoalign_status new_model(const scene *s, grpoalign_model **out, grpoali
                                                   c->group_size, options, out, error)
            : c->limit
                ? grpoalign_model_new_limit(c->rewards, c->variances, c->n, options, out, error)
+           : c->success != NULL
+               ? grpoalign_model_new_rule_table(c->rewards, c->n, c->success, c->failure,
+                                                c->group_size, NULL, out, error)
+           : s->by_rule ? grpoalign_model_new_rule(c->rewards, c->n, c->group_size, rule, NULL,
+                                                   NULL, out, error)
            : c->group_size > 0
                ? grpoalign_model_new_group(c->rewards, c->n, c->group_size, options, out, error)
                : grpoalign_model_new_ranked(c->rewards, c->n, NULL, out, error);
@@ -643,6 +660,8 @@ static const double MARGINS[] = {0.0, 0.3,  -0.8, 0.1, -0.3, 0.0, 0.6,  -0.2,
 static const double CIRCLE[] = {0.0, 0.5, -0.5, 1.0,  1.0,  -0.5, 0.0,  0.5,  1.0,
                                 1.0, 0.5, -0.5, 0.0,  1.0,  1.0,  -1.0, -1.0, -1.0,
                                 0.0, 0.2, -1.0, -1.0, -1.0, -0.2, 0.0};
+/* Two policies attract. */
+static const double SUCCESS[] = {0.2, -0.5, 1.5, 0.4}, FAILURE[] = {-0.1, 0.3, -0.6, 0.0};
 static const double SUPPORT[] = {0.0, 0.5, 1.0};
 static const double DISTRIBUTION[] = {0.6, 0.3, 0.1, 0.1, 0.2, 0.7, 0.3, 0.4, 0.3, 0.5, 0.5, 0.0};
 
@@ -680,6 +699,9 @@ static const scene SCENES[] = {
     {.name = "a sum of margins and rewards", .added = 1, .context = {.n = 4, .margins = MARGINS}},
     {.name = "tokens", .per_token = 1,
      .context = {.n = 4, .rewards = REWARDS, .group_size = 4, .epsilon = 1e-3}},
+    {.name = "a table", .context = {.n = 4, .rewards = PASSES, .group_size = 4, .success = SUCCESS,
+                                    .failure = FAILURE}},
+    {.name = "a rule", .context = {.n = 4, .rewards = REWARDS, .group_size = 4}, .by_rule = 1},
 };
 /* clang-format on */
 enum { SCENE_COUNT = sizeof SCENES / sizeof *SCENES };

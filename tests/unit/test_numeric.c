@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/numeric.h"
+#include "base/polynomial.h"
 
 static void divergence_integrands_keep_their_digits(void **state)
 {
@@ -119,9 +120,46 @@ static void arenas_refuse_what_is_too_large_and_align_the_rest(void **state)
     gra_arena_free(&arena);
 }
 
+/* Values and slopes lie between the bounds over any piece, and the bounds come to them. */
+static void polynomials_lie_between_their_bounds(void **state)
+{
+    (void)state;
+    enum { MOST = 40 };
+    randomness r = random_start(9);
+    for (int i = 0; i < 300 * test_scale(); i++) {
+        int64_t degree = random_below(&r, MOST);
+        double b[MOST], work[MOST], x = random_between(&r, -12.0, 12.0);
+        double width = pow(10.0, random_between(&r, -9.0, 1.0)), inside = random_uniform(&r);
+        double mean = 0.0, probability[MOST];
+        for (int64_t k = 0; k <= degree; k++) {
+            b[k] = random_normal(&r);
+        }
+        const gra_share low = {1.0 / (1.0 + exp(-x)), 1.0 / (1.0 + exp(x))};
+        const gra_share high = {1.0 / (1.0 + exp(-x - width)), 1.0 / (1.0 + exp(x + width))};
+        double between = x + inside * width;
+        const gra_share at = {1.0 / (1.0 + exp(-between)), 1.0 / (1.0 + exp(between))};
+        gra_interval bounds = gra_polynomial_bounds(b, degree, low, high, work);
+        double value = gra_polynomial_value(b, degree, at.p, at.q);
+        gra_binomial(degree, at.p, at.q, probability);
+        for (int64_t k = 0; k <= degree; k++) {
+            mean += probability[k] * b[k];
+        }
+        assert_near(value, mean, 1e-13);
+        assert_true(bounds.low <= value && value <= bounds.high);
+        if (width < 1e-6) {
+            double slope = (double)degree * 8.0 * (high.p - low.p);
+            assert_true(bounds.high - bounds.low <= slope + 1e-11);
+        }
+    }
+    static const double one[1] = {3.0};
+    assert_near(gra_polynomial_value(one, 0, 0.3, 0.7), 3.0, 0.0);
+    assert_near(gra_polynomial_slope(one, 0, 0.3, 0.7), 0.0, 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(polynomials_lie_between_their_bounds),
         cmocka_unit_test(divergence_integrands_keep_their_digits),
         cmocka_unit_test(the_weight_of_a_std_keeps_its_digits),
         cmocka_unit_test(wright_omega_solves_its_equation),

@@ -489,9 +489,33 @@ static void a_law_declares_only_what_it_keeps(void **state)
     assert_null(gra_penalty_row_of(0));
 }
 
+/* What bounds on pieces of two classes take for granted: -d slack/d log ratio falls by no more than
+ * the factor e for each unit, short of the end of a penalty that turns back. */
+static void stiffness_falls_no_faster_than_exponentially(void **state)
+{
+    (void)state;
+    laws all = all_laws();
+    randomness r = random_start(210);
+    for (int k = 0; k < all.count; k++) {
+        const gra_penalty *law = &all.items[k];
+        for (int i = 0; has_slack(law) && i < 400 * test_scale(); i++) {
+            double low = random_between(&r, law->turns_back ? -1.0 : -40.0, 20.0);
+            double high = low + pow(10.0, random_between(&r, -3.0, 1.5));
+            double at_low = law->log_slope(law, law->slack(law, low)),
+                   at_high = law->log_slope(law, law->slack(law, high));
+            if (at_low > 0.0 && at_high > 0.0) {
+                double fall = log(at_high) - log(at_low);
+                check(fall <= (high - low) * (1.0 + 1e-9) + 1e-6, law, "stiffness falls", low,
+                      fall);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stiffness_falls_no_faster_than_exponentially),
         cmocka_unit_test(slacks_and_log_ratios_are_inverse),
         cmocka_unit_test(digits_are_kept_at_the_pole),
         cmocka_unit_test(scores_are_those_of_the_header),

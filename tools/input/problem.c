@@ -114,8 +114,12 @@ static grpoalign_status open_model(const context *c, deadline *until, grpoalign_
         return open_preferences(c, until, model, error);
     }
     if (c->table_success != NULL) {
+        grpoalign_preference_options options = GRPOALIGN_PREFERENCE_OPTIONS_INIT;
+        options.progress = is_over;
+        options.user = until;
         return grpoalign_model_new_rule_table(c->rewards, c->outcomes, c->table_success,
-                                              c->table_failure, c->table_size, model, error);
+                                              c->table_failure, c->table_size, &options, model,
+                                              error);
     }
     return c->reward_lists != NULL && s->aggregation == NORMALIZE_THEN_SUM
                ? open_sum(c, until, model, error)
