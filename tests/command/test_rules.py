@@ -51,7 +51,7 @@ BAD = [
         "group_size must be from 2",
     ),
     (changed(group_table={"success": [1, "a"], "failure": [1, 2]}), "shape", "success[1]"),
-    (changed(group_table=dict(TABLE, ties=[1])), "shape", "ties"),
+    (changed(group_table=dict(TABLE, ties=[1])), "shape", "other keys"),
     (changed(group_table={"success": [1, 1e300], "failure": [0, 0]}), "argument", "success[1]"),
     (changed(penalty="total_variation"), "unsupported", "group rules"),
     (changed(penalty="kl_in_reward"), "unsupported", "group rules"),
