@@ -12,6 +12,12 @@ import sys
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 PAIR = {"model": "pairwise", "rewards": [0, 1], "penalty": "reverse_kl"}
+PROXY = {
+    "model": "group",
+    "rewards": [0.1, 0.5, 0.7, 1],
+    "reference": [0.5, 0.3, 0.19, 0.01],
+    "metrics": {"true worth": [0, 0.5, 1, 0.2]},
+}
 PASS = {"model": "group", "rewards": [0, 1], "reference": [0.9, 0.1]}
 
 
@@ -317,6 +323,17 @@ def main(command, folder):
         "0.3:10:log40",
         "--penalty",
         "direct-kl,reverse-kl",
+    )
+    curve(
+        command,
+        name("proxy"),
+        PROXY,
+        "--beta",
+        "0.05:50:log60",
+        "--preset",
+        "trl-1.10",
+        "--show",
+        "expected_reward,metric:true worth",
     )
     subprocess.run(
         [command, "flow", "--plot", name("flow")],

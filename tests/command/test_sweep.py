@@ -313,6 +313,38 @@ def flows(checks, folder):
     )
 
 
+def metrics(checks, folder):
+    """A proxy's and the true reward: along beta in every record, and in one plot."""
+    record = dict(
+        GRADED,
+        group_size=6,
+        penalty="direct_kl",
+        metrics={"true_worth": [0.3] * (len(GRADED["rewards"]) - 1) + [-1]},
+    )
+    worth = record["metrics"]["true_worth"]
+    path = os.path.join(folder, "proxy.svg")
+    show = "expected_reward,metric:true_worth"
+    grid = ["--beta", "0.2:2:log3", "--format", "jsonl"]
+    status, out, err = sweep([record], "--plot", path, "--show", show, *grid)
+    rows = [json.loads(line) for line in out.splitlines()]
+    checks.that(status == 0 and len(rows) == 3, "metrics: %d, %s" % (status, err))
+    for row in rows:
+        truth = sum(p * w for p, w in zip(row["policy"], worth))
+        told = row["metrics"]["true_worth"]["policy"]
+        checks.that(abs(told - truth) < 1e-14, "metric %g, expected %g" % (told, truth))
+        checks.that(0 < row["silent"] < 1, "silent %s" % row.get("silent"))
+    text = open(path, encoding="utf-8").read()
+    checks.that(text.count("true_worth") >= 2, "the plot names the metric as it is written")
+    checks.that(text.count("expected reward") >= 2, "the plot names both quantities")
+    for show, word in (("metric:other", "does not have"), ("entropy,metric:other", "not have")):
+        status, out, _ = sweep([record], "--plot", path, "--show", show, *grid)
+        checks.that(status == 1 and word in out, "--show %s: %s" % (show, out))
+    checks.that(open(path, encoding="utf-8").read() == text, "the plot stays")
+    for show in ("", "metric:", "entropy,", ",".join(["entropy"] * 7), "entropy" + "x" * 600):
+        status, out, err = sweep([record], "--show", show, *grid)
+        checks.that(status == 2 and out == "" and "--show" in err, "--show %s: %s" % (show, err))
+
+
 def plots_not_written(checks, folder):
     """What cannot be drawn leaves the file as it was, whatever went wrong, and says so."""
     path = os.path.join(folder, "kept.svg")
@@ -547,7 +579,7 @@ if __name__ == "__main__":
     CHECKS = harness.Checks()
     for part in (the_grid, all_points, binary_axes, bad_input, every_setting):
         part(CHECKS)
-    for part in (plots, plots_not_written, plot_files, flows):
+    for part in (plots, metrics, plots_not_written, plot_files, flows):
         with tempfile.TemporaryDirectory() as FOLDER:
             part(CHECKS, FOLDER)
     sys.exit(CHECKS.close())

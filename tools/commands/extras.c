@@ -7,17 +7,6 @@
 #include "base/memory.h"
 #include "simulate/advantages.h"
 
-double expectation_of(const double *policy, const double *values, int64_t n)
-{
-    double sum = 0.0, low = 0.0; /* compensated */
-    for (int64_t o = 0; o < n; o++) {
-        double term = policy[o] > 0.0 ? policy[o] * values[o] : 0.0, next = sum + term;
-        low += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
-        sum = next;
-    }
-    return sum + low;
-}
-
 /* ---- groups without spread ------------------------------------------------------------------- */
 
 typedef struct weighed {

@@ -5,9 +5,6 @@
 
 #include "output/result.h"
 
-/* sum policy value. */
-double expectation_of(const double *policy, const double *values, int64_t n);
-
 /* The probability of a group whose rewards are all equal; NaN where the model has no groups. */
 double silent_of(const context *c, const double *policy);
 

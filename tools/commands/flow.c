@@ -24,7 +24,8 @@ static const char HELP[] =
     "  --plot FILE.svg                   draw it against time, a line per context. Needs gnuplot\n"
     "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, "
     "kl_policy_ref, entropy,\n"
-    "                                    or policy:K for the probability of outcome K (from 0)\n"
+    "                                    policy:K for the probability of outcome K (from 0), or "
+    "metric:NAME\n"
     "\n";
 
 typedef struct flow_options {
@@ -174,7 +175,7 @@ static void put_aside(const flow_options *options, const context *c, const cours
         const grpoalign_flow_state *state = &way->states[k];
         const plot_point point = {
             state->time,
-            quantity_of(&options->show, STATE_FIELDS, state, way->policies + k * c->outcomes),
+            quantity_of(&options->show, STATE_FIELDS, state, way->policies + k * c->outcomes, c),
             PLOT_STABLE};
         text_add(aside, (const char *)&point, sizeof point);
     }
@@ -269,7 +270,7 @@ static int finish(void *user, int whole, text *wrong)
         return 0;
     }
     self->plot.x_label = "learning rate × steps";
-    self->plot.y_label = self->show.label;
+    quantity_label(&self->show, &self->plot.y_label);
     self->plot.log_x = 1;
     self->plot.log_y = self->show.logarithmic;
     self->plot.plain_names = 1;

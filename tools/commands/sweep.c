@@ -6,6 +6,7 @@
 #include "base/number.h"
 #include "commands/commands.h"
 #include "commands/cost.h"
+#include "commands/extras.h"
 #include "commands/run.h"
 #include "output/plot.h"
 
@@ -35,7 +36,9 @@ static const char HELP[] =
     "references lead to\n"
     "  --show QUANTITY                   what is drawn: expected_reward (default), kl_ref_policy, "
     "kl_policy_ref, entropy,\n"
-    "                                    or policy:K for the probability of outcome K (from 0)\n"
+    "                                    policy:K for the probability of outcome K (from 0), or "
+    "metric:NAME;\n"
+    "                                    several with commas between are lines in one plot\n"
     "\n";
 
 /* ---- axes ------------------------------------------------------------------------------------ */
@@ -82,7 +85,7 @@ typedef struct sweep {
     axis_values axes[AXES];
     int all, summary, mean;
     const char *plot_file;
-    quantity show;
+    quantities show;
     int64_t contexts; /* drawn so far */
     plot plot;
 } sweep;
@@ -184,7 +187,11 @@ static const char *misfit(const sweep *self, const context *c)
     context shown = *c;
     shown.rewards =
         self->axes[AXIS_MARGIN].grid.count > 0 ? NULL : c->rewards; /* the axis replaces them */
-    return quantity_lacks(&self->show, &shown);
+    const char *lacks = NULL;
+    for (int q = 0; lacks == NULL && q < self->show.count; q++) {
+        lacks = quantity_lacks(&self->show.items[q], &shown);
+    }
+    return lacks;
 }
 
 static int64_t at_least_one(int64_t count)
@@ -307,6 +314,7 @@ static void write_json(const cell *at, const result *r, text *out)
     json_fields(out, SOLUTION_FIELDS, r, outcomes);
     json_fields(out, POINT_FIELDS, at, outcomes);
     json_result(out, r, outcomes);
+    json_extras(out, &at->context, r);
     text_string(out, "}\n");
 }
 
@@ -325,7 +333,7 @@ static void write_csv(const sweep *self, const cell *at, const result *r, text *
 /* One point to draw, as `act` hands it to `collect`. */
 typedef struct drawn {
     double x, y, beta;
-    int64_t cell, style;
+    int64_t cell, style, quantity;
 } drawn;
 
 /* Where the cell, or a beta of it, lies on the x axis. */
@@ -339,12 +347,17 @@ static void put_aside(const sweep *self, const cell *here, const result *r, int 
 {
     const grpoalign_report *report = &r->report;
     int attracts = report->stable != 0 && report->status != GRPOALIGN_NOT_CONVERGED;
-    drawn point = {.x = x_of(self, here, report->beta),
-                   .y = hidden ? NAN : quantity_of(&self->show, RESULT_FIELDS, r, r->policy),
-                   .beta = report->beta,
-                   .cell = here->number,
-                   .style = attracts ? PLOT_STABLE : PLOT_UNSTABLE};
-    text_add(aside, (const char *)&point, sizeof point);
+    for (int q = 0; q < self->show.count; q++) {
+        double shown =
+            quantity_of(&self->show.items[q], RESULT_FIELDS, r, r->policy, &here->context);
+        drawn point = {.x = x_of(self, here, report->beta),
+                       .y = hidden ? NAN : shown,
+                       .beta = report->beta,
+                       .cell = here->number,
+                       .quantity = q,
+                       .style = attracts ? PLOT_STABLE : PLOT_UNSTABLE};
+        text_add(aside, (const char *)&point, sizeof point);
+    }
 }
 
 static const char *word_in_plot(int axis, int32_t number)
@@ -361,7 +374,7 @@ static const char *word_in_plot(int axis, int32_t number)
 }
 
 /* What tells the line of a cell from the others: the axes with several values but the one drawn
- * along. */
+ * along, and what it shows. */
 static void name_series(const sweep *self, const drawn *point, text *out)
 {
     for (int k = 0; k < AXES; k++) {
@@ -376,6 +389,10 @@ static void name_series(const sweep *self, const drawn *point, text *out)
         } else {
             text_string(out, word_in_plot(axis, (int32_t)value));
         }
+    }
+    if (self->show.count > 1) {
+        text_string(out, out->length > 0 ? ", " : "");
+        quantity_label(&self->show.items[point->quantity], out);
     }
     if (out->length == 0) {
         text_string(out, "stable");
@@ -624,8 +641,12 @@ static int begin(void *user, int format, text *out, text *wrong)
         self->plot.x_label = AXIS[x].label;
         self->plot.log_x = self->axes[x].grid.logarithmic;
         self->plot.markers = x == AXIS_GROUP_SIZE;
-        self->plot.y_label = self->show.label;
-        self->plot.log_y = self->show.logarithmic;
+        self->plot.log_y = 1;
+        for (int q = 0; q < self->show.count; q++) {
+            text_string(&self->plot.y_label, q > 0 ? "; " : "");
+            quantity_label(&self->show.items[q], &self->plot.y_label);
+            self->plot.log_y = self->plot.log_y && self->show.items[q].logarithmic;
+        }
     }
     if (format == FORMAT_CSV) {
         csv_header(out, CSV_HEADER, self->summary ? NULL : CSV_OUTCOME);
@@ -645,13 +666,13 @@ int command_sweep(int argc, char **argv)
          .read = read_numbers},
         {"margin", SET_OTHER, .field = offsetof(sweep, axes[AXIS_MARGIN]), .read = read_numbers},
         {"plot", SET_OTHER, .field = offsetof(sweep, plot_file), .read = plot_file_read},
-        {"show", SET_OTHER, .field = offsetof(sweep, show), .read = quantity_read},
+        {"show", SET_OTHER, .field = offsetof(sweep, show), .read = quantities_read},
         {"all", SET_FLAG, .field = offsetof(sweep, all)},
         {"summary", SET_FLAG, .field = offsetof(sweep, summary)},
         {"mean", SET_FLAG, .field = offsetof(sweep, mean)},
         {.name = NULL}};
     static const int formats[] = {FORMAT_CSV, FORMAT_JSONL, -1};
-    sweep own = {.show = quantity_default()};
+    sweep own = {.show = {.items = {quantity_default()}, .count = 1}};
     for (int axis = 0; axis < AXES; axis++) {
         own.axes[axis].axis = axis;
     }

@@ -181,7 +181,8 @@ static void script(const plot *self, text *out)
                 "set key outside right top Left reverse spacing 1.25 samplen 2.5\nset xlabel ");
     quoted(out, self->x_label);
     text_string(out, "\nset ylabel ");
-    quoted(out, self->y_label);
+    quoted(out, self->y_label.bytes != NULL ? self->y_label.bytes : "");
+    out->failed = out->failed || self->y_label.failed;
     text_string(out, "\nset autoscale fix\nset offsets graph 0, graph 0, graph 0.04, graph 0.04\n");
     for (int along_y = 0; along_y < 2; along_y++) {
         if (along_y ? self->log_y : self->log_x) {
@@ -344,4 +345,5 @@ void plot_free(plot *self)
         list_free(&series_at(self, k)->points);
     }
     list_free(&self->series);
+    text_free(&self->y_label);
 }

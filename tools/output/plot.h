@@ -20,10 +20,11 @@ typedef struct plot_series {
 } plot_series;
 
 typedef struct plot {
-    const char *x_label, *y_label; /* gnuplot's enhanced text */
-    int log_x, log_y, markers;     /* markers: points are drawn as well */
-    int plain_names;               /* names of series are users' text, not gnuplot's */
-    list series;                   /* of plot_series */
+    const char *x_label; /* gnuplot's enhanced text, as the other is */
+    text y_label;
+    int log_x, log_y, markers; /* markers: points are drawn as well */
+    int plain_names;           /* names of series are users' text, not gnuplot's */
+    list series;               /* of plot_series */
     int short_memory;
 } plot;
 

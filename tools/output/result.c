@@ -1,5 +1,6 @@
 #include "output/result.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,17 @@ void json_result(text *out, const result *self, int64_t n)
     }
 }
 
+double expectation_of(const double *policy, const double *values, int64_t n)
+{
+    double sum = 0.0, low = 0.0; /* compensated */
+    for (int64_t o = 0; o < n; o++) {
+        double term = policy[o] > 0.0 ? policy[o] * values[o] : 0.0, next = sum + term;
+        low += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
+        sum = next;
+    }
+    return sum + low;
+}
+
 /* ---- quantities ------------------------------------------------------------------------------ */
 
 static const quantity QUANTITIES[] = {
@@ -139,8 +151,10 @@ quantity quantity_default(void)
 
 int quantity_read(void *into, const char *value, text *expected)
 {
+    static const char of_metric[] = "metric:", of_policy[] = "policy:";
     quantity *out = into;
-    text_string(expected, "expected_reward, kl_ref_policy, kl_policy_ref, entropy or policy:K");
+    text_string(expected, "expected_reward, kl_ref_policy, kl_policy_ref, entropy, policy:K or "
+                          "metric:NAME");
     for (size_t k = 0; k < sizeof QUANTITIES / sizeof *QUANTITIES; k++) {
         if (strcmp(value, QUANTITIES[k].name) == 0) {
             *out = QUANTITIES[k];
@@ -148,18 +162,41 @@ int quantity_read(void *into, const char *value, text *expected)
         }
     }
     memset(out, 0, sizeof *out);
-    if (strncmp(value, "policy:", 7) != 0 || !parse_integer(value + 7, &out->outcome) ||
-        out->outcome < 0) {
+    if (strncmp(value, of_metric, strlen(of_metric)) == 0) {
+        out->metric = value + strlen(of_metric);
+        return *out->metric != '\0';
+    }
+    return strncmp(value, of_policy, strlen(of_policy)) == 0 &&
+           parse_integer(value + strlen(of_policy), &out->outcome) && out->outcome >= 0;
+}
+
+int quantities_read(void *into, const char *value, text *expected)
+{
+    quantities *out = into;
+    out->count = 0;
+    if (strlen(value) >= sizeof out->names) {
+        text_string(expected, "names of fewer than 512 bytes in all");
         return 0;
     }
-    (void)snprintf(out->label, sizeof out->label, "probability of outcome %lld",
-                   (long long)out->outcome);
+    (void)memcpy(out->names, value, strlen(value) + 1);
+    for (char *rest = out->names, *name; (name = strsep(&rest, ",")) != NULL;) {
+        text_clear(expected);
+        if (out->count == MOST_QUANTITIES ||
+            !quantity_read(&out->items[out->count], name, expected)) {
+            text_format(expected, ", or up to %d of them with commas between", MOST_QUANTITIES);
+            return 0;
+        }
+        out->count++;
+    }
     return 1;
 }
 
 double quantity_of(const quantity *self, const field *fields, const void *from,
-                   const double *policy)
+                   const double *policy, const context *c)
 {
+    if (self->metric != NULL) {
+        return expectation_of(policy, metrics_find(&c->metrics, self->metric), c->outcomes);
+    }
     return self->name == NULL
                ? policy[self->outcome]
                : field_number(field_find(fields, self->name, strlen(self->name)), from, 0);
@@ -168,12 +205,31 @@ double quantity_of(const quantity *self, const field *fields, const void *from,
 const char *quantity_lacks(const quantity *self, const context *c)
 {
     int of_reward = self->name != NULL && strcmp(self->name, "expected_reward") == 0;
+    if (self->metric != NULL) {
+        return metrics_find(&c->metrics, self->metric) != NULL
+                   ? NULL
+                   : "--show names a metric that the context does not have";
+    }
     if (of_reward && c->rewards == NULL && c->support == NULL) {
         return "--show expected_reward: margins have no reward to show; expected kl_ref_policy, "
-               "kl_policy_ref, entropy or policy:K";
+               "kl_policy_ref, entropy, policy:K or metric:NAME";
     }
     if (self->name == NULL && self->outcome >= c->outcomes) {
         return "--show names an outcome that the context does not have";
     }
     return NULL;
+}
+
+void quantity_label(const quantity *self, text *out)
+{
+    if (self->name != NULL) {
+        text_string(out, self->label);
+    } else if (self->metric == NULL) {
+        text_format(out, "probability of outcome %lld", (long long)self->outcome);
+    } else {
+        for (const char *c = self->metric; *c != '\0'; c++) { /* a user's text, as it is */
+            text_string(out, strchr("_^{}@&~\\", *c) != NULL ? "\\" : "");
+            text_add(out, c, 1);
+        }
+    }
 }

@@ -32,26 +32,41 @@ grpoalign_status result_take(result *self, const problem *from, const grpoalign_
 grpoalign_status result_solve(result *self, const context *c, grpoalign_error *error);
 void result_free(result *self);
 
+/* sum policy value. */
+double expectation_of(const double *policy, const double *values, int64_t n);
+
 /* `, "policy": [...], ...`: what is told of a solution everywhere. */
 void json_result(text *out, const result *self, int64_t n);
 
 /* ---- quantities that a plot may show --------------------------------------------------------- */
 
 typedef struct quantity {
-    const char *name; /* of a field; NULL: the probability of an outcome */
+    const char *name;   /* of a field; NULL: a metric, or the probability of an outcome */
+    const char *metric; /* its name, which the quantity does not own; NULL: none */
     int64_t outcome;
     int logarithmic;
-    char label[64]; /* for an axis, in gnuplot's enhanced text */
+    const char *label; /* of a field, in gnuplot's enhanced text */
 } quantity;
+
+/* Several, in one plot; `names` holds what --show says. */
+enum { MOST_QUANTITIES = 6 };
+typedef struct quantities {
+    quantity items[MOST_QUANTITIES];
+    int count;
+    char names[512];
+} quantities;
 
 /* The expected reward. */
 quantity quantity_default(void);
-/* Reads what --show says, as a parameter is read. */
+/* Reads what --show says, one quantity or several with commas, as a parameter is read. */
 int quantity_read(void *into, const char *value, text *expected);
-/* From the struct that the fields describe, or the policy. */
+int quantities_read(void *into, const char *value, text *expected);
+/* From the struct that the fields describe, or the policy over the outcomes of a context. */
 double quantity_of(const quantity *self, const field *fields, const void *from,
-                   const double *policy);
+                   const double *policy, const context *c);
 /* Why a context has no such quantity, or NULL. */
 const char *quantity_lacks(const quantity *self, const context *c);
+/* What an axis or a line says of it, in gnuplot's enhanced text. */
+void quantity_label(const quantity *self, text *out);
 
 #endif
