@@ -354,7 +354,9 @@ grpoalign_status gra_rule_table_new(const double *rewards, int64_t n, const doub
     grpoalign_status status =
         level_of != NULL ? start(&levels, group_size, &model, error) : gra_fail_memory(error);
     gra_arena_free(&arena);
-    GRA_TRY(status);
+    if (model == NULL) {
+        return status;
+    }
     for (int64_t k = 0; k < group_size; k++) {
         const int64_t counts[2] = {group_size - 1 - k, k};
         double *row = gra_compositions_row(&model->rule, counts);
