@@ -100,15 +100,14 @@ static int64_t list_parts(const grpoalign_penalty *const *penalties, const doubl
     return next;
 }
 
-static grpoalign_status allocate(grpoalign_penalty **out, grpoalign_error *error)
+/* A penalty without a law; NULL on short memory. */
+static grpoalign_penalty *allocate(void)
 {
     grpoalign_penalty *penalty = gra_alloc(1, sizeof *penalty);
-    if (penalty == NULL) {
-        return gra_fail_memory(error);
+    if (penalty != NULL) {
+        gra_handle_start(&penalty->handle, GRA_PENALTY_MAGIC);
     }
-    gra_handle_start(&penalty->handle, GRA_PENALTY_MAGIC);
-    *out = penalty;
-    return GRPOALIGN_OK;
+    return penalty;
 }
 
 /* Fills the law of a new penalty with the sum. */
@@ -149,8 +148,10 @@ grpoalign_status grpoalign_penalty_new_sum(const grpoalign_penalty *const *penal
         GRA_TRY(check_law(&penalties[i]->law, "a part of a sum", 1, i, error));
     }
     GRA_TRY(check_coefficients(coefficients, count, error));
-    grpoalign_penalty *penalty = NULL;
-    GRA_TRY(allocate(&penalty, error));
+    grpoalign_penalty *penalty = allocate();
+    if (penalty == NULL) {
+        return gra_fail_memory(error);
+    }
     grpoalign_status status = add_up(penalties, coefficients, count, penalty, error);
     if (status < 0) {
         gra_penalty_free(penalty);
@@ -319,7 +320,6 @@ grpoalign_status grpoalign_penalty_new_per_token(const grpoalign_penalty *base,
                                                  grpoalign_penalty **out, grpoalign_error *error)
 {
     grpoalign_completions loaded = COMPLETIONS_DEFAULTS;
-    grpoalign_penalty *penalty = NULL;
     gra_clear(error);
     GRA_TRY(gra_check_pointer(out, "out", 3, error));
     *out = NULL;
@@ -333,7 +333,10 @@ grpoalign_status grpoalign_penalty_new_per_token(const grpoalign_penalty *base,
     }
     GRA_TRY(check_offsets(&loaded, error));
     GRA_TRY(check_weights(&loaded, error));
-    GRA_TRY(allocate(&penalty, error));
+    grpoalign_penalty *penalty = allocate();
+    if (penalty == NULL) {
+        return gra_fail_memory(error);
+    }
     grpoalign_status status = take_law(base, penalty, error);
     if (status >= 0) {
         status = keep(&loaded, penalty, error);

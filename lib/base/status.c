@@ -70,9 +70,9 @@ grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32
     return status;
 }
 
-grpoalign_status gra_fail_memory(grpoalign_error *error)
+void gra_note_memory(grpoalign_error *error)
 {
-    return gra_fail(error, GRPOALIGN_ERR_MEMORY, 0, -1, "out of memory");
+    (void)gra_fail(error, GRPOALIGN_ERR_MEMORY, 0, -1, "out of memory");
 }
 
 void gra_clear(grpoalign_error *error)

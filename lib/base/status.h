@@ -10,8 +10,13 @@ grpoalign_status gra_fail(grpoalign_error *error, grpoalign_status status, int32
                           int64_t index, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* The one message for memory. */
-grpoalign_status gra_fail_memory(grpoalign_error *error);
+/* The one message for memory. Inline, so that analyzers see that it fails. */
+void gra_note_memory(grpoalign_error *error);
+static inline grpoalign_status gra_fail_memory(grpoalign_error *error)
+{
+    gra_note_memory(error);
+    return GRPOALIGN_ERR_MEMORY;
+}
 
 /* Marks success in `error` (may be NULL). */
 void gra_clear(grpoalign_error *error);

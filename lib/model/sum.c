@@ -532,8 +532,9 @@ grpoalign_status gra_sum_new(const grpoalign_model *const *models, const double 
                                                "the weighted rewards of outcome %lld must add up to a finite "
                                                              "number (they are %g)",
                                                (long long)beyond, rewards[beyond])
-        : unscaled ? sum_of_unscaled(models, weights, count, rewards, out, &arena, error)
-                   : sum_of_any(models, weights, count, rewards, out, error);
+        : unscaled && rewards != NULL
+            ? sum_of_unscaled(models, weights, count, rewards, out, &arena, error)
+            : sum_of_any(models, weights, count, rewards, out, error);
     gra_arena_free(&arena);
     return status;
 }

@@ -209,9 +209,8 @@ static double answer(const gra_tree_response *self, int64_t edge, double wanted)
     }
     choice at = {self, edge, wanted};
     double reach = 1.0, here = excess(&at, 0.0), side = here > 0.0 ? -1.0 : 1.0, before = 0.0,
-           there = here, last = here;
+           there = here;
     while (reach < FARTHEST && here != 0.0 && (there > 0.0) == (here > 0.0)) {
-        last = there;
         there = excess(&at, side * reach);
         if ((there > 0.0) != (here > 0.0) || there == 0.0) {
             break;
@@ -222,7 +221,7 @@ static double answer(const gra_tree_response *self, int64_t edge, double wanted)
     if (here == 0.0 || there == 0.0) {
         return here == 0.0 ? 0.0 : side * reach;
     }
-    last = before == 0.0 ? here : excess(&at, before);
+    double last = before == 0.0 ? here : excess(&at, before);
     return side > 0.0 ? gra_root(excess, &at, before, last, side * reach, there)
                       : gra_root(excess, &at, side * reach, there, before, last);
 }

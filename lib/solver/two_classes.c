@@ -365,11 +365,11 @@ static int64_t connected_of(const gra_pair_roots *roots, double pressed)
 
 grpoalign_status gra_pairs_roots(gra_pairs *self, double beta, gra_pair_roots *out)
 {
-    gra_problem at_beta = *self->problem;
     const gra_problem *kept = self->problem;
     const gra_brackets *found = &self->isolation.roots;
-    at_beta.beta = beta;
-    self->problem = &at_beta;
+    self->at_beta = *kept;
+    self->at_beta.beta = beta;
+    self->problem = &self->at_beta;
     self->wanted = GRA_PAIR_EQUATION;
     equation of = {self, beta};
     double low = gra_pairs_end(self, -1, beta), high = gra_pairs_end(self, 1, beta);

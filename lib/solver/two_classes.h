@@ -26,6 +26,7 @@ enum { GRA_PAIR_EQUATION, GRA_PAIR_BETA };
 
 typedef struct gra_pairs {
     const gra_problem *problem;
+    gra_problem at_beta; /* it at another beta, while roots are looked for */
     const double *contrast;
     double *difference, *work;
     int64_t degree;
