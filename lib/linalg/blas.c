@@ -44,11 +44,11 @@ void gra_matmul_transposed(int64_t rows, int64_t columns, int64_t inner, double 
 }
 
 void gra_matmul_by_transposed(int64_t rows, int64_t columns, int64_t inner, const double *a,
-                              int64_t a_stride, const double *b, int64_t b_stride, double *c,
-                              int64_t c_stride)
+                              int64_t a_stride, const double *b, int64_t b_stride, double beta,
+                              double *c, int64_t c_stride)
 {
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)columns, (int)inner, 1.0,
-                a, (int)a_stride, b, (int)b_stride, 0.0, c, (int)c_stride);
+                a, (int)a_stride, b, (int)b_stride, beta, c, (int)c_stride);
 }
 
 void gra_matvec_exact(int64_t rows, int64_t columns, const double *a, int64_t stride,

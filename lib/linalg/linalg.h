@@ -24,8 +24,8 @@ void gra_matmul(int64_t rows, int64_t columns, int64_t inner, double alpha, cons
 
 /* C = A B^T, A rows x inner, B columns x inner. */
 void gra_matmul_by_transposed(int64_t rows, int64_t columns, int64_t inner, const double *a,
-                              int64_t a_stride, const double *b, int64_t b_stride, double *c,
-                              int64_t c_stride);
+                              int64_t a_stride, const double *b, int64_t b_stride, double beta,
+                              double *c, int64_t c_stride);
 
 /* C = alpha A^T B + beta C, A inner x rows, B inner x columns. */
 void gra_matmul_transposed(int64_t rows, int64_t columns, int64_t inner, double alpha,

@@ -83,7 +83,7 @@ int gra_game_class_jacobian(const gra_game *game, const double *w, int accuracy,
     int done = slopes != NULL && half != NULL && game->jacobian(game, w, accuracy, slopes, arena);
     if (done) {
         gra_matmul(n, k, k, 1.0, game->distribution, k, slopes, k, 0.0, half, k);
-        gra_matmul_by_transposed(n, n, k, half, k, game->distribution, k, jacobian, n);
+        gra_matmul_by_transposed(n, n, k, half, k, game->distribution, k, 0.0, jacobian, n);
     }
     gra_arena_rewind(arena, mark);
     return done;

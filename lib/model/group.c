@@ -138,8 +138,8 @@ static grpoalign_status group_jacobian(const grpoalign_model *self, const double
         }
         gra_matmul(n, levels, levels, 1.0, model->distribution, levels, slopes, levels, 0.0, half,
                    levels);
-        gra_matmul_by_transposed(n, n, levels, half, levels, model->distribution, levels, jacobian,
-                                 stride);
+        gra_matmul_by_transposed(n, n, levels, half, levels, model->distribution, levels, 0.0,
+                                 jacobian, stride);
         return GRPOALIGN_OK;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -636,7 +636,7 @@ static grpoalign_status pair_structure(const group_model *model, const part *sel
             return gra_fail_memory(error);
         }
         gra_matmul(n, levels, levels, 1.0, rows, levels, margins, levels, 0.0, half, levels);
-        gra_matmul_by_transposed(n, n, levels, half, levels, rows, levels, matrix, n);
+        gra_matmul_by_transposed(n, n, levels, half, levels, rows, levels, 0.0, matrix, n);
     }
     make_antisymmetric(matrix, n);
     memcpy(class_of, out->class_of, (size_t)outcomes * sizeof *class_of);
