@@ -235,11 +235,13 @@ GRA_INLINE void block_kernels(const sweep *s, int64_t count, int large)
 }
 
 /* base^power by squaring. */
-static inline double whole_power(double base, int64_t power)
+GRA_INLINE gra_vector whole_power(gra_vector base, int64_t power)
 {
-    double result = 1.0;
+    gra_vector result = {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0};
     for (; power > 0; power >>= 1, base *= base) {
-        result *= power & 1 ? base : 1.0;
+        if (power & 1) {
+            result *= base;
+        }
     }
     return result;
 }
@@ -247,18 +249,13 @@ static inline double whole_power(double base, int64_t power)
 /* phi^(G-2), the rest of the group. */
 GRA_INLINE gra_vector rest_power(gra_vector phi, gra_vector short_of_one, int64_t power, int large)
 {
-    gra_vector result = {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0};
-    if (large) {
-        for (int i = 0; i < GRA_WIDTH; i++) {
-            double gone = short_of_one[i];
-            result[i] = gone < 1.0 ? exp((double)power * log1p(-gone)) : 0.0;
-        }
-        return result;
+    if (!large) {
+        return whole_power(phi, power);
     }
-    for (; power > 0; power >>= 1, phi *= phi) {
-        if (power & 1) {
-            result *= phi;
-        }
+    gra_vector result;
+    for (int i = 0; i < GRA_WIDTH; i++) {
+        double gone = short_of_one[i];
+        result[i] = gone < 1.0 ? exp((double)power * log1p(-gone)) : 0.0;
     }
     return result;
 }
@@ -272,44 +269,73 @@ static double power_gained(double log_total, double ratio, double n)
                         : exp(n * log_total) - exp(n * log_total - growth);
 }
 
-/*
- * A block's share of the inverse divisor. Where one level holds nearly everything the bracket is
- * what the others add to its own power, and is formed as that. In large groups `gone` is what the
- * levels lack of 1, or NULL: a power of the sum would lose as many roundings as it has factors.
- */
-static void add_inverse(sweep *s, double weight, int64_t from, int64_t count, const double *gone)
+/* Eight lanes of a block's share of the inverse divisor. */
+typedef struct inverse_lanes {
+    gra_vector largest, rest, pure; /* own mass of the top level; of the others; their powers */
+    gra_vector_mask top;            /* which level that is */
+    gra_vector others, without_top; /* for the gradient; 0 where a lane does not count */
+} inverse_lanes;
+
+/* Where one level holds nearly everything, what the others add to its own power is formed as that.
+ * The powers of the others are at most (1/2)^n: they may lose what squaring loses. */
+GRA_INLINE void weigh_levels(const sweep *s, int64_t from, int64_t count, int h, inverse_lanes *out)
 {
-    int64_t members = s->e->members;
-    double n = (double)members;
-    for (int i = 0; i < LANES; i++) {
-        int64_t top = 0;
-        double rest = 0.0, pure = 0.0, largest = 0.0;
-        for (int64_t j = 0; j < count; j++) {
-            double own = s->w[from + j] * s->k[j * LANES + i];
-            top = own > largest ? j : top;
-            largest = own > largest ? own : largest;
-        }
-        /* The powers of the others are at most (1/2)^n: they may lose what squaring loses. */
-        for (int64_t j = 0; j < count; j++) {
-            double own = j != top ? s->w[from + j] * s->k[j * LANES + i] : 0.0;
-            rest += own;
-            pure += whole_power(own, members);
-        }
+    const gra_vector none = {0.0};
+    out->largest = out->rest = out->pure = none;
+    out->top = (gra_vector_mask){0};
+    for (int64_t j = 0; j < count; j++) {
+        gra_vector own = s->w[from + j] * *(const gra_vector *)(s->k + j * LANES + h * GRA_WIDTH);
+        gra_vector_mask more = own > out->largest;
+        out->top = (more & j) | (~more & out->top);
+        out->largest = GRA_CHOOSE(more, own, out->largest);
+    }
+    for (int64_t j = 0; j < count; j++) {
+        gra_vector own = s->w[from + j] * *(const gra_vector *)(s->k + j * LANES + h * GRA_WIDTH);
+        own = GRA_CHOOSE(out->top != j, own, none);
+        out->rest += own;
+        out->pure += whole_power(own, s->e->members);
+    }
+}
+
+/* In large groups `gone` is what the levels lack of 1, or NULL: a power of the sum would lose as
+ * many roundings as it has factors. */
+GRA_INLINE void add_powers(sweep *s, double weight, const double *gone, inverse_lanes *at)
+{
+    double n = (double)s->e->members;
+    for (int i = 0; i < GRA_WIDTH; i++) {
+        double largest = at->largest[i], rest = at->rest[i];
+        at->others[i] = at->without_top[i] = 0.0;
         if (!(largest > 0.0) || (rest == 0.0 && s->gradient == NULL)) {
-            continue; /* a level without weight yet has its part in the gradient */
+            at->top[i] = -1; /* a level without weight yet has its part in the gradient */
+            continue;
         }
         int by_gone = gone != NULL && gone[i] < 0.5; /* where that is what keeps the digits */
         double log_total = by_gone ? log1p(-gone[i]) : log(largest + rest);
-        s->inverse_divisor += weight * (power_gained(log_total, rest / largest, n) - pure);
-        if (s->gradient == NULL) {
-            continue;
+        s->inverse_divisor += weight * (power_gained(log_total, rest / largest, n) - at->pure[i]);
+        if (s->gradient != NULL) {
+            at->others[i] = exp((n - 1.0) * log_total);
+            at->without_top[i] = power_gained(log_total, rest / largest, n - 1.0);
         }
-        double others = exp((n - 1.0) * log_total);
-        double without_top = power_gained(log_total, rest / largest, n - 1.0);
-        for (int64_t j = 0; j < count; j++) {
-            double k = s->k[j * LANES + i];
-            double alone = whole_power(s->w[from + j] * k, members - 1);
-            s->gradient[from + j] += weight * n * k * (j != top ? others - alone : without_top);
+    }
+}
+
+/* A block's share of the inverse divisor, and of its gradient. */
+GRA_INLINE void add_inverse(sweep *s, double weight, int64_t from, int64_t count,
+                            const double *gone)
+{
+    const gra_vector none = {0.0};
+    double factor = weight * (double)s->e->members;
+    for (int h = 0; h < VECTORS; h++) {
+        inverse_lanes at;
+        weigh_levels(s, from, count, h, &at);
+        add_powers(s, weight, gone != NULL ? gone + h * GRA_WIDTH : NULL, &at);
+        for (int64_t j = 0; s->gradient != NULL && j < count; j++) {
+            gra_vector k = *(const gra_vector *)(s->k + j * LANES + h * GRA_WIDTH),
+                       alone = whole_power(s->w[from + j] * k, s->e->members - 1),
+                       part = k * GRA_CHOOSE(at.top != j, at.others - alone, at.without_top);
+            part = GRA_CHOOSE(at.top >= 0, part, none);
+            s->gradient[from + j] += factor * (((part[0] + part[1]) + (part[2] + part[3])) +
+                                               ((part[4] + part[5]) + (part[6] + part[7])));
         }
     }
 }
