@@ -292,7 +292,10 @@ def plots(checks):
         )
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=30)
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the gnuplot has gone with it
         checks.that(
             status == -signal.SIGTERM and glob.glob(plot + "*") == [],
             "a plot cut short: status %d, left %s" % (status, glob.glob(plot + "*")),
