@@ -20,8 +20,16 @@
 static const double LONGEST = 0.1;
 /* Below the betas that are wanted the branch is followed by this factor more: it may come back. */
 static const double BEYOND = 20.0;
-/* Starts, fewer of them above LARGE classes, and steps of the flow from each. */
-enum { MOST_VERTICES = 24, MIXTURES = 16, LARGE = 100, FLOW_STEPS = 200, DEFLATED_STEPS = 30 };
+/* Starts, fewer of them above MANY classes and fewer still above LARGE, and steps of the flow from
+ * each. */
+enum {
+    MOST_VERTICES = 24,
+    MIXTURES = 16,
+    MANY = 32,
+    LARGE = 100,
+    FLOW_STEPS = 200,
+    DEFLATED_STEPS = 30
+};
 /* Two answers closer than this are one, and so are two that the error of either explains, once that
  * is known. */
 static const double SAME = 1e-9;
@@ -151,7 +159,7 @@ static grpoalign_status search(gra_newton *s, gra_answers *out)
     int64_t n = s->game->classes;
     double *start = gra_arena_doubles(s->problem->arena, n);
     uint64_t random = 1;
-    int64_t few = n <= LARGE ? 1 : 4; /* a start costs as much as n^3 */
+    int64_t few = n <= MANY ? 1 : n <= LARGE ? 2 : 4; /* a start costs as much as n^3 */
     int64_t vertices = n < MOST_VERTICES / few ? n : MOST_VERTICES / few, mixtures = MIXTURES / few;
     if (start == NULL) {
         return gra_fail_memory(s->problem->error);
