@@ -19,31 +19,19 @@
 #include <float.h>
 #include <math.h>
 
-typedef double vector __attribute__((vector_size(8 * GRA_LANES), may_alias));
-/* In a struct that is aligned to doubles. */
-typedef double unaligned __attribute__((vector_size(8 * GRA_LANES), aligned(8), may_alias));
-typedef int64_t mask __attribute__((vector_size(8 * GRA_LANES)));
+typedef gra_vector vector;
+typedef gra_vector_mask mask;
 
-#define CHOOSE(condition, yes, no)                                                                 \
-    ((vector)(((condition) & (mask)(yes)) | (~(condition) & (mask)(no))))
-#define LARGER(a, b) CHOOSE((a) > (b), a, b)
-
-/* One function for each set of instructions; the loader takes the best that the machine has. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&   \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define FOR_EVERY_MACHINE __attribute__((target_clones("avx2", "default")))
-#else
-#define FOR_EVERY_MACHINE
-#endif
+#define LARGER(a, b) GRA_CHOOSE((a) > (b), a, b)
 
 /* Newton takes 3 to 6 steps; a lane that has not come to rest has a reference too skewed. */
 enum { MOST_STEPS = 40 };
 
 static const double AT_REST = 4.0 * DBL_EPSILON;
 
-#define ALL(value) ((vector){value, value, value, value})
+#define ALL(value) ((value) - (vector){0.0})
 
-FOR_EVERY_MACHINE
+GRA_EVERY_MACHINE
 void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
 {
     int64_t n = block->outcomes;
@@ -53,18 +41,19 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
            *advantage = (vector *)block->advantage;
     const vector zero = ALL(0.0), one = ALL(1.0), epsilon = ALL(rule->epsilon),
                  factor = ALL(rule->factor), lowest = ALL(-DBL_MAX);
-    vector beta = *(const unaligned *)block->beta, inverse_beta = one / beta;
+    vector beta = *(const vector *)block->beta, inverse_beta = one / beta;
     vector best = lowest, total = zero, mean = zero, top = zero;
     for (int64_t o = 0; o < n; o++) {
-        best = LARGER(best, CHOOSE(rho[o] > zero, reward[o], lowest));
+        best = LARGER(best, GRA_CHOOSE(rho[o] > zero, reward[o], lowest));
         total += rho[o];
     }
+    vector share = one / total;
     for (int64_t o = 0; o < n; o++) {
-        rho[o] /= total;
+        rho[o] *= share;
         vector g = best - reward[o];
         gap[o] = LARGER(g, zero); /* what has no probability may be better */
         mean += rho[o] * gap[o];
-        top += CHOOSE(gap[o] == zero, rho[o], zero);
+        top += GRA_CHOOSE(gap[o] == zero, rho[o], zero);
     }
     for (int64_t o = 0; o < n; o++) {
         deviation[o] = mean - gap[o];
@@ -75,7 +64,7 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
     vector e =
         rule->over_std ? LARGER(from_std, epsilon * beta) : LARGER(wanted - mean, top * wanted);
     mask flat = mean == zero, done = flat;
-    e = CHOOSE(flat, one, e);
+    e = GRA_CHOOSE(flat, one, e);
     vector r = one, v = zero, slope = one, steps = zero;
     for (int step = 0; step < MOST_STEPS; step++) {
         vector sum = zero, square = zero, spread = zero;
@@ -84,6 +73,7 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
             sum += part;
             square += part * inverse;
             spread += part * deviation[o] * deviation[o];
+            policy[o] = part; /* times R, once e has come to rest */
         }
         r = one / sum;
         v = spread / (mean + e);
@@ -93,19 +83,19 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
             value = r * (left * left - v);
             slope =
                 (one + inverse_beta * inverse_beta - epsilon * epsilon * sum * sum) * by_e - one;
-            value = CHOOSE(left < zero, zero - r, value); /* below where the std can be */
-            slope = CHOOSE(left < zero, r / e, slope);
+            value = GRA_CHOOSE(left < zero, zero - r, value); /* below where the std can be */
+            slope = GRA_CHOOSE(left < zero, r / e, slope);
         } else {
             value = r - wanted;
             slope = by_e;
         }
         vector next = e - value / slope;
-        next = CHOOSE(next > zero, next, ALL(0.25) * e);
+        next = GRA_CHOOSE(next > zero, next, ALL(0.25) * e);
         vector moved = next - e;
         moved = LARGER(moved, zero - moved);
         mask rests = moved <= ALL(AT_REST) * e;
-        steps += CHOOSE(done, zero, one);
-        e = CHOOSE(done | rests, e, next);
+        steps += GRA_CHOOSE(done, zero, one);
+        e = GRA_CHOOSE(done | rests, e, next);
         done |= rests;
         int all = 1;
         for (int k = 0; k < GRA_LANES; k++) {
@@ -117,21 +107,21 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
     }
     vector scale = factor;
     if (rule->over_std) { /* where all is flat nothing spreads but what has no probability */
-        scale = CHOOSE(flat, one / epsilon, beta / r);
+        scale = GRA_CHOOSE(flat, one / epsilon, beta / r);
     }
     for (int64_t o = 0; o < n; o++) {
-        policy[o] = CHOOSE(flat, rho[o], rho[o] * r / (gap[o] + e));
+        policy[o] = GRA_CHOOSE(flat, rho[o], policy[o] * r);
         /* mean - g of the policy: that of the reference less what the spread adds */
-        vector above = (mean - (best - reward[o])) - CHOOSE(flat, zero, r * v);
-        advantage[o] = CHOOSE(above == zero, zero, scale * above);
+        vector above = (mean - (best - reward[o])) - GRA_CHOOSE(flat, zero, r * v);
+        advantage[o] = GRA_CHOOSE(above == zero, zero, scale * above);
     }
     vector rounding = r;
     if (rule->over_std) {
         rounding *= inverse_beta * inverse_beta;
     }
     vector error = ALL(4.0 * DBL_EPSILON) * (one + rounding / (slope * e));
-    *(unaligned *)block->error = CHOOSE(flat, ALL(DBL_EPSILON), error);
-    *(unaligned *)block->iterations = steps;
-    *(unaligned *)block->solved =
-        CHOOSE(done & (e > zero) & (error > zero) & (error < one), one, zero);
+    *(vector *)block->error = GRA_CHOOSE(flat, ALL(DBL_EPSILON), error);
+    *(vector *)block->iterations = steps;
+    *(vector *)block->solved =
+        GRA_CHOOSE(done & (e > zero) & (error > zero) & (error < one), one, zero);
 }

@@ -7,7 +7,9 @@
 
 #include <stdint.h>
 
-enum { GRA_LANES = 4 };
+#include "base/vector.h"
+
+enum { GRA_LANES = GRA_WIDTH };
 
 /* u = (r - mean)/(sigma + epsilon) in large groups, or factor (r - mean); under the reverse KL. */
 typedef struct gra_lane_rule {
