@@ -122,8 +122,8 @@ GRPOALIGN_API void grpoalign_bulk_options_init(grpoalign_bulk_options *options, 
 
 /**
  * Solves all contexts: each answer is that of grpoalign_solve to 1e-14, whatever the number of
- * threads and whatever stands beside it, bit for bit. Shapes with one unknown run several at once
- * (large groups and unscaled rewards under the reverse KL); the others one after the other.
+ * threads and whatever stands beside it, bit for bit. Shapes with one unknown run eight at once
+ * (large groups, unscaled rewards and ranks under the reverse KL); the others one after the other.
  *
  * Returns OK once all contexts have an answer or a status of their own; one that fails does not
  * stop the others. Or ARGUMENT, HANDLE, STRUCT_SIZE, NOT_FINITE (beta), MEMORY, CANCELLED, and

@@ -323,8 +323,9 @@ static void unload_lane(job *j, int64_t k, const gra_lane_block *block, int lane
     for (int64_t o = 0; j->columns.advantage != NULL && o < n; o++) {
         j->columns.advantage[first + o] = block->advantage[o * GRA_LANES + lane];
     }
-    grpoalign_report r = {.method = block->iterations[lane] > 0.0 ? GRPOALIGN_METHOD_SCALAR
-                                                                  : GRPOALIGN_METHOD_TRIVIAL,
+    int32_t method = j->rule.by_rank ? GRPOALIGN_METHOD_CLOSED_FORM : GRPOALIGN_METHOD_SCALAR;
+    grpoalign_report r = {.method =
+                              block->iterations[lane] > 0.0 ? method : GRPOALIGN_METHOD_TRIVIAL,
                           .stable = skips ? -1 : 1,
                           .unique = 1,
                           .iterations = (int32_t)block->iterations[lane],
@@ -386,7 +387,11 @@ static grpoalign_status solve_block(worker *w, const int64_t *contexts, int coun
         copy_lane(block, i);
     }
     if (lanes > 0) {
-        gra_lanes_solve(&j->rule, block);
+        if (j->rule.by_rank) {
+            gra_lanes_rank(block);
+        } else {
+            gra_lanes_solve(&j->rule, block);
+        }
     }
     for (int i = 0; i < lanes; i++) {
         if (block->solved[i] > 0.0 && block->error[i] <= j->how.tolerance) {
@@ -403,22 +408,30 @@ static grpoalign_status solve_block(worker *w, const int64_t *contexts, int coun
 /* More outcomes than this fill no lanes: memory would be read eight ways at once for nothing. */
 enum { MOST_IN_LANES = 4096 };
 
+/* By rank each is compared with each. */
+enum { MOST_RANKED = 64 };
+
+static int64_t most_in_lanes(const job *j)
+{
+    return j->rule.by_rank ? MOST_RANKED : MOST_IN_LANES;
+}
+
 /* The contexts of a piece in the order of their sizes, by counting; sizes beyond stand first. */
 static int64_t sort_piece(worker *w, int64_t from, int64_t to)
 {
     const job *j = w->of;
-    int64_t *bound = w->bound;
-    memset(bound, 0, (MOST_IN_LANES + 2) * sizeof *bound);
+    int64_t *bound = w->bound, most = most_in_lanes(j);
+    memset(bound, 0, (size_t)(most + 2) * sizeof *bound);
     for (int64_t k = from; k < to; k++) {
         int64_t n = size_of(j, k);
-        bound[(n <= MOST_IN_LANES ? n : 0) + 1]++;
+        bound[(n <= most ? n : 0) + 1]++;
     }
-    for (int64_t n = 0; n <= MOST_IN_LANES; n++) {
+    for (int64_t n = 0; n <= most; n++) {
         bound[n + 1] += bound[n];
     }
     for (int64_t k = from; k < to; k++) {
         int64_t n = size_of(j, k);
-        w->order[bound[n <= MOST_IN_LANES ? n : 0]++] = k;
+        w->order[bound[n <= most ? n : 0]++] = k;
     }
     return bound[0]; /* those that go alone: empty ones and large ones */
 }
@@ -611,6 +624,14 @@ static int lanes_of(const grpoalign_bulk *b, gra_lane_rule *rule)
         memcpy(&o, b->options,
                b->options->struct_size < sizeof o ? b->options->struct_size : sizeof o);
     }
+    if (b->contexts < 1 || b->penalty->law.kind != GRPOALIGN_PENALTY_REVERSE_KL ||
+        b->reference_kind == GRPOALIGN_BULK_LOGARITHMS) {
+        return 0;
+    }
+    if (b->model == GRPOALIGN_BULK_RANKED) {
+        *rule = (gra_lane_rule){.by_rank = 1};
+        return 1;
+    }
     int own = o.baseline == GRPOALIGN_BASELINE_MEAN;
     int std = b->model == GRPOALIGN_BULK_LIMIT && o.scale == GRPOALIGN_SCALE_STD &&
               o.epsilon_place == GRPOALIGN_EPSILON_OUTSIDE && o.ddof == 0;
@@ -619,10 +640,8 @@ static int lanes_of(const grpoalign_bulk *b, gra_lane_rule *rule)
     if (b->model == GRPOALIGN_BULK_GROUP && own && b->group_size >= 2) {
         rule->factor = 1.0 - 1.0 / (double)b->group_size;
     }
-    return b->contexts > 0 && b->model != GRPOALIGN_BULK_RANKED && o.epsilon >= 0.0 &&
-           isfinite(o.epsilon) && o.expectation == 0 && (std || (none && b->group_size != 1)) &&
-           b->penalty->law.kind == GRPOALIGN_PENALTY_REVERSE_KL &&
-           b->reference_kind != GRPOALIGN_BULK_LOGARITHMS;
+    return o.epsilon >= 0.0 && isfinite(o.epsilon) && o.expectation == 0 &&
+           (std || (none && b->group_size != 1));
 }
 
 /* Conventions that no context could have are the call's fault. */

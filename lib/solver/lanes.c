@@ -31,6 +31,69 @@ static const double AT_REST = 4.0 * DBL_EPSILON;
 
 #define ALL(value) ((value) - (vector){0.0})
 
+/* Square roots keep their eight lanes. */
+GRA_INLINE vector root(vector x)
+{
+    vector out;
+    for (int k = 0; k < GRA_LANES; k++) {
+        out[k] = sqrt(x[k]);
+    }
+    return out;
+}
+
+/*
+ * By rank (doc/theory.md, section 2.2), with A the reference's mass above, and with a class' own:
+ * where s(A) = sqrt(((1 - beta)/2)^2 + beta A) the policy's mass above is (1 - beta)/2 + s(A), and 0
+ * at the top, where s is (beta - 1)/2. So
+ *
+ *     pi_o = beta rho_o/(s(above) + s(with)),   u_o = beta - s(above) - s(with).
+ *
+ * Outcomes are compared each with each: for the few that fill lanes that beats sorting.
+ */
+GRA_EVERY_MACHINE
+void gra_lanes_rank(gra_lane_block *block)
+{
+    int64_t n = block->outcomes;
+    const vector *reward = (const vector *)block->reward;
+    vector *rho = (vector *)block->mass, *policy = (vector *)block->policy,
+           *advantage = (vector *)block->advantage;
+    const vector zero = ALL(0.0), one = ALL(1.0), beta = *(const vector *)block->beta,
+                 half = 0.5 * (1.0 - beta);
+    vector total = zero, top = ALL(-DBL_MAX), low = ALL(DBL_MAX);
+    for (int64_t o = 0; o < n; o++) {
+        total += rho[o];
+        top = GRA_CHOOSE((reward[o] > top) & (rho[o] > zero), reward[o], top);
+        low = GRA_CHOOSE((reward[o] < low) & (rho[o] > zero), reward[o], low);
+    }
+    vector share = one / total;
+    for (int64_t o = 0; o < n; o++) {
+        rho[o] *= share;
+    }
+    mask flat = top == low;
+    for (int64_t o = 0; o < n; o++) {
+        vector above = zero, own = zero, r = reward[o];
+        for (int64_t i = 0; i < n; i++) {
+            above += GRA_CHOOSE(reward[i] > r, rho[i], zero);
+            own += GRA_CHOOSE(reward[i] == r, rho[i], zero);
+        }
+        vector with = root(half * half + beta * (above + own));
+        with = GRA_CHOOSE(above + own == zero, -half, with);
+        vector before = GRA_CHOOSE(above == zero, -half, root(half * half + beta * above));
+        /* at the top and for beta < 1 the sum cancels, and the difference does not */
+        vector taken = rho[o] / GRA_CHOOSE(own > zero, own, one) * (with - before);
+        vector found = GRA_CHOOSE((before < zero), taken, beta * rho[o] / (with + before));
+        found = GRA_CHOOSE(rho[o] > zero, found, zero);
+        policy[o] = GRA_CHOOSE(flat, rho[o], found);
+        vector u = beta - before - with;
+        /* one class: only what has no probability is above or below */
+        vector outside = GRA_CHOOSE(r > top, one, GRA_CHOOSE(r < low, -one, zero));
+        advantage[o] = GRA_CHOOSE(flat, outside, u);
+    }
+    *(vector *)block->error = ALL(12.0 * DBL_EPSILON);
+    *(vector *)block->iterations = GRA_CHOOSE(flat, zero, one);
+    *(vector *)block->solved = one;
+}
+
 GRA_EVERY_MACHINE
 void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
 {

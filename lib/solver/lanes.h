@@ -11,9 +11,11 @@
 
 enum { GRA_LANES = GRA_WIDTH };
 
-/* u = (r - mean)/(sigma + epsilon) in large groups, or factor (r - mean); under the reverse KL. */
+/* u = (r - mean)/(sigma + epsilon) in large groups, or factor (r - mean), or by rank; under the
+ * reverse KL. */
 typedef struct gra_lane_rule {
     int over_std;
+    int by_rank;    /* mass of the policy below less mass above */
     double epsilon; /* of the std */
     double factor;  /* of unscaled rewards */
 } gra_lane_rule;
@@ -33,5 +35,6 @@ typedef struct gra_lane_block {
 } gra_lane_block;
 
 void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block);
+void gra_lanes_rank(gra_lane_block *block);
 
 #endif
