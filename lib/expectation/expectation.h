@@ -94,7 +94,6 @@ typedef struct gra_level_change {
 grpoalign_status gra_expectation_by_value(const gra_level_change *change, double *out,
                                           gra_arena *arena, grpoalign_error *error);
 
-
 /* a[m] for every level m; w: level weights >= 0 summing to 1; accuracy: GRA_EXACT or GRA_COARSE.
  * Returns 0 when memory is short. */
 int gra_expectation_advantage(const gra_expectation *self, const double *w, int accuracy, double *a,

@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,21 +67,109 @@ void text_format(text *self, const char *format, ...)
     va_end(arguments);
 }
 
+/* Decimal digits d of a number 0.d1 d2 ... times 10^(exponent + 1), and its sign. */
+typedef struct decimal {
+    char digits[24];
+    int count, exponent, is_negative;
+} decimal;
+
+/* Seventeen digits, correctly rounded: one more than a double ever needs to be told apart. */
+static void decimal_of(decimal *self, double value)
+{
+    char all[40];
+    (void)snprintf(all, sizeof all, "%.16e", value);
+    const char *at = all;
+    self->is_negative = *at == '-';
+    at += self->is_negative;
+    self->digits[0] = at[0];
+    memcpy(self->digits + 1, at + 2, 16);
+    self->count = 17;
+    self->exponent = (int)strtol(at + 19, NULL, 10);
+}
+
+/* The number in `precision` digits as printf writes it with %.*g. */
+static void decimal_write(const decimal *self, int precision, char *out)
+{
+    int count = self->count, e = self->exponent;
+    while (count > 1 && self->digits[count - 1] == '0') {
+        count--;
+    }
+    *out = '-';
+    out += self->is_negative;
+    if (e < -4 || e >= precision) {
+        *out++ = self->digits[0];
+        *out = '.';
+        out += count > 1;
+        memcpy(out, self->digits + 1, (size_t)(count - 1));
+        (void)snprintf(out + count - 1, 8, "e%c%02d", e < 0 ? '-' : '+', abs(e) % 1000);
+        return;
+    }
+    for (int place = e < 0 ? e : 0; place < count || place <= e; place++) {
+        *out++ = place < 0 || place >= count ? '0' : self->digits[place];
+        *out = '.';
+        out += place == e && place + 1 < count;
+    }
+    *out = '\0';
+}
+
+/* Rounds to fewer digits. 0 where it cannot be told from these digits which way. */
+static int decimal_round(const decimal *from, int count, decimal *out)
+{
+    *out = *from;
+    out->count = count;
+    const char *rest = from->digits + count;
+    int is_half = *rest == '5';
+    for (int i = count + 1; is_half && i < from->count; i++) {
+        is_half = from->digits[i] == '0';
+    }
+    if (is_half) {
+        return 0;
+    }
+    int i = count - 1, carries = *rest >= '5';
+    for (; carries && i >= 0; i--) {
+        carries = out->digits[i] == '9';
+        out->digits[i] = carries ? '0' : (char)(out->digits[i] + 1);
+    }
+    if (carries) { /* 99...9 */
+        out->digits[0] = '1';
+        out->exponent++;
+    }
+    return 1;
+}
+
+/* What is rounded to fifteen digits is another double, but for an end like 00, 07 or 94: a double
+ * holds 12 units of the seventeenth digit at most. */
+static int may_be_short(const decimal *self)
+{
+    int end = 10 * (self->digits[15] - '0') + (self->digits[16] - '0');
+    return end <= 12 || end >= 88;
+}
+
 void text_number(text *self, double value)
 {
     if (!isfinite(value)) {
         text_string(self, "null");
         return;
     }
-    char digits[32];
-    for (int precision = 15; precision <= 17; precision++) {
-        (void)snprintf(digits, sizeof digits, "%.*g", precision, value);
-        if (strtod(digits, NULL) == value) {
+    char out[40];
+    decimal all, rounded;
+    decimal_of(&all, value);
+    int is_subnormal = fabs(value) < DBL_MIN;
+    for (int precision = may_be_short(&all) || is_subnormal ? 15 : 16; precision <= 17;
+         precision++) {
+        if (precision == 17) {
+            decimal_write(&all, precision, out);
+        } else if (decimal_round(&all, precision, &rounded)) {
+            decimal_write(&rounded, precision, out);
+        } else {
+            (void)snprintf(out, sizeof out, "%.*g", precision, value);
+        }
+        if (precision == 17 || strtod(out, NULL) == value) {
             break;
         }
     }
-    text_string(self, digits);
-    if (strpbrk(digits, ".en") == NULL) {
+    text_string(self, out);
+    if (strpbrk(out, ".en") == NULL) {
         text_string(self, ".0");
     }
 }
