@@ -252,7 +252,7 @@ GRA_INLINE gra_vector rest_power(gra_vector phi, gra_vector short_of_one, int64_
     if (!large) {
         return whole_power(phi, power);
     }
-    gra_vector result;
+    gra_vector result = short_of_one;
     for (int i = 0; i < GRA_WIDTH; i++) {
         double gone = short_of_one[i];
         result[i] = gone < 1.0 ? exp((double)power * log1p(-gone)) : 0.0;

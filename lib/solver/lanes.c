@@ -34,7 +34,7 @@ static const double AT_REST = 4.0 * DBL_EPSILON;
 /* Square roots keep their eight lanes. */
 GRA_INLINE vector root(vector x)
 {
-    vector out;
+    vector out = x;
     for (int k = 0; k < GRA_LANES; k++) {
         out[k] = sqrt(x[k]);
     }
