@@ -14,6 +14,33 @@ grpoalign_status gra_check_pointer(const void *pointer, const char *name, int32_
     return GRPOALIGN_OK;
 }
 
+grpoalign_status gra_check_n(int64_t n, int32_t position, grpoalign_error *error)
+{
+    return n >= 1 ? GRPOALIGN_OK
+                  : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                             "n must be >= 1 (got %lld)", (long long)n);
+}
+
+grpoalign_status gra_check_group_size(int64_t group_size, int32_t position, grpoalign_error *error)
+{
+    return group_size >= 2 && group_size <= INT32_MAX
+               ? GRPOALIGN_OK
+               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
+                          "group_size must be from 2 to 2147483647 (got %lld)",
+                          (long long)group_size);
+}
+
+grpoalign_status gra_begin_model(const void *values, const char *name, int64_t n,
+                                 int32_t n_position, grpoalign_model **out, int32_t out_position,
+                                 grpoalign_error *error)
+{
+    gra_clear(error);
+    GRA_TRY(gra_check_pointer(out, "out", out_position, error));
+    *out = NULL;
+    GRA_TRY(gra_check_pointer(values, name, 1, error));
+    return gra_check_n(n, n_position, error);
+}
+
 grpoalign_status gra_check_finite(const double *values, int64_t n, const char *name,
                                   int32_t position, grpoalign_error *error)
 {

@@ -37,6 +37,16 @@ grpoalign_status gra_check_problem(const grpoalign_problem *problem, int32_t pos
 grpoalign_status gra_check_outcomes(int64_t given, int64_t expected, int32_t position,
                                     grpoalign_error *error);
 
+/* A number of outcomes >= 1, and a group size of 2 or more. */
+grpoalign_status gra_check_n(int64_t n, int32_t position, grpoalign_error *error);
+grpoalign_status gra_check_group_size(int64_t group_size, int32_t position, grpoalign_error *error);
+
+/* What every constructor of a model begins with: its first argument, n, and *out, which is NULL
+ * from then on. */
+grpoalign_status gra_begin_model(const void *values, const char *name, int64_t n,
+                                 int32_t n_position, grpoalign_model **out, int32_t out_position,
+                                 grpoalign_error *error);
+
 /* Fills a caller's options of `size` bytes with our defaults; both start with their size. NULL is
  * left alone. */
 void gra_init_options(void *theirs, uint32_t size, const void *defaults, uint32_t defaults_size);
@@ -52,6 +62,10 @@ grpoalign_status gra_load_options(void *ours, uint32_t size, const void *theirs,
 /* Fills a caller's struct, which starts with its size, as far as it goes with ours. */
 grpoalign_status gra_fill_struct(void *theirs, const char *name, int32_t position, const void *ours,
                                  uint32_t ours_size, grpoalign_error *error);
+
+grpoalign_status gra_load_preference_options(const grpoalign_preference_options *options,
+                                             int32_t position, grpoalign_preference_options *loaded,
+                                             grpoalign_error *error);
 
 /* A copy of a policy, normalised, after checking it. */
 grpoalign_status gra_load_policy(const double *policy, int64_t n, const char *name,

@@ -29,23 +29,12 @@ void grpoalign_preference_options_init(grpoalign_preference_options *options, ui
     gra_init_options(options, size, &PREFERENCE_DEFAULTS, sizeof PREFERENCE_DEFAULTS);
 }
 
-static grpoalign_status load_preference_options(const grpoalign_preference_options *options,
-                                                int32_t position,
-                                                grpoalign_preference_options *loaded,
-                                                grpoalign_error *error)
+grpoalign_status gra_load_preference_options(const grpoalign_preference_options *options,
+                                             int32_t position, grpoalign_preference_options *loaded,
+                                             grpoalign_error *error)
 {
     *loaded = PREFERENCE_DEFAULTS;
     return gra_load_options(loaded, sizeof *loaded, options, position, error);
-}
-
-/* Tells the host which part of the work is left, and asks whether to go on. */
-static grpoalign_status tell(grpoalign_progress_fn progress, void *user, double left,
-                             grpoalign_error *error)
-{
-    grpoalign_progress state = {.struct_size = sizeof state, .iteration = 1, .change = left};
-    return progress != NULL && progress(user, &state) != 0
-               ? gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1, "stopped by the progress function")
-               : GRPOALIGN_OK;
 }
 
 const char *grpoalign_expectation_name(int32_t expectation)
@@ -62,21 +51,6 @@ const char *grpoalign_expectation_name(int32_t expectation)
     default:
         return "unknown";
     }
-}
-
-/* The checks every constructor begins with; `values` is its first argument. */
-static grpoalign_status begin(const void *values, const char *name, int64_t n, int32_t n_position,
-                              grpoalign_model **out, int32_t out_position, grpoalign_error *error)
-{
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", out_position, error));
-    *out = NULL;
-    GRA_TRY(gra_check_pointer(values, name, 1, error));
-    if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, n_position, -1, "n must be >= 1 (got %lld)",
-                        (long long)n);
-    }
-    return GRPOALIGN_OK;
 }
 
 /* An option that must be one of the numbers from 0 to `most`. */
@@ -183,17 +157,6 @@ static gra_convention convention_of(const grpoalign_reward_options *options, int
         options->baseline, options->epsilon_place, options->zero_variance, options->epsilon};
 }
 
-static grpoalign_status check_group_size(int64_t group_size, int32_t position,
-                                         grpoalign_error *error)
-{
-    if (group_size < 2 || group_size > INT32_MAX) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                        "group_size must be from 2 to 2147483647 (got %lld)",
-                        (long long)group_size);
-    }
-    return GRPOALIGN_OK;
-}
-
 /* Margins may be antisymmetric, and above one, by this much. */
 static const double MARGIN_TOLERANCE = 1e-9;
 
@@ -202,14 +165,14 @@ grpoalign_status grpoalign_model_new_pairwise(const double *margins, int64_t n, 
                                               grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_preference_options loaded;
-    GRA_TRY(begin(margins, "margins", n, 2, out, 5, error));
-    GRA_TRY(load_preference_options(options, 4, &loaded, error));
+    GRA_TRY(gra_begin_model(margins, "margins", n, 2, out, 5, error));
+    GRA_TRY(gra_load_preference_options(options, 4, &loaded, error));
     if (stride < n) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 3, -1,
                         "stride must be >= n = %lld (got %lld)", (long long)n, (long long)stride);
     }
     for (int64_t i = 0; i < n; i++) {
-        GRA_TRY(tell(loaded.progress, loaded.user, 1.0 - (double)i / (double)n, error));
+        GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0 - (double)i / (double)n, error));
         for (int64_t j = 0; j <= i; j++) {
             double here = margins[i * stride + j], there = margins[j * stride + i];
             if (!isfinite(here) || !isfinite(there)) {
@@ -241,10 +204,10 @@ grpoalign_status grpoalign_model_new_ranked(const double *rewards, int64_t n,
                                             grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_preference_options loaded;
-    GRA_TRY(begin(rewards, "rewards", n, 2, out, 4, error));
-    GRA_TRY(load_preference_options(options, 3, &loaded, error));
+    GRA_TRY(gra_begin_model(rewards, "rewards", n, 2, out, 4, error));
+    GRA_TRY(gra_load_preference_options(options, 3, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
-    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
+    GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0, error));
     return gra_ranked_new(rewards, n, 1.0, out, error);
 }
 
@@ -253,12 +216,12 @@ grpoalign_status grpoalign_model_new_group(const double *rewards, int64_t n, int
                                            grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_reward_options loaded;
-    GRA_TRY(begin(rewards, "rewards", n, 2, out, 5, error));
-    GRA_TRY(check_group_size(group_size, 3, error));
+    GRA_TRY(gra_begin_model(rewards, "rewards", n, 2, out, 5, error));
+    GRA_TRY(gra_check_group_size(group_size, 3, error));
     GRA_TRY(load_reward_options(options, 4, 1, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
     GRA_TRY(check_divisible(&loaded, rewards, n, "rewards", error));
-    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
+    GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(rewards, n, NULL, n, 0, &convention, out, error);
 }
@@ -270,14 +233,14 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
                                                   grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_reward_options loaded;
-    GRA_TRY(begin(support, "support", n, 4, out, 8, error));
+    GRA_TRY(gra_begin_model(support, "support", n, 4, out, 8, error));
     GRA_TRY(gra_check_pointer(distribution, "distribution", 3, error));
     if (k < 1 || stride < k) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, k < 1 ? 2 : 5, -1,
                         "k must be >= 1 and stride >= k (got k = %lld, stride = %lld)",
                         (long long)k, (long long)stride);
     }
-    GRA_TRY(check_group_size(group_size, 6, error));
+    GRA_TRY(gra_check_group_size(group_size, 6, error));
     GRA_TRY(load_reward_options(options, 7, 1, &loaded, error));
     GRA_TRY(gra_check_finite(support, k, "support", 1, error));
     GRA_TRY(check_divisible(&loaded, support, k, "support", error));
@@ -292,7 +255,7 @@ grpoalign_status grpoalign_model_new_group_random(const double *support, int64_t
         GRA_TRY(gra_check_distribution(distribution + o * stride, k, o * k, GRA_SUM_TOLERANCE, row,
                                        3, error));
     }
-    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
+    GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, group_size);
     return gra_group_new(support, k, distribution, n, stride, &convention, out, error);
 }
@@ -302,7 +265,7 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
                                            grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_reward_options loaded;
-    GRA_TRY(begin(rewards, "rewards", n, 3, out, 5, error));
+    GRA_TRY(gra_begin_model(rewards, "rewards", n, 3, out, 5, error));
     GRA_TRY(load_reward_options(options, 4, 0, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
     GRA_TRY(check_divisible(&loaded, rewards, n, "rewards", error));
@@ -319,7 +282,7 @@ grpoalign_status grpoalign_model_new_limit(const double *rewards, const double *
     if (loaded.scale == GRPOALIGN_SCALE_STD_OF_OTHERS) {
         loaded.scale = GRPOALIGN_SCALE_STD; /* one member more or less makes no difference */
     }
-    GRA_TRY(tell(loaded.progress, loaded.user, 1.0, error));
+    GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0, error));
     gra_convention convention = convention_of(&loaded, 0);
     return gra_limit_new(rewards, variances, n, &convention, out, error);
 }

@@ -60,11 +60,7 @@ static grpoalign_status begin(int64_t n, int32_t n_position,
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
                         "options.sum_tolerance must lie in [0, 1) (got %g)", loaded->sum_tolerance);
     }
-    if (n < 1) {
-        return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, n_position, -1, "n must be >= 1 (got %lld)",
-                        (long long)n);
-    }
-    return GRPOALIGN_OK;
+    return gra_check_n(n, n_position, error);
 }
 
 grpoalign_status grpoalign_reference_new(const double *probabilities, int64_t n,

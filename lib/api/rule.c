@@ -4,34 +4,11 @@
 
 #include "api/handles.h"
 
-/* The checks every constructor begins with: `values` is its first argument and n its second. */
-static grpoalign_status begin(const void *values, const char *name, int64_t n,
-                              grpoalign_model **out, int32_t out_position, grpoalign_error *error)
+static grpoalign_status check_rule(grpoalign_rule_fn rule, int32_t position, grpoalign_error *error)
 {
-    gra_clear(error);
-    GRA_TRY(gra_check_pointer(out, "out", out_position, error));
-    *out = NULL;
-    GRA_TRY(gra_check_pointer(values, name, 1, error));
-    return n >= 1 ? GRPOALIGN_OK
-                  : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1, "n must be >= 1 (got %lld)",
-                             (long long)n);
-}
-
-static grpoalign_status check_group_size(int64_t group_size, int32_t position,
-                                         grpoalign_error *error)
-{
-    return group_size >= 2 && group_size <= INT32_MAX
+    return rule != NULL
                ? GRPOALIGN_OK
-               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1,
-                          "group_size must be from 2 to 2147483647 (got %lld)",
-                          (long long)group_size);
-}
-
-static grpoalign_status load(const grpoalign_preference_options *options, int32_t position,
-                             grpoalign_preference_options *loaded, grpoalign_error *error)
-{
-    grpoalign_preference_options_init(loaded, sizeof *loaded);
-    return gra_load_options(loaded, sizeof *loaded, options, position, error);
+               : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, position, -1, "rule must not be NULL");
 }
 
 /* ---- a table for rewards 0 and 1 ------------------------------------------------------------- */
@@ -58,9 +35,9 @@ grpoalign_status grpoalign_model_new_rule_table(const double *rewards, int64_t n
                                                 grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_preference_options loaded;
-    GRA_TRY(begin(rewards, "rewards", n, out, 7, error));
-    GRA_TRY(check_group_size(group_size, 5, error));
-    GRA_TRY(load(options, 6, &loaded, error));
+    GRA_TRY(gra_begin_model(rewards, "rewards", n, 2, out, 7, error));
+    GRA_TRY(gra_check_group_size(group_size, 5, error));
+    GRA_TRY(gra_load_preference_options(options, 6, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
     for (int64_t o = 0; o < n; o++) {
         if (rewards[o] != 0.0 && rewards[o] != 1.0) {
@@ -71,10 +48,7 @@ grpoalign_status grpoalign_model_new_rule_table(const double *rewards, int64_t n
     }
     GRA_TRY(check_table(success, group_size, "success", 3, error));
     GRA_TRY(check_table(failure, group_size, "failure", 4, error));
-    grpoalign_progress state = {.struct_size = sizeof state, .iteration = 1, .change = 1.0};
-    if (loaded.progress != NULL && loaded.progress(loaded.user, &state) != 0) {
-        return gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1, "stopped by the progress function");
-    }
+    GRA_TRY(gra_ask_host(loaded.progress, loaded.user, 1.0, error));
     return gra_rule_table_new(rewards, n, success, failure, group_size, out, error);
 }
 
@@ -86,11 +60,10 @@ grpoalign_status grpoalign_model_new_rule(const double *rewards, int64_t n, int6
                                           grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_preference_options loaded;
-    GRA_TRY(begin(rewards, "rewards", n, out, 7, error));
-    GRA_TRY(check_group_size(group_size, 3, error));
-    GRA_TRY(rule != NULL ? GRPOALIGN_OK
-                         : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 4, -1, "rule must not be NULL"));
-    GRA_TRY(load(options, 6, &loaded, error));
+    GRA_TRY(gra_begin_model(rewards, "rewards", n, 2, out, 7, error));
+    GRA_TRY(gra_check_group_size(group_size, 3, error));
+    GRA_TRY(check_rule(rule, 4, error));
+    GRA_TRY(gra_load_preference_options(options, 6, &loaded, error));
     GRA_TRY(gra_check_finite(rewards, n, "rewards", 1, error));
     gra_arena arena = GRA_ARENA_INIT;
     int64_t *level_of = gra_arena_take(&arena, n, sizeof *level_of), count = 0;
@@ -164,12 +137,11 @@ grpoalign_status grpoalign_model_new_rule_labelled(const int64_t *labels, int64_
                                                    grpoalign_model **out, grpoalign_error *error)
 {
     grpoalign_preference_options loaded;
-    GRA_TRY(begin(labels, "labels", n, out, 9, error));
+    GRA_TRY(gra_begin_model(labels, "labels", n, 2, out, 9, error));
     GRA_TRY(check_labels(labels, n, levels, error));
-    GRA_TRY(check_group_size(group_size, 5, error));
-    GRA_TRY(rule != NULL ? GRPOALIGN_OK
-                         : gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 6, -1, "rule must not be NULL"));
-    GRA_TRY(load(options, 8, &loaded, error));
+    GRA_TRY(gra_check_group_size(group_size, 5, error));
+    GRA_TRY(check_rule(rule, 6, error));
+    GRA_TRY(gra_load_preference_options(options, 8, &loaded, error));
     GRA_TRY(rewards != NULL ? gra_check_finite(rewards, n, "rewards", 4, error) : GRPOALIGN_OK);
     gra_arena arena = GRA_ARENA_INIT;
     gra_rule_levels used = {.outcomes = n, .all = levels, .rewards = rewards};
@@ -192,7 +164,7 @@ grpoalign_status grpoalign_rule_pass_at_k(int64_t group_size, int64_t k, double 
                                           double *failure, grpoalign_error *error)
 {
     gra_clear(error);
-    GRA_TRY(check_group_size(group_size, 1, error));
+    GRA_TRY(gra_check_group_size(group_size, 1, error));
     if (k < 1 || k > group_size) {
         return gra_fail(error, GRPOALIGN_ERR_ARGUMENT, 2, -1,
                         "k must be from 1 to group_size = %lld (got %lld)", (long long)group_size,

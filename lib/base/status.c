@@ -75,6 +75,15 @@ void gra_note_memory(grpoalign_error *error)
     (void)gra_fail(error, GRPOALIGN_ERR_MEMORY, 0, -1, "out of memory");
 }
 
+grpoalign_status gra_ask_host(grpoalign_progress_fn progress, void *user, double left,
+                              grpoalign_error *error)
+{
+    grpoalign_progress state = {.struct_size = sizeof state, .iteration = 1, .change = left};
+    return progress != NULL && progress(user, &state) != 0
+               ? gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1, "stopped by the progress function")
+               : GRPOALIGN_OK;
+}
+
 void gra_clear(grpoalign_error *error)
 {
     if (error != NULL) {

@@ -2,6 +2,7 @@
 #ifndef GRA_BASE_STATUS_H
 #define GRA_BASE_STATUS_H
 
+#include <grpoalign/progress.h>
 #include <grpoalign/status.h>
 
 /* Fills `error` (may be NULL) and returns `status`. argument is 1-based, 0 for none; index is
@@ -17,6 +18,10 @@ static inline grpoalign_status gra_fail_memory(grpoalign_error *error)
     gra_note_memory(error);
     return GRPOALIGN_ERR_MEMORY;
 }
+
+/* Tells a host (NULL: none) which part of the work is left, and asks whether to go on. */
+grpoalign_status gra_ask_host(grpoalign_progress_fn progress, void *user, double left,
+                              grpoalign_error *error);
 
 /* Marks success in `error` (may be NULL). */
 void gra_clear(grpoalign_error *error);

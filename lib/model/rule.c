@@ -434,12 +434,8 @@ static grpoalign_status tabulate(const gra_rule_levels *levels, const gra_rule_h
     double group_size = (double)rule->members + 1.0, asked = 0.0;
     double all = (double)rule->count * (group_size + (double)levels->levels - 1.0) / group_size;
     do {
-        grpoalign_progress state = {
-            .struct_size = sizeof state, .iteration = 1, .change = 1.0 - asked / all};
-        if (host->progress != NULL && fmod(asked, BETWEEN) == 0.0 &&
-            host->progress(host->user, &state) != 0) {
-            return gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1,
-                            "stopped by the progress function");
+        if (fmod(asked, BETWEEN) == 0.0) {
+            GRA_TRY(gra_ask_host(host->progress, host->user, 1.0 - asked / all, error));
         }
         asked += 1.0;
         GRA_TRY(ask(levels, host, rule, counts, told, given, error));

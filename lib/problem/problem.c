@@ -18,21 +18,11 @@ void gra_reference_free(grpoalign_reference *reference)
 
 /* ---- the problem ---------------------------------------------------------------------------- */
 
-/* Tells the host that a part of the work is left, and asks whether to go on. */
-static grpoalign_status tell(const grpoalign_problem_options *options, double left,
-                             grpoalign_error *error)
-{
-    grpoalign_progress progress = {.struct_size = sizeof progress, .iteration = 1, .change = left};
-    return options->progress != NULL && options->progress(options->user, &progress) != 0
-               ? gra_fail(error, GRPOALIGN_ERR_CANCELLED, 0, -1, "stopped by the progress function")
-               : GRPOALIGN_OK;
-}
-
 static grpoalign_status build(grpoalign_problem *self, const grpoalign_problem_options *options,
                               grpoalign_error *error)
 {
     const gra_penalty *law = &self->penalty->law;
-    GRA_TRY(tell(options, 1.0, error));
+    GRA_TRY(gra_ask_host(options->progress, options->user, 1.0, error));
     if (law->completions != NULL && self->model->filtered > 0) {
         return gra_fail(error, GRPOALIGN_ERR_UNSUPPORTED, 1, -1,
                         "groups without spread are dropped with their penalty, which is not known "
@@ -47,7 +37,7 @@ static grpoalign_status build(grpoalign_problem *self, const grpoalign_problem_o
     }
     const grpoalign_model *solved = self->surrogate != NULL ? self->surrogate : self->model;
     GRA_TRY(gra_reduce(solved, self->reference, law, &self->reduction, &self->arena, error));
-    return tell(options, 0.0, error);
+    return gra_ask_host(options->progress, options->user, 0.0, error);
 }
 
 grpoalign_status gra_problem_new(const grpoalign_model *model, const grpoalign_penalty *penalty,
