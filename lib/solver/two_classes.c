@@ -6,8 +6,8 @@
  *
  * The left side rises with p. h is a polynomial of any sign, whose Bernstein coefficients bound it
  * and its slope over a piece of the curve: a piece is divided until it is proved to have no root,
- * or exactly one (isolate.h). What is found is then all there is. The first stationary policy that is
- * met on the way from pi_ref in the direction of h(rho) is where training that started at pi_ref
+ * or exactly one (isolate.h). What is found is then all there is. The first stationary policy that
+ * is met on the way from pi_ref in the direction of h(rho) is where training that started at pi_ref
  * ends, and what pi_ref continues to as beta falls from infinity.
  */
 #include "solver/two_classes.h"
@@ -234,7 +234,7 @@ static const gra_point *look(void *client, double x, int place)
     return self->stop == GRPOALIGN_OK ? &pair->at : NULL;
 }
 
-int gra_pairs_start(gra_pairs *self, const gra_problem *problem)
+grpoalign_status gra_pairs_start(gra_pairs *self, const gra_problem *problem)
 {
     const gra_game *game = &problem->structure->game;
     const gra_class_reference *reference = &problem->reference;
@@ -242,7 +242,7 @@ int gra_pairs_start(gra_pairs *self, const gra_problem *problem)
     self->difference = gra_arena_doubles(problem->arena, game->degree);
     self->work = gra_arena_doubles(problem->arena, game->degree + 1);
     if (self->difference == NULL || self->work == NULL) {
-        return 0;
+        return gra_fail_memory(problem->error);
     }
     for (int64_t k = 0; k < self->degree; k++) {
         self->difference[k] = self->contrast[k + 1] - self->contrast[k];
@@ -260,7 +260,7 @@ int gra_pairs_start(gra_pairs *self, const gra_problem *problem)
         self->share[c] = reference->mass[c] / mass;
         self->log_share[c] = reference->log_mass[c] + self->even;
     }
-    return 1;
+    return GRPOALIGN_OK;
 }
 
 int gra_pairs_have_corners(const gra_pairs *self)
@@ -345,9 +345,6 @@ double gra_pairs_refine(gra_pairs *self, gra_bracket at, double beta)
     return gra_root(equation_at, &of, low, equation_at(&of, low), high, equation_at(&of, high));
 }
 
-/* A piece of positions this small that no bound decides is a touching point within rounding. */
-static const double FINEST_ROOT = 1e-12;
-
 /* The first one from pi_ref in the direction in which pi_ref is pressed; where it is stationary
  * itself, that one. */
 static int64_t connected_of(const gra_pair_roots *roots, double pressed)
@@ -375,7 +372,7 @@ grpoalign_status gra_pairs_roots(gra_pairs *self, double beta, gra_pair_roots *o
     double low = gra_pairs_end(self, -1, beta), high = gra_pairs_end(self, 1, beta);
     double pressed = -equation_at(&of, 0.0), at_low = equation_at(&of, low),
            at_high = equation_at(&of, high);
-    start_isolation(self, (gra_interval){0.0, 0.0}, FINEST_ROOT);
+    start_isolation(self, (gra_interval){0.0, 0.0}, GRA_FINEST_ROOT);
     isolate(self, low, 0.0);
     if (!self->isolation.stopped) {
         isolate(self, 0.0, high);
@@ -468,9 +465,7 @@ grpoalign_status gra_solve_two_classes(const gra_problem *problem, gra_answer *a
 {
     gra_pairs self;
     gra_pair_roots roots;
-    if (!gra_pairs_start(&self, problem)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_pairs_start(&self, problem));
     GRA_TRY(gra_pairs_roots(&self, problem->beta, &roots));
     int found = roots.connected >= 0;
     gra_pairs_finish(&self, found ? roots.odds[roots.connected] : 0.0, problem->beta, answer);
@@ -487,9 +482,7 @@ grpoalign_status gra_points_two_classes(const gra_problem *problem, gra_answers 
 {
     gra_pairs self;
     gra_pair_roots roots;
-    if (!gra_pairs_start(&self, problem)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_pairs_start(&self, problem));
     GRA_TRY(gra_pairs_roots(&self, problem->beta, &roots));
     for (int64_t k = 0; k < roots.count; k++) {
         gra_answer *answer = gra_answers_add(out, problem);

@@ -20,6 +20,10 @@ typedef struct gra_pair {
     double contrast;                         /* u_1 - u_0 */
 } gra_pair;
 
+/* Width of positions: a piece this small that no bound decides is a touching point within
+ * rounding. */
+#define GRA_FINEST_ROOT 1e-12
+
 /* What is looked for along the curve: distance - contrast/beta, which is 0 where a policy is
  * stationary; or contrast/distance, the beta that it is stationary at. */
 enum { GRA_PAIR_EQUATION, GRA_PAIR_BETA };
@@ -47,8 +51,7 @@ typedef struct gra_pair_roots {
     int proved;               /* there are no others */
 } gra_pair_roots;
 
-/* 0 on short memory. */
-int gra_pairs_start(gra_pairs *self, const gra_problem *problem);
+grpoalign_status gra_pairs_start(gra_pairs *self, const gra_problem *problem);
 
 void gra_pairs_place(gra_pairs *self, double odds, gra_pair *out);
 

@@ -12,7 +12,7 @@
 #include "base/status.h"
 
 /* Width of the smallest pieces of positions: the beta of a fold is good to its square. */
-static const double FINEST_FOLD = 1e-9, FINEST_ROOT = 1e-12;
+static const double FINEST_FOLD = 1e-9;
 /* Where slacks end the curve runs into a corner: what is nearer to it than this many units of the
  * odds is there but for rounding. */
 static const double NEARLY_EMPTY = 32.0;
@@ -93,9 +93,7 @@ grpoalign_status gra_folds_two_classes(const gra_problem *problem, double low, d
 {
     gra_pairs self;
     const gra_interval betas = {low, high};
-    if (!gra_pairs_start(&self, problem)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_pairs_start(&self, problem));
     int side = side_of_reference(&self);
     /* Where pi_ref is stationary at every beta, other curves cross it without a turn. */
     out->complete = side != 0;
@@ -162,7 +160,7 @@ static grpoalign_status find_zero(curve *self, double low)
     const gra_brackets *roots = &pairs->isolation.roots;
     self->zero = reach(pairs, self->side, low);
     self->ends_in_corner = gra_pairs_have_corners(pairs);
-    look_along(pairs, self->side, self->zero, (gra_interval){0.0, 0.0}, FINEST_ROOT);
+    look_along(pairs, self->side, self->zero, (gra_interval){0.0, 0.0}, GRA_FINEST_ROOT);
     GRA_TRY(gra_pairs_stopped(pairs));
     self->out->complete = self->out->complete && !pairs->isolation.exhausted;
     if (roots->count > 0) {
@@ -180,7 +178,7 @@ static grpoalign_status last_at(curve *self, double beta, double *least)
 {
     gra_pairs *pairs = &self->pairs;
     const gra_brackets *roots = &pairs->isolation.roots;
-    look_along(pairs, self->side, self->zero, (gra_interval){beta, beta}, FINEST_ROOT);
+    look_along(pairs, self->side, self->zero, (gra_interval){beta, beta}, GRA_FINEST_ROOT);
     GRA_TRY(gra_pairs_stopped(pairs));
     self->out->complete = self->out->complete && !pairs->isolation.exhausted;
     if (roots->count > 0) {
@@ -222,9 +220,7 @@ grpoalign_status gra_curve_two_classes(const gra_problem *problem, double low, d
 {
     curve self = {.out = out};
     gra_pair_roots roots;
-    if (!gra_pairs_start(&self.pairs, problem)) {
-        return gra_fail_memory(problem->error);
-    }
+    GRA_TRY(gra_pairs_start(&self.pairs, problem));
     self.side = side_of_reference(&self.pairs);
     GRA_TRY(gra_pairs_roots(&self.pairs, high, &roots));
     out->complete = roots.connected >= 0;
