@@ -387,11 +387,7 @@ static grpoalign_status solve_block(worker *w, const int64_t *contexts, int coun
         copy_lane(block, i);
     }
     if (lanes > 0) {
-        if (j->rule.by_rank) {
-            gra_lanes_rank(block);
-        } else {
-            gra_lanes_solve(&j->rule, block);
-        }
+        gra_lanes_solve(&j->rule, block);
     }
     for (int i = 0; i < lanes; i++) {
         if (block->solved[i] > 0.0 && block->error[i] <= j->how.tolerance) {

@@ -43,15 +43,15 @@ GRA_INLINE vector root(vector x)
 
 /*
  * By rank (doc/theory.md, section 2.2), with A the reference's mass above, and with a class' own:
- * where s(A) = sqrt(((1 - beta)/2)^2 + beta A) the policy's mass above is (1 - beta)/2 + s(A), and 0
- * at the top, where s is (beta - 1)/2. So
+ * where s(A) = sqrt(((1 - beta)/2)^2 + beta A) the policy's mass above is (1 - beta)/2 + s(A), and
+ * 0 at the top, where s is (beta - 1)/2. So
  *
  *     pi_o = beta rho_o/(s(above) + s(with)),   u_o = beta - s(above) - s(with).
  *
  * Outcomes are compared each with each: for the few that fill lanes that beats sorting.
  */
 GRA_EVERY_MACHINE
-void gra_lanes_rank(gra_lane_block *block)
+static void solve_by_rank(gra_lane_block *block)
 {
     int64_t n = block->outcomes;
     const vector *reward = (const vector *)block->reward;
@@ -95,7 +95,7 @@ void gra_lanes_rank(gra_lane_block *block)
 }
 
 GRA_EVERY_MACHINE
-void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
+static void solve_by_newton(const gra_lane_rule *rule, gra_lane_block *block)
 {
     int64_t n = block->outcomes;
     const vector *reward = (const vector *)block->reward;
@@ -187,4 +187,13 @@ void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
     *(vector *)block->iterations = steps;
     *(vector *)block->solved =
         GRA_CHOOSE(done & (e > zero) & (error > zero) & (error < one), one, zero);
+}
+
+void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block)
+{
+    if (rule->by_rank) {
+        solve_by_rank(block);
+    } else {
+        solve_by_newton(rule, block);
+    }
 }

@@ -35,6 +35,5 @@ typedef struct gra_lane_block {
 } gra_lane_block;
 
 void gra_lanes_solve(const gra_lane_rule *rule, gra_lane_block *block);
-void gra_lanes_rank(gra_lane_block *block);
 
 #endif
