@@ -265,29 +265,13 @@ static const int32_t HOLDING[] = {GRPOALIGN_PENALTY_REVERSE_KL, GRPOALIGN_PENALT
                                   GRPOALIGN_PENALTY_ALPHA};
 enum { HOLDING_COUNT = sizeof HOLDING / sizeof *HOLDING };
 
-static double score_of(int32_t penalty, double alpha, double l)
-{
-    switch (penalty) {
-    case GRPOALIGN_PENALTY_REVERSE_KL:
-        return -expm1(-l);
-    case GRPOALIGN_PENALTY_DIRECT_KL:
-        return l;
-    case GRPOALIGN_PENALTY_CHI_SQUARED:
-        return expm1(l);
-    case GRPOALIGN_PENALTY_JENSEN_SHANNON:
-        return -0.5 * log1p(0.5 * expm1(-l));
-    default:
-        return expm1((alpha - 1.0) * l) / (alpha - 1.0);
-    }
-}
-
 /* beta (g(log p/rho) - g(log q/(1 - rho))) - h(p) at a logit. */
 static double equation_at(const table *t, int32_t penalty, double alpha, double beta,
                           double reference, double logit)
 {
     double p = 1.0 / (1.0 + exp(-logit)), up = -log1p(exp(-logit)) - log(reference),
            down = -log1p(exp(logit)) - log1p(-reference);
-    return beta * (score_of(penalty, alpha, up) - score_of(penalty, alpha, down)) -
+    return beta * (double)(plain_score(penalty, alpha, up) - plain_score(penalty, alpha, down)) -
            (double)contrast_at(t, p);
 }
 

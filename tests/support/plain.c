@@ -381,8 +381,7 @@ void plain_advantage(const plain_context *c, const double *policy, long double *
 
 /* ---- penalties ------------------------------------------------------------------------------- */
 
-/* g(l) of a penalty that has one; l may be -infinity. */
-static long double score(int32_t penalty, long double alpha, long double l)
+long double plain_score(int32_t penalty, long double alpha, long double l)
 {
     int is_clamped = !(expl(-l) - 1.0L + l <= 10.0L);
     switch (penalty) {
@@ -533,7 +532,7 @@ static void balance_slopes(const state *self, plain_balance *out)
     long double lambda = 0.0L, off = 0.0L, relative = 0.0L, returns = -INFINITY, beyond = -INFINITY;
     for (int64_t o = 0; o < self->n; o++) {
         if (is_supported(self, o) && self->policy[o] > 0.0L) {
-            long double g = score(self->penalty, self->alpha, self->l[o]);
+            long double g = plain_score(self->penalty, self->alpha, self->l[o]);
             lambda += self->policy[o] * (self->u[o] - self->beta * self->kept[o] * g);
         }
     }
@@ -542,7 +541,8 @@ static void balance_slopes(const state *self, plain_balance *out)
         if (!is_supported(self, o)) {
             continue;
         }
-        long double g = score(self->penalty, self->alpha, l), pull = self->beta * self->kept[o] * g;
+        long double g = plain_score(self->penalty, self->alpha, l),
+                    pull = self->beta * self->kept[o] * g;
         if (self->beta == 0.0L) {
             pull = 0.0L;
         }
@@ -619,7 +619,7 @@ static void evaluate(stationarity *self, const long double *y, long double *f)
     take_advantage(s);
     for (int64_t k = 0; k < self->count; k++) {
         int64_t o = self->at[k];
-        f[k] = s->u[o] - s->beta * s->kept[o] * score(s->penalty, s->alpha, s->l[o]);
+        f[k] = s->u[o] - s->beta * s->kept[o] * plain_score(s->penalty, s->alpha, s->l[o]);
     }
 }
 

@@ -39,6 +39,9 @@ void plain_group_advantage(const double *levels, int64_t k, const double *w, int
 
 void plain_advantage(const plain_context *context, const double *policy, long double *advantage);
 
+/* g(l) of <grpoalign/penalty.h> for a penalty that has one, else 0; l may be -infinity. */
+long double plain_score(int32_t penalty, long double alpha, long double l);
+
 /*
  * A policy put back into the definition of stationarity: u_o - beta (what is kept) g(l_o) is the
  * same number lambda for all outcomes with probability, l_o = log(pi_o/pi_ref,o). Groups that are
