@@ -5,77 +5,27 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "clock.h"
-#include "expectation/expectation.h"
-
-typedef struct job {
-    gra_expectation expectation;
-    int64_t levels;
-    double *w, *a, *jacobian;
-} job;
-
-static void values(void *context)
-{
-    job *self = context;
-    gra_arena arena = GRA_ARENA_INIT;
-    (void)gra_expectation_advantage(&self->expectation, self->w, GRA_EXACT, self->a, &arena);
-    gra_arena_free(&arena);
-}
+#include "job.h"
 
 static void newton(void *context)
 {
-    job *self = context;
+    bench_job *self = context;
     gra_arena arena = GRA_ARENA_INIT;
     (void)gra_expectation_jacobian(&self->expectation, self->w, GRA_COARSE, self->a, self->jacobian,
                                    &arena);
     gra_arena_free(&arena);
 }
 
-static int start(job *self, const double *x, int64_t levels, int64_t size, int32_t method)
+static void time_method(int64_t levels, int64_t size, int32_t method, double *value, double *step)
 {
-    uint64_t random = 7;
-    double sum = 0.0;
-    grpoalign_error error;
-    gra_group_rule rule = {.group_size = size, .gain = 1.0};
-    if (gra_expectation_init(&self->expectation, x, levels, &rule, method, &error) < 0) {
-        return 0;
-    }
-    self->levels = levels;
-    self->w = malloc((size_t)levels * sizeof(double));
-    self->a = malloc((size_t)levels * sizeof(double));
-    self->jacobian = malloc((size_t)(levels * levels) * sizeof(double));
-    if (self->w == NULL || self->a == NULL || self->jacobian == NULL) {
-        return 0;
-    }
-    for (int64_t l = 0; l < levels; l++) {
-        sum += self->w[l] = 0.1 + bench_uniform(&random);
-    }
-    for (int64_t l = 0; l < levels; l++) {
-        self->w[l] /= sum;
-    }
-    return 1;
-}
-
-static void stop(job *self)
-{
-    gra_expectation_free(&self->expectation);
-    free(self->w);
-    free(self->a);
-    free(self->jacobian);
-}
-
-static void time_method(const double *x, int64_t levels, int64_t size, int32_t method,
-                        double *value, double *step)
-{
-    job self = {.levels = levels};
+    bench_job self;
     *value = *step = NAN;
-    if (start(&self, x, levels, size, method)) {
-        *value = bench_time(values, &self);
+    if (bench_job_start(&self, levels, size, method)) {
+        *value = bench_time(bench_job_values, &self);
         *step = bench_time(newton, &self);
     }
-    stop(&self);
+    bench_job_stop(&self);
 }
 
 static void show(double seconds)
@@ -97,24 +47,15 @@ int main(void)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         int64_t levels = shapes[i][0], size = shapes[i][1];
         double value[4] = {NAN, NAN, NAN, NAN}, step[4] = {NAN, NAN, NAN, NAN};
-        double *x = malloc((size_t)levels * sizeof(double));
-        uint64_t random = 3;
-        for (int64_t l = 0; x != NULL && l < levels; l++) {
-            x[l] = 0.9 * ((double)l + 0.5 * bench_uniform(&random)) / (double)levels;
-        }
-        if (x == NULL) {
+        bench_job chosen;
+        int known = bench_job_start(&chosen, levels, size, GRPOALIGN_EXPECTATION_AUTO);
+        int32_t method = chosen.expectation.method;
+        bench_job_stop(&chosen);
+        if (!known) {
+            printf("%lld levels, groups of %lld: no expectation\n", (long long)levels,
+                   (long long)size);
             return 1;
         }
-        gra_expectation chosen;
-        grpoalign_error error;
-        gra_group_rule rule = {.group_size = size, .gain = 1.0};
-        if (gra_expectation_init(&chosen, x, levels, &rule, GRPOALIGN_EXPECTATION_AUTO, &error) <
-            0) {
-            printf("%s\n", error.message);
-            return 1;
-        }
-        int32_t method = chosen.method;
-        gra_expectation_free(&chosen);
         for (int32_t m = GRPOALIGN_EXPECTATION_BERNSTEIN; m <= GRPOALIGN_EXPECTATION_QUADRATURE;
              m++) {
             if ((m == GRPOALIGN_EXPECTATION_BERNSTEIN && levels > 2) ||
@@ -122,13 +63,12 @@ int main(void)
                  gra_enumeration_count(levels, size - 1) > 2e6)) {
                 continue;
             }
-            time_method(x, levels, size, m, &value[m], &step[m]);
+            time_method(levels, size, m, &value[m], &step[m]);
         }
         printf("%7lld %6lld ", (long long)levels, (long long)size);
         show(value[2]), show(step[2]), show(value[3]), show(step[3]), show(value[1]), show(step[1]);
         printf("  %-12s ", names[method]);
         isnan(step[2]) ? printf("-\n") : printf("%.3g\n", step[2] / step[method]);
-        free(x);
     }
     return 0;
 }

@@ -10,8 +10,7 @@
 #include <grpoalign/grpoalign.h>
 
 #include "base/vector.h"
-#include "clock.h"
-#include "expectation/expectation.h"
+#include "job.h"
 
 enum { TURNS = 9 };
 
@@ -56,53 +55,7 @@ static void tell(const char *name, int is_bound, double ours, double baseline,
 
 /* ---- expectations over groups ---------------------------------------------------------------- */
 
-typedef struct job {
-    gra_expectation expectation;
-    int64_t levels;
-    double *x, *w, *a;
-    double sum; /* so that no work is left out */
-} job;
-
-static int start(job *self, int64_t levels, int64_t size, int32_t method)
-{
-    uint64_t random = 3;
-    double sum = 0.0;
-    grpoalign_error error;
-    gra_group_rule rule = {.group_size = size, .gain = 1.0};
-    self->levels = levels;
-    self->x = calloc((size_t)levels, sizeof(double));
-    self->w = calloc((size_t)levels, sizeof(double));
-    self->a = calloc((size_t)levels, sizeof(double));
-    if (self->x == NULL || self->w == NULL || self->a == NULL) {
-        return 0;
-    }
-    for (int64_t l = 0; l < levels; l++) {
-        self->x[l] = 0.9 * ((double)l + 0.5 * bench_uniform(&random)) / (double)levels;
-        sum += self->w[l] = 0.1 + bench_uniform(&random);
-    }
-    for (int64_t l = 0; l < levels; l++) {
-        self->w[l] /= sum;
-    }
-    return gra_expectation_init(&self->expectation, self->x, levels, &rule, method, &error) >= 0;
-}
-
-static void finish(job *self)
-{
-    gra_expectation_free(&self->expectation);
-    free(self->x);
-    free(self->w);
-    free(self->a);
-}
-
-static void values(void *context)
-{
-    job *self = context;
-    gra_arena arena = GRA_ARENA_INIT;
-    (void)gra_expectation_advantage(&self->expectation, self->w, GRA_EXACT, self->a, &arena);
-    gra_arena_free(&arena);
-}
-
-static double difference(const job *a, const job *b)
+static double difference(const bench_job *a, const bench_job *b)
 {
     double most = 0.0;
     for (int64_t l = 0; l < a->levels; l++) {
@@ -111,18 +64,28 @@ static double difference(const job *a, const job *b)
     return most;
 }
 
-static void against_enumeration(void)
+/* Another way to the same advantages, by an expectation of some method, `often` times a turn. */
+typedef struct rival {
+    bench_fn run;
+    int32_t method;
+    int64_t often;
+    const char *name;
+} rival;
+
+/* The values by a method, beside a rival. */
+static void against(const char *name, int64_t levels, int64_t size, int32_t method, int64_t often,
+                    const rival *other)
 {
-    job ours, all;
+    bench_job ours, theirs;
     double took, baseline;
-    if (start(&ours, 12, 8, GRPOALIGN_EXPECTATION_AUTO) &&
-        start(&all, 12, 8, GRPOALIGN_EXPECTATION_ENUMERATION)) {
-        in_turns(values, &ours, 200, values, &all, 2, &took, &baseline);
-        tell("group_vs_enumeration", 0, took, baseline, "every composition in C", 12,
-             difference(&ours, &all));
-        finish(&ours);
-        finish(&all);
+    int ready = bench_job_start(&ours, levels, size, method);
+    if (bench_job_start(&theirs, levels, size, other->method) && ready) {
+        in_turns(bench_job_values, &ours, often, other->run, &theirs, other->often, &took,
+                 &baseline);
+        tell(name, 0, took, baseline, other->name, levels, difference(&ours, &theirs));
     }
+    bench_job_stop(&ours);
+    bench_job_stop(&theirs);
 }
 
 /*
@@ -131,7 +94,7 @@ static void against_enumeration(void)
  */
 static void plain(void *context)
 {
-    job *self = context;
+    bench_job *self = context;
     const gra_expectation *e = &self->expectation;
     const gra_scale_rule *rule = &e->fine;
     const double reach = 6.25, size = (double)e->members, band = reach * sqrt(size);
@@ -167,26 +130,18 @@ static void plain(void *context)
     }
 }
 
-static void against_plain(void)
-{
-    job ours, other;
-    double took, baseline;
-    if (start(&ours, 200, 16, GRPOALIGN_EXPECTATION_QUADRATURE) &&
-        start(&other, 200, 16, GRPOALIGN_EXPECTATION_QUADRATURE)) {
-        in_turns(values, &ours, 40, plain, &other, 2, &took, &baseline);
-        tell("group_vs_plain", 0, took, baseline, "the same nodes, one by one, in C", 200,
-             difference(&ours, &other));
-        finish(&ours);
-        finish(&other);
-    }
-}
-
 /* Groups drawn by inversion; each adds the advantage of its first member. */
 enum { DRAWN = 20000 };
 
+typedef struct drawn {
+    bench_job job;
+    double mean, std; /* of what was drawn last */
+} drawn;
+
 static void draw(void *context)
 {
-    job *self = context;
+    drawn *out = context;
+    const bench_job *self = &out->job;
     static uint64_t random = 11;
     int64_t size = self->expectation.members;
     double sum = 0.0, squares = 0.0;
@@ -212,26 +167,27 @@ static void draw(void *context)
         sum += advantage;
         squares += advantage * advantage;
     }
-    self->a[0] = sum / DRAWN;
-    self->sum = sqrt(fmax(0.0, squares / DRAWN - self->a[0] * self->a[0]));
+    out->mean = sum / DRAWN;
+    out->std = sqrt(fmax(0.0, squares / DRAWN - out->mean * out->mean));
 }
 
 static void against_montecarlo(void)
 {
     const double wanted = 1e-4;
-    job ours, drawn;
+    bench_job ours;
+    drawn other;
     double took, baseline;
-    if (start(&ours, 16, 8, GRPOALIGN_EXPECTATION_AUTO) &&
-        start(&drawn, 16, 8, GRPOALIGN_EXPECTATION_ENUMERATION)) {
-        in_turns(values, &ours, 200, draw, &drawn, 4, &took, &baseline);
+    int ready = bench_job_start(&ours, 16, 8, GRPOALIGN_EXPECTATION_AUTO);
+    if (bench_job_start(&other.job, 16, 8, GRPOALIGN_EXPECTATION_ENUMERATION) && ready) {
+        in_turns(bench_job_values, &ours, 200, draw, &other, 4, &took, &baseline);
         /* one level of 16, with a standard error of 1e-4; its own digits are those of a draw */
-        double groups = drawn.sum * drawn.sum / (wanted * wanted);
+        double groups = other.std * other.std / (wanted * wanted);
         tell("group_vs_montecarlo", 0, took, baseline * groups / DRAWN,
              "drawn groups in C, one advantage to 1e-4 (time of 20000 groups scaled)", 16,
-             fabs(ours.a[15] - drawn.a[0]));
-        finish(&ours);
-        finish(&drawn);
+             fabs(ours.a[15] - other.mean));
     }
+    bench_job_stop(&ours);
+    bench_job_stop(&other.job);
 }
 
 /* ---- bulk ------------------------------------------------------------------------------------ */
@@ -318,9 +274,13 @@ static void against_bound(void)
 
 int main(void)
 {
+    const rival enumerated = {bench_job_values, GRPOALIGN_EXPECTATION_ENUMERATION, 2,
+                              "every composition in C"};
+    const rival one_by_one = {plain, GRPOALIGN_EXPECTATION_QUADRATURE, 2,
+                              "the same nodes, one by one, in C"};
     against_bound();
-    against_enumeration();
+    against("group_vs_enumeration", 12, 8, GRPOALIGN_EXPECTATION_AUTO, 200, &enumerated);
     against_montecarlo();
-    against_plain();
+    against("group_vs_plain", 200, 16, GRPOALIGN_EXPECTATION_QUADRATURE, 40, &one_by_one);
     return 0;
 }
