@@ -10,7 +10,6 @@ milliseconds of each.
     python3 bench/peers.py LIBRARY [--quick]      (needs numpy and scipy)
 """
 
-import ctypes
 import sys
 import time
 import warnings
@@ -18,39 +17,10 @@ import warnings
 import numpy
 from scipy import optimize
 
+from library import REVERSE_KL, Handles
+
 BETAS = (0.5, 0.1, 0.04, 0.01)
 SIZES = ((5, 10), (50, 10), (500, 3))
-
-
-class Library:
-    def __init__(self, path):
-        self.lib = ctypes.CDLL(path)
-        self.lib.grpoalign_solution_outcomes.restype = ctypes.c_int64
-        self.penalty = self.make(self.lib.grpoalign_penalty_new, 1, None)
-
-    @staticmethod
-    def make(function, *arguments):
-        handle, error = ctypes.c_void_p(), ctypes.create_string_buffer(256)
-        if function(*arguments, ctypes.byref(handle), error) < 0:
-            raise RuntimeError(error.raw[16:].split(b"\0")[0].decode())
-        return handle
-
-    def __call__(self, margins, reference, beta):
-        n, lib = ctypes.c_int64(len(reference)), self.lib
-        pointer = ctypes.POINTER(ctypes.c_double)
-        model = self.make(
-            lib.grpoalign_model_new_pairwise, margins.ctypes.data_as(pointer), n, n, None
-        )
-        before = self.make(lib.grpoalign_reference_new, reference.ctypes.data_as(pointer), n, None)
-        problem = self.make(lib.grpoalign_problem_new, model, self.penalty, before, None)
-        solution = self.make(lib.grpoalign_solve, problem, ctypes.c_double(beta), None)
-        policy = numpy.empty_like(reference)
-        lib.grpoalign_solution_policy(solution, policy.ctypes.data_as(pointer), n, None)
-        lib.grpoalign_solution_free(solution)
-        lib.grpoalign_problem_free(problem)
-        lib.grpoalign_reference_free(before)
-        lib.grpoalign_model_free(model)
-        return policy
 
 
 def residual(margins, reference, beta, policy):
@@ -114,7 +84,12 @@ def main(path, quick):
     solvers += [
         (method, root(method)) for method in ("hybr", "lm", "krylov", "anderson", "df-sane")
     ]
-    solvers.append(("grpoalign", Library(path)))
+    library = Handles(path)
+
+    def ours(margins, reference, beta):
+        return library.solve_once(library.pairwise(margins), reference, REVERSE_KL, beta)
+
+    solvers.append(("grpoalign", ours))
     print("%4s %6s " % ("n", "beta") + " ".join("%20s" % name for name, _ in solvers))
     for n, count in SIZES[:2] if quick else SIZES:
         for beta in BETAS:

@@ -10,6 +10,7 @@ each bound is.
 
 import ctypes
 import json
+import math
 import os
 import resource
 import statistics
@@ -20,6 +21,8 @@ import time
 
 import numpy
 from scipy import linalg, optimize
+
+from library import DIRECT_KL, REVERSE_KL, Handles, address
 
 TURNS = 5
 
@@ -67,28 +70,9 @@ class BulkOptions(ctypes.Structure):
 
 
 RANKED, GROUP, LIMIT = 1, 2, 3
-REVERSE_KL, DIRECT_KL = b"reverse_kl", b"direct_kl"
 
 
-def address(array):
-    return array.ctypes.data_as(ctypes.c_void_p)
-
-
-class Library:
-    def __init__(self, path):
-        self.lib = ctypes.CDLL(path)
-        self.penalties = {}
-        for name in (REVERSE_KL, DIRECT_KL):
-            kind = self.lib.grpoalign_penalty_find(name)
-            self.penalties[name] = self.make(self.lib.grpoalign_penalty_new, kind, None)
-
-    @staticmethod
-    def make(function, *arguments):
-        handle, error = ctypes.c_void_p(), ctypes.create_string_buffer(256)
-        if function(*arguments, ctypes.byref(handle), error) < 0:
-            raise RuntimeError(error.raw[16:].split(b"\0")[0].decode())
-        return handle
-
+class Library(Handles):
     def bulk(self, model, rewards, reference, beta, group_size=0, threads=1):
         """policies and advantages as arrays, and the call that fills them"""
         contexts, outcomes = rewards.shape
@@ -122,58 +106,6 @@ class Library:
 
         return policy, advantage, call
 
-    def problem(self, model, reference, penalty):
-        before = self.make(
-            self.lib.grpoalign_reference_new,
-            address(reference),
-            ctypes.c_int64(reference.size),
-            None,
-        )
-        made = self.make(
-            self.lib.grpoalign_problem_new, model, self.penalties[penalty], before, None
-        )
-        self.lib.grpoalign_reference_free(before)
-        return made
-
-    def group(self, rewards, size):
-        return self.make(
-            self.lib.grpoalign_model_new_group,
-            address(rewards),
-            ctypes.c_int64(rewards.size),
-            ctypes.c_int64(size),
-            None,
-        )
-
-    def pairwise(self, margins):
-        n = ctypes.c_int64(len(margins))
-        return self.make(self.lib.grpoalign_model_new_pairwise, address(margins), n, n, None)
-
-    def ranked(self, rewards):
-        return self.make(
-            self.lib.grpoalign_model_new_ranked,
-            address(rewards),
-            ctypes.c_int64(rewards.size),
-            None,
-        )
-
-    def solve(self, problem, beta, n):
-        solution = self.make(self.lib.grpoalign_solve, problem, ctypes.c_double(beta), None)
-        policy = numpy.empty(n)
-        self.lib.grpoalign_solution_policy(solution, address(policy), ctypes.c_int64(n), None)
-        self.lib.grpoalign_solution_free(solution)
-        return policy
-
-    def advantage(self, model, policy):
-        out = numpy.empty_like(policy)
-        if (
-            self.lib.grpoalign_model_advantage(
-                model, address(policy), ctypes.c_int64(policy.size), address(out), None
-            )
-            < 0
-        ):
-            raise RuntimeError("no advantages")
-        return out
-
 
 def in_turns(first, second, turns=TURNS):
     """Median seconds of two calls, and what they returned last."""
@@ -204,6 +136,12 @@ def tell(name, unit, ours, baseline, baseline_name, n, accuracy):
         ),
         flush=True,
     )
+
+
+def tell_speed_up(name, call, policy, other, other_name):
+    """A bulk call that fills `policy`, beside what returns the same policies."""
+    ours, theirs, _, answer = in_turns(call, other)
+    tell(name, "x", ours, theirs, other_name, len(policy), numpy.abs(policy - answer).max())
 
 
 def contexts(count, n, two_levels=False):
@@ -284,15 +222,12 @@ def limit(library, names):
             numpy.abs(policy[:some] - other).max(),
         )
     if "limit_bulk_vs_numpy" in names:
-        ours, theirs, _, other = in_turns(call, lambda: limit_by_newton(rewards, reference, beta))
-        tell(
+        tell_speed_up(
             "limit_bulk_vs_numpy",
-            "x",
-            ours,
-            theirs,
+            call,
+            policy,
+            lambda: limit_by_newton(rewards, reference, beta),
             "NumPy Newton over pieces of 2048 contexts",
-            len(rewards),
-            numpy.abs(policy - other).max(),
         )
     if "bulk_scaling" in names:
         _, _, two = library.bulk(LIMIT, rewards, reference, beta, threads=2)
@@ -312,15 +247,13 @@ def limit(library, names):
 
 def binary_by_newton(rewards, reference, beta, size):
     """One unknown p = P(success): p - p (1 - p) c(p)/beta = its reference."""
-    from math import comb
-
     n = size - 1
     counts = numpy.arange(1, size)
     # a success among c of G: sqrt((G - c)/c), a failure: -sqrt(c/(G - c))
     success = numpy.append(numpy.sqrt((size - counts) / counts), 0.0)
     failure = numpy.append(0.0, -numpy.sqrt(counts / (size - counts)))
-    weights = numpy.array([comb(n, k) for k in range(size)], dtype=float) * (success - failure)
-    powers = numpy.polynomial.polynomial.Polynomial([0.0])
+    weights = numpy.array([math.comb(n, k) for k in range(size)], dtype=float) * (success - failure)
+    powers = numpy.polynomial.Polynomial([0.0])
     for k in range(size):
         powers += (
             weights[k]
@@ -351,17 +284,12 @@ def binary(library, _names):
     beta, size = 1.0, 8
     rewards, reference = contexts(100000, 16, True)
     policy, _, call = library.bulk(GROUP, rewards, reference, beta, size)
-    ours, theirs, _, other = in_turns(
-        call, lambda: binary_by_newton(rewards, reference, beta, size)
-    )
-    tell(
+    tell_speed_up(
         "binary_bulk_vs_numpy",
-        "x",
-        ours,
-        theirs,
+        call,
+        policy,
+        lambda: binary_by_newton(rewards, reference, beta, size),
         "NumPy: the one unknown of all contexts by guarded Newton",
-        len(rewards),
-        numpy.abs(policy - other).max(),
     )
 
 
@@ -383,27 +311,19 @@ def ranked(library, names):
     if "ranked_bulk_vs_numpy" in names:
         rewards, reference = contexts(100000, 16)
         policy, _, call = library.bulk(RANKED, rewards, reference, beta)
-        ours, theirs, _, other = in_turns(call, lambda: ranked_by_sorting(rewards, reference, beta))
-        tell(
+        tell_speed_up(
             "ranked_bulk_vs_numpy",
-            "x",
-            ours,
-            theirs,
+            call,
+            policy,
+            lambda: ranked_by_sorting(rewards, reference, beta),
             "NumPy argsort, cumsum, gather and scatter",
-            len(rewards),
-            numpy.abs(policy - other).max(),
         )
     if "ranked_vs_sort" in names:
         rewards, reference = contexts(1, 1000000)
         rewards, reference = rewards[0].copy(), reference[0].copy()
 
         def ours_now():
-            model = library.ranked(rewards)
-            problem = library.problem(model, reference, REVERSE_KL)
-            policy = library.solve(problem, beta, rewards.size)
-            library.lib.grpoalign_problem_free(problem)
-            library.lib.grpoalign_model_free(model)
-            return policy
+            return library.solve_once(library.ranked(rewards), reference, REVERSE_KL, beta)
 
         ours, theirs, policy, _ = in_turns(ours_now, lambda: numpy.sort(rewards))
         other = ranked_by_sorting(rewards[None], reference[None], beta)[0]
@@ -485,7 +405,7 @@ def pairwise(library, names):
 
 
 def peak(path, n):
-    """Run by itself: the growth of the peak beyond the input, in units of the input."""
+    """Run by itself, prints kilobytes: the peak so far, what is held now, and the peak after."""
     library = Library(path)
     margins = cyclic(n)
     reference = numpy.full(n, 1.0 / n)
