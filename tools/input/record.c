@@ -363,22 +363,22 @@ static int read_tokens(reader *r, const json_t *value)
 static int read_table(reader *r, const json_t *value)
 {
     context *c = r->context;
+    const json_t *success = json_object_get(value, "success"),
+                 *failure = json_object_get(value, "failure");
     int64_t failures = 0;
     if (!json_is_object(value)) {
         return FAIL(r, "shape", "group_table is %s: expected an object with success and failure",
                     kind_of(value));
     }
-    if (json_object_get(value, "success") == NULL || json_object_get(value, "failure") == NULL) {
+    if (success == NULL || failure == NULL) {
         return FAIL(r, "shape", "group_table lacks %s: expected success and failure",
-                    json_object_get(value, "success") == NULL ? "success" : "failure");
+                    success == NULL ? "success" : "failure");
     }
     if (json_object_size(value) != 2) {
         return FAIL(r, "shape", "group_table has other keys than success and failure");
     }
-    if (!read_vector(r, "group_table.success", json_object_get(value, "success"), &c->table_success,
-                     &c->table_size) ||
-        !read_vector(r, "group_table.failure", json_object_get(value, "failure"), &c->table_failure,
-                     &failures)) {
+    if (!read_vector(r, "group_table.success", success, &c->table_success, &c->table_size) ||
+        !read_vector(r, "group_table.failure", failure, &c->table_failure, &failures)) {
         return 0;
     }
     return c->table_size == failures
